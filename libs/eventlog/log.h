@@ -1,0 +1,172 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "libs/time/time.h"
+
+// The event log as one member of one group sees it: what it can ask (LogPort) and what it is told
+// (Fact). Kafka, the embedded log and the simulated one implement it; owner.h builds tables, fences
+// and take-over on top of it, once for all three.
+
+namespace tributary::eventlog {
+
+enum class Topic : std::uint8_t {
+  kTenants,
+  kNotifications,
+  kChanges,
+  kEvents,
+  kCursors,
+  kCommands,
+  kRecords,
+  kOutcomes,
+};
+inline constexpr std::array kAllTopics = {Topic::kTenants, Topic::kNotifications, Topic::kChanges,
+                                          Topic::kEvents,  Topic::kCursors,       Topic::kCommands,
+                                          Topic::kRecords, Topic::kOutcomes};
+
+/// `tenants`, `changes`, …: the topic's name behind the prefix.
+std::string_view Name(Topic topic);
+/// True for compacted topics (tables), false for streams.
+bool IsTable(Topic topic);
+
+using Partition = std::int32_t;
+using Offset = std::int64_t;
+
+using Headers = std::vector<std::pair<std::string, std::string>>;
+/// The first header of that name. Null pointer: none.
+const std::string* FindHeader(const Headers& headers, std::string_view name);
+
+struct Record {
+  Topic topic{};
+  Partition partition = 0;
+  Offset offset = 0;
+  std::string key;
+  /// None: a tombstone.
+  std::optional<std::string> value;
+  Headers headers;
+  /// When the log took it, by the log's clock.
+  WallTime appended_at{};
+};
+
+using ProduceId = std::uint64_t;
+
+/// Non-blocking: each call queues, and its result comes as a Fact, exactly one for each id.
+class LogPort {
+ public:
+  virtual ~LogPort() = default;
+
+  /// Appends a record. Records of one partition are appended in the order of the calls, each at
+  /// most once, and are durable when Produced says so. After a Produced with an error the port
+  /// takes no more (protocol rule 6): the owner is to be discarded with it.
+  virtual void Produce(ProduceId id, Topic topic, Partition partition, std::string key,
+                       std::optional<std::string> value, Headers headers) = 0;
+
+  /// Delivers records of a partition from `from` on, in order, as Fetched facts.
+  virtual void StartReading(Topic topic, Partition partition, Offset from) = 0;
+  /// No Fetched of that partition comes after this returns, until StartReading.
+  virtual void StopReading(Topic topic, Partition partition) = 0;
+  /// Stops and resumes delivery without moving the position; backpressure.
+  virtual void PauseReading(Topic topic, Partition partition) = 0;
+  virtual void ResumeReading(Topic topic, Partition partition) = 0;
+
+  /// Asks for the first offset kept and the offset after the last: an EndSampled fact.
+  virtual void SampleEnd(std::uint64_t id, Topic topic, Partition partition) = 0;
+  /// Asks for the group's committed offset: a CommittedOffset fact.
+  virtual void FetchCommitted(std::uint64_t id, Topic topic, Partition partition) = 0;
+  /// Commits for the group that everything before `next` is done.
+  virtual void Commit(std::uint64_t id, Topic topic, Partition partition, Offset next) = 0;
+  /// Renews the lease of all partitions of this member: a LeaseRenewed fact. It succeeds only
+  /// while the group takes this member for the owner.
+  virtual void RenewLease(std::uint64_t id) = 0;
+  /// Ends a revocation after Revoking; the partitions may go to another member from now on.
+  virtual void FinishRevoking() = 0;
+};
+
+/// The group has given these partitions to this member.
+struct Assigned {
+  std::vector<Partition> partitions;
+};
+/// The group wants these back. Finish what is open, then FinishRevoking().
+struct Revoking {
+  std::vector<Partition> partitions;
+};
+/// The group has given these to somebody else already. Stop at once.
+struct Lost {
+  std::vector<Partition> partitions;
+};
+struct Produced {
+  ProduceId id = 0;
+  Offset offset = 0;
+  /// For people. Empty: durable at `offset`.
+  std::string error;
+};
+struct Fetched {
+  std::vector<Record> records;
+};
+/// The position asked for is no longer kept, or lies behind the end.
+struct OutOfRange {
+  Topic topic{};
+  Partition partition = 0;
+  Offset asked = 0;
+  Offset begin = 0;
+  Offset end = 0;
+};
+struct EndSampled {
+  std::uint64_t id = 0;
+  Topic topic{};
+  Partition partition = 0;
+  Offset begin = 0;
+  /// Offset after the last.
+  Offset end = 0;
+  std::string error;
+};
+struct CommittedOffset {
+  std::uint64_t id = 0;
+  Topic topic{};
+  Partition partition = 0;
+  /// None: nothing was ever committed, or it has expired.
+  std::optional<Offset> next;
+  std::string error;
+};
+struct CommitDone {
+  std::uint64_t id = 0;
+  std::string error;
+};
+struct LeaseRenewed {
+  std::uint64_t id = 0;
+  /// When the renewal was sent: the lease counts from here.
+  Instant sent_at{};
+  std::string error;
+};
+/// The log is unusable for this member: discard the owner, begin anew.
+struct Failed {
+  std::string error;
+};
+
+using Fact = std::variant<Assigned, Revoking, Lost, Produced, Fetched, OutOfRange, EndSampled,
+                          CommittedOffset, CommitDone, LeaseRenewed, Failed>;
+
+/// What identifies a record, once, in its headers (CloudEvents, binary mode), and its trace.
+struct RecordMeta {
+  std::string id;
+  /// `/chargify/<tenant>/<connection>`, `/transformer`, …
+  std::string source;
+  /// `tributary.change.v1`, …
+  std::string type;
+  /// RFC 3339 in UTC.
+  std::string time;
+  /// W3C trace context. Empty: none.
+  std::string traceparent;
+};
+/// Headers ce_specversion, ce_id, ce_source, ce_type, ce_time, content-type and traceparent.
+Headers ToHeaders(const RecordMeta& meta);
+RecordMeta MetaOf(const Headers& headers);
+
+}  // namespace tributary::eventlog
