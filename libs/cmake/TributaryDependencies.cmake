@@ -20,7 +20,7 @@ tributary_require(gRPC_FOUND gRPC_VERSION 1.51 "libgrpc++-dev protobuf-compiler-
 find_package(absl CONFIG QUIET)
 tributary_require(absl_FOUND absl_VERSION "" "libabsl-dev")
 find_package(prometheus-cpp CONFIG QUIET)
-tributary_require(prometheus-cpp_FOUND prometheus-cpp_VERSION 1.0 "prometheus-cpp-dev")
+tributary_require(prometheus-cpp_FOUND prometheus-cpp_VERSION "" "prometheus-cpp-dev")
 find_package(GTest CONFIG QUIET)
 tributary_require(GTest_FOUND GTest_VERSION 1.12 "libgtest-dev libgmock-dev")
 find_package(benchmark CONFIG QUIET)
