@@ -90,8 +90,9 @@ struct Classified {
 
 /// Classifies by protocol rule 24, before a connector file's own meaning of statuses. `body_parses`
 /// says whether the body of a 2xx could be read as what the operation promises. `creates_or_acts`:
-/// a doubtful "throttled" (a 503 or 429 that came after bytes may have been handled by a proxy)
-/// counts as unknown. `now_wall` resolves a Retry-After date.
+/// a doubtful "throttled", a 429 whose answer did not come whole, counts as unknown; a whole one is
+/// the limiter's word and throttled for everything. For reads an unknown is simply tried again.
+/// `now_wall` resolves a Retry-After date.
 Classified Classify(const Completion& completion, bool body_parses, bool creates_or_acts,
                     WallTime now_wall);
 
