@@ -1,0 +1,229 @@
+#include "libs/ids/keys.h"
+
+#include <openssl/evp.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <initializer_list>
+
+namespace tributary::ids {
+namespace {
+
+constexpr std::string_view kUpperHex = "0123456789ABCDEF";
+constexpr std::string_view kLowerHex = "0123456789abcdef";
+
+bool IsPlain(char c) {
+  return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' ||
+         c == '_' || c == '~' || c == '-';
+}
+
+int HexDigit(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+  return -1;
+}
+
+// Fields of a hash are told apart by their lengths: 8 bytes, little end first, before each.
+void AppendField(std::string& out, std::string_view field) {
+  auto length = static_cast<std::uint64_t>(field.size());
+  for (int i = 0; i < 8; ++i) {
+    out.push_back(static_cast<char>(length & 0xff));
+    length >>= 8;
+  }
+  out.append(field);
+}
+
+std::string HashOfFields(std::initializer_list<std::string_view> fields) {
+  std::string text;
+  for (const std::string_view field : fields) AppendField(text, field);
+  const Sha256Digest digest = Sha256(text);
+  return ToHex(std::string_view(reinterpret_cast<const char*>(digest.data()), 16));
+}
+
+}  // namespace
+
+std::string EncodePart(std::string_view part) {
+  std::string out;
+  out.reserve(part.size());
+  for (const char c : part) {
+    if (IsPlain(c)) {
+      out.push_back(c);
+    } else {
+      const auto byte = static_cast<unsigned char>(c);
+      out.push_back('%');
+      out.push_back(kUpperHex[byte >> 4]);
+      out.push_back(kUpperHex[byte & 15]);
+    }
+  }
+  return out;
+}
+
+std::optional<std::string> DecodePart(std::string_view part) {
+  std::string out;
+  out.reserve(part.size());
+  for (std::size_t i = 0; i < part.size(); ++i) {
+    if (IsPlain(part[i])) {
+      out.push_back(part[i]);
+      continue;
+    }
+    if (part[i] != '%' || i + 2 >= part.size()) return std::nullopt;
+    const int high = HexDigit(part[i + 1]);
+    const int low = HexDigit(part[i + 2]);
+    if (high < 0 || low < 0) return std::nullopt;
+    const auto byte = static_cast<char>(high * 16 + low);
+    // One text for one part, else two keys would mean the same record.
+    if (IsPlain(byte)) return std::nullopt;
+    out.push_back(byte);
+    i += 2;
+  }
+  return out;
+}
+
+std::string JoinKey(std::initializer_list<std::string_view> parts) {
+  std::string out;
+  bool first = true;
+  for (const std::string_view part : parts) {
+    if (!first) out.push_back('/');
+    first = false;
+    out += EncodePart(part);
+  }
+  return out;
+}
+
+std::optional<std::vector<std::string>> SplitKey(std::string_view key) {
+  std::vector<std::string> parts;
+  while (true) {
+    const std::size_t slash = key.find('/');
+    std::optional<std::string> part = DecodePart(key.substr(0, slash));
+    if (!part) return std::nullopt;
+    parts.push_back(*std::move(part));
+    if (slash == std::string_view::npos) return parts;
+    key.remove_prefix(slash + 1);
+  }
+}
+
+std::string ChangeKey(std::string_view tenant, std::string_view connection, std::string_view kind,
+                      std::string_view id) {
+  return JoinKey({tenant, connection, kind, id});
+}
+
+std::string CursorKey(std::string_view tenant, std::string_view connection,
+                      std::string_view stream) {
+  return JoinKey({tenant, connection, stream});
+}
+
+std::string StateKey(std::string_view tenant, std::string_view sync, std::string_view object,
+                     std::string_view source_kind, std::string_view source_id) {
+  return JoinKey({tenant, sync, "s", object, source_kind, source_id});
+}
+
+std::string ActionKey(std::string_view tenant, std::string_view sync, std::string_view action_id) {
+  return JoinKey({tenant, sync, "a", action_id});
+}
+
+std::string MappedKey(std::string_view tenant, std::string_view sync) {
+  return JoinKey({tenant, sync, "mapped"});
+}
+
+std::string BlobKey(std::string_view sha256_hex) { return "!b/" + std::string(sha256_hex); }
+
+std::optional<CommandKey> ParseCommandKey(std::string_view key) {
+  std::optional<std::vector<std::string>> parts = SplitKey(key);
+  if (!parts) return std::nullopt;
+  std::vector<std::string>& p = *parts;
+  CommandKey out;
+  if (p.size() == 3 && p[2] == "mapped") {
+    out.kind = CommandKey::Kind::kMapped;
+  } else if (p.size() == 4 && p[2] == "a") {
+    out.kind = CommandKey::Kind::kAction;
+    out.action_id = std::move(p[3]);
+  } else if (p.size() == 6 && p[2] == "s") {
+    out.kind = CommandKey::Kind::kState;
+    out.object = std::move(p[3]);
+    out.source_kind = std::move(p[4]);
+    out.source_id = std::move(p[5]);
+  } else {
+    return std::nullopt;
+  }
+  out.tenant = std::move(p[0]);
+  out.sync = std::move(p[1]);
+  return out;
+}
+
+std::uint32_t Murmur2(std::string_view bytes) {
+  constexpr std::uint32_t kMultiplier = 0x5bd1e995;
+  constexpr std::uint32_t kSeed = 0x9747b28c;
+  const auto byte = [bytes](std::size_t i) {
+    return static_cast<std::uint32_t>(static_cast<unsigned char>(bytes[i]));
+  };
+  std::uint32_t hash = kSeed ^ static_cast<std::uint32_t>(bytes.size());
+  std::size_t i = 0;
+  for (; i + 4 <= bytes.size(); i += 4) {
+    std::uint32_t k = byte(i) | byte(i + 1) << 8 | byte(i + 2) << 16 | byte(i + 3) << 24;
+    k *= kMultiplier;
+    k ^= k >> 24;
+    k *= kMultiplier;
+    hash *= kMultiplier;
+    hash ^= k;
+  }
+  const std::size_t rest = bytes.size() - i;
+  if (rest > 2) hash ^= byte(i + 2) << 16;
+  if (rest > 1) hash ^= byte(i + 1) << 8;
+  if (rest > 0) {
+    hash ^= byte(i);
+    hash *= kMultiplier;
+  }
+  hash ^= hash >> 13;
+  hash *= kMultiplier;
+  hash ^= hash >> 15;
+  return hash;
+}
+
+std::int32_t PartitionOf(std::string_view tenant, std::int32_t partitions) {
+  return static_cast<std::int32_t>(Murmur2(tenant) & 0x7fffffff) % partitions;
+}
+
+Sha256Digest Sha256(std::string_view bytes) {
+  Sha256Digest digest{};
+  unsigned int size = 0;
+  if (EVP_Digest(bytes.data(), bytes.size(), digest.data(), &size, EVP_sha256(), nullptr) != 1) {
+    // Only without memory; a wrong digest would pass for a right one.
+    std::abort();
+  }
+  return digest;
+}
+
+std::string ToHex(std::string_view bytes) {
+  std::string out;
+  out.reserve(bytes.size() * 2);
+  for (const char c : bytes) {
+    const auto byte = static_cast<unsigned char>(c);
+    out.push_back(kLowerHex[byte >> 4]);
+    out.push_back(kLowerHex[byte & 15]);
+  }
+  return out;
+}
+
+std::string Sha256Hex(std::string_view bytes) {
+  const Sha256Digest digest = Sha256(bytes);
+  return ToHex(std::string_view(reinterpret_cast<const char*>(digest.data()), digest.size()));
+}
+
+std::string ActionId(std::string_view tenant, std::string_view sync, std::string_view event_id,
+                     std::string_view rule, std::int32_t step, std::int32_t attempt) {
+  return HashOfFields(
+      {"v1", tenant, sync, event_id, rule, std::to_string(step), std::to_string(attempt)});
+}
+
+std::string ReceiptId(std::string_view key, std::string_view version_or_action, std::int64_t send,
+                      std::string_view outcome) {
+  return HashOfFields({key, version_or_action, std::to_string(send), outcome});
+}
+
+std::string TraceParent(std::string_view seed) {
+  const std::string hex = Sha256Hex(seed);
+  return "00-" + hex.substr(0, 32) + "-" + hex.substr(32, 16) + "-01";
+}
+
+}  // namespace tributary::ids
