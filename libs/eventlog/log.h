@@ -110,6 +110,14 @@ struct Produced {
 struct Fetched {
   std::vector<Record> records;
 };
+/// Everything before `next` has been delivered, and nothing was behind it when this was noticed.
+/// Comes at least whenever reading reaches an end whose last records compaction has removed, since
+/// no Fetched can tell that.
+struct CaughtUp {
+  Topic topic{};
+  Partition partition = 0;
+  Offset next = 0;
+};
 /// The position asked for is no longer kept, or lies behind the end.
 struct OutOfRange {
   Topic topic{};
@@ -150,8 +158,8 @@ struct Failed {
   std::string error;
 };
 
-using Fact = std::variant<Assigned, Revoking, Lost, Produced, Fetched, OutOfRange, EndSampled,
-                          CommittedOffset, CommitDone, LeaseRenewed, Failed>;
+using Fact = std::variant<Assigned, Revoking, Lost, Produced, Fetched, CaughtUp, OutOfRange,
+                          EndSampled, CommittedOffset, CommitDone, LeaseRenewed, Failed>;
 
 /// What identifies a record, once, in its headers (CloudEvents, binary mode), and its trace.
 struct RecordMeta {

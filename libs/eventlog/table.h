@@ -81,17 +81,35 @@ class Table {
 
   /// Where reading goes on: offset after the last one folded.
   Offset next_offset() const;
+  /// Everything before `next` was delivered; what compaction has removed there never comes.
+  void AdvanceTo(Offset next);
   /// The same, of what is durable locally.
   Offset persisted_next_offset() const;
   /// Makes everything folded so far durable, with the offset, in one transaction.
   absl::Status Persist();
   /// Throws the copy away, e.g. older than the tombstones' lifetime, or ahead of the topic.
   absl::Status Clear();
+  /// Entries folded and not durable yet.
+  std::size_t unpersisted() const;
+  /// Of the last attempt to make something durable, those by itself included.
+  const absl::Status& store_status() const;
+
+  /// When the copy is known to have been complete, by the wall clock; durable with Persist(). A
+  /// tombstone lives R from then on at least. The epoch: never.
+  WallTime complete_at() const;
+  void SetCompleteAt(WallTime at);
+  WallTime persisted_complete_at() const;
+  /// True from Clear() on a copy, or the first use of an empty one, until set to false: a rebuild
+  /// that was interrupted is seen at the next start.
+  bool rebuilding() const;
+  void SetRebuilding(bool rebuilding);
 
   /// Of the founding (`!g`). None: this partition is lost or was never set up.
   std::optional<std::int64_t> generation() const;
   /// The largest fence passed. None: none.
   std::optional<Token> newest_fence() const;
+  /// The largest fence smaller than `fence` that is still kept. None: none.
+  std::optional<Token> newest_fence_before(const Token& fence) const;
   /// True: the owner of that fence released it cleanly (rule 13), or it is a founding fence.
   bool released(const Token& fence) const;
   /// Keys of fences and releases other than the newest fence's; to be tombstoned (rule 2).

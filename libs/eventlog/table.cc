@@ -1,0 +1,453 @@
+#include "libs/eventlog/table.h"
+
+#include <charconv>
+#include <cstring>
+#include <utility>
+
+#include "libs/ids/keys.h"
+#include "tributary/v1/log.pb.h"
+
+namespace tributary::eventlog {
+namespace {
+
+// Rows of the local store, told apart by their first byte.
+constexpr char kEntryRow = 'e';    // + key -> entry
+constexpr char kIndexRow = 'i';    // + index row + NUL + key -> nothing
+constexpr char kVoidRow = 'v';     // + key -> nothing
+constexpr char kControlRow = 'c';  // + key of a fence or release -> what it says
+
+constexpr std::string_view kFoundingKey = "!g";
+constexpr std::string_view kFencePrefix = "!f/";
+constexpr std::string_view kReleasePrefix = "!r/";
+
+std::string Row(char kind, std::string_view key) {
+  std::string row(1, kind);
+  row.append(key);
+  return row;
+}
+
+void AppendInteger(std::string& out, std::int64_t value) {
+  auto bits = static_cast<std::uint64_t>(value);
+  for (int i = 0; i < 8; ++i) {
+    out.push_back(static_cast<char>(bits & 0xff));
+    bits >>= 8;
+  }
+}
+
+std::int64_t TakeInteger(std::string_view& in) {
+  std::uint64_t bits = 0;
+  for (std::size_t i = 0; i < 8; ++i) {
+    bits |= static_cast<std::uint64_t>(static_cast<unsigned char>(in[i])) << (8 * i);
+  }
+  in.remove_prefix(8);
+  return static_cast<std::int64_t>(bits);
+}
+
+constexpr std::size_t kEntryPrefixBytes = 25;
+
+std::string EncodeEntry(const TableEntry& entry) {
+  std::string out;
+  out.reserve(kEntryPrefixBytes + entry.value.size());
+  AppendInteger(out, entry.offset);
+  AppendInteger(out, entry.token.generation);
+  AppendInteger(out, entry.token.offset);
+  out.push_back(entry.is_void ? 1 : 0);
+  out.append(entry.value);
+  return out;
+}
+
+TableEntry DecodeEntry(std::string_view in) {
+  TableEntry entry;
+  if (in.size() < kEntryPrefixBytes) return entry;
+  entry.offset = TakeInteger(in);
+  entry.token.generation = TakeInteger(in);
+  entry.token.offset = TakeInteger(in);
+  entry.is_void = in.front() != 0;
+  in.remove_prefix(1);
+  entry.value = std::string(in);
+  return entry;
+}
+
+struct Meta {
+  Offset next_offset = 0;
+  WallTime complete_at{};
+  bool rebuilding = true;
+  std::optional<std::int64_t> generation;
+  std::optional<Token> newest_fence;
+};
+
+std::string EncodeMeta(const Meta& meta) {
+  std::string out;
+  AppendInteger(out, meta.next_offset);
+  AppendInteger(out, meta.complete_at.time_since_epoch().count());
+  out.push_back(meta.rebuilding ? 1 : 0);
+  out.push_back(meta.generation ? 1 : 0);
+  AppendInteger(out, meta.generation.value_or(0));
+  out.push_back(meta.newest_fence ? 1 : 0);
+  AppendInteger(out, meta.newest_fence.value_or(Token{}).generation);
+  AppendInteger(out, meta.newest_fence.value_or(Token{}).offset);
+  return out;
+}
+
+// None: not what EncodeMeta wrote; the copy is of another format and thus of no use.
+std::optional<Meta> DecodeMeta(std::string_view in) {
+  if (in.size() != 5 * 8 + 3) return std::nullopt;
+  Meta meta;
+  meta.next_offset = TakeInteger(in);
+  meta.complete_at = WallTime(Duration(TakeInteger(in)));
+  meta.rebuilding = in.front() != 0;
+  in.remove_prefix(1);
+  const bool has_generation = in.front() != 0;
+  in.remove_prefix(1);
+  const std::int64_t generation = TakeInteger(in);
+  if (has_generation) meta.generation = generation;
+  const bool has_fence = in.front() != 0;
+  in.remove_prefix(1);
+  Token fence;
+  fence.generation = TakeInteger(in);
+  fence.offset = TakeInteger(in);
+  if (has_fence) meta.newest_fence = fence;
+  return meta;
+}
+
+// What a row of kind kControlRow says. Of a release only the key matters.
+struct Control {
+  Token fence;
+  bool founding = false;
+};
+
+std::string EncodeControl(const Control& control) {
+  std::string out;
+  AppendInteger(out, control.fence.generation);
+  AppendInteger(out, control.fence.offset);
+  out.push_back(control.founding ? 1 : 0);
+  return out;
+}
+
+Control DecodeControl(std::string_view in) {
+  Control control;
+  if (in.size() != 17) return control;
+  control.fence.generation = TakeInteger(in);
+  control.fence.offset = TakeInteger(in);
+  control.founding = in.front() != 0;
+  return control;
+}
+
+bool IsControlKey(std::string_view key) {
+  return key == kFoundingKey || key.starts_with(kFencePrefix) || key.starts_with(kReleasePrefix);
+}
+
+// Section 0: the loader's null values of action keys carry no token and are right whoever sends
+// them and whenever.
+bool IsFinishedAction(Topic topic, const Record& record) {
+  if (topic != Topic::kCommands || record.value) return false;
+  const std::optional<ids::CommandKey> key = ids::ParseCommandKey(record.key);
+  return key && key->kind == ids::CommandKey::Kind::kAction;
+}
+
+}  // namespace
+
+std::string FormatToken(const Token& token) {
+  return std::to_string(token.generation) + "." + std::to_string(token.offset);
+}
+
+std::optional<Token> ParseToken(std::string_view text) {
+  const std::size_t point = text.find('.');
+  if (point == std::string_view::npos) return std::nullopt;
+  Token token;
+  const auto parse = [](std::string_view digits, std::int64_t& out) {
+    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), out);
+    return error == std::errc() && end == digits.data() + digits.size() && !digits.empty();
+  };
+  if (!parse(text.substr(0, point), token.generation)) return std::nullopt;
+  if (!parse(text.substr(point + 1), token.offset)) return std::nullopt;
+  return token;
+}
+
+struct Table::State {
+  Options options;
+  std::unique_ptr<LocalStore> store;
+
+  Meta meta;
+  Meta persisted;
+  // Written to the store by the next Persist; read in front of it until then.
+  std::map<std::string, std::optional<std::string>, std::less<>> overlay;
+  std::size_t unpersisted = 0;
+  absl::Status store_status;
+
+  // Few; kept whole in memory beside their rows.
+  std::set<std::string> void_keys;
+  std::map<std::string, Control, std::less<>> fences;
+  std::set<std::string, std::less<>> releases;
+
+  std::optional<std::string> GetRow(std::string_view row) const {
+    const auto found = overlay.find(row);
+    if (found != overlay.end()) return found->second;
+    return store->Get(row);
+  }
+
+  void ScanRows(std::string_view prefix, std::string_view from,
+                const std::function<bool(std::string_view, std::string_view)>& visit) const {
+    auto pending = overlay.lower_bound(from > prefix ? from : prefix);
+    const auto has_pending = [&] {
+      return pending != overlay.end() && std::string_view(pending->first).starts_with(prefix);
+    };
+    bool go_on = true;
+    store->Scan(prefix, from, [&](std::string_view row, std::string_view value) {
+      while (go_on && has_pending() && pending->first < row) {
+        if (pending->second) go_on = visit(pending->first, *pending->second);
+        ++pending;
+      }
+      if (!go_on) return false;
+      if (has_pending() && pending->first == row) {
+        if (pending->second) go_on = visit(pending->first, *pending->second);
+        ++pending;
+      } else {
+        go_on = visit(row, value);
+      }
+      return go_on;
+    });
+    while (go_on && has_pending()) {
+      if (pending->second) go_on = visit(pending->first, *pending->second);
+      ++pending;
+    }
+  }
+
+  void SetIndexRows(std::string_view key, const TableEntry& entry, bool present) {
+    if (!options.indexer) return;
+    for (const std::string& index_row : options.indexer(key, entry)) {
+      std::string row = Row(kIndexRow, index_row);
+      row.push_back('\0');
+      row.append(key);
+      if (present) {
+        overlay.insert_or_assign(std::move(row), std::string());
+      } else {
+        overlay.insert_or_assign(std::move(row), std::nullopt);
+      }
+    }
+  }
+
+  void SetVoid(const std::string& key, bool is_void) {
+    if (is_void) {
+      if (void_keys.insert(key).second) {
+        overlay.insert_or_assign(Row(kVoidRow, key), std::string());
+      }
+    } else if (void_keys.erase(key) != 0) {
+      overlay.insert_or_assign(Row(kVoidRow, key), std::nullopt);
+    }
+  }
+
+  void FoldControl(const Record& record) {
+    if (record.key == kFoundingKey) {
+      v1::Founding founding;
+      if (record.value && founding.ParseFromString(*record.value)) {
+        meta.generation = founding.generation();
+      }
+      return;
+    }
+    std::string row = Row(kControlRow, record.key);
+    if (!record.value) {
+      fences.erase(record.key);
+      releases.erase(record.key);
+      overlay.insert_or_assign(std::move(row), std::nullopt);
+      return;
+    }
+    if (record.key.starts_with(kReleasePrefix)) {
+      releases.insert(record.key);
+      overlay.insert_or_assign(std::move(row), std::string());
+      return;
+    }
+    v1::Fence fence;
+    if (!fence.ParseFromString(*record.value)) return;
+    Control control;
+    control.fence = Token{fence.generation(), record.offset};
+    control.founding = fence.founding();
+    overlay.insert_or_assign(std::move(row), EncodeControl(control));
+    fences.insert_or_assign(record.key, control);
+    if (!meta.newest_fence || *meta.newest_fence < control.fence) {
+      meta.newest_fence = control.fence;
+    }
+  }
+
+  void Load() {
+    std::optional<Meta> stored;
+    if (const std::string text = store->meta(); !text.empty()) {
+      stored = DecodeMeta(text);
+      if (!stored) store_status = store->Clear();
+    }
+    meta = stored.value_or(Meta{});
+    persisted = meta;
+    store->Scan(std::string_view(&kVoidRow, 1), {}, [this](std::string_view row, std::string_view) {
+      void_keys.emplace(row.substr(1));
+      return true;
+    });
+    store->Scan(std::string_view(&kControlRow, 1), {},
+                [this](std::string_view row, std::string_view value) {
+                  const std::string_view key = row.substr(1);
+                  if (key.starts_with(kReleasePrefix)) {
+                    releases.emplace(key);
+                  } else {
+                    fences.emplace(key, DecodeControl(value));
+                  }
+                  return true;
+                });
+  }
+};
+
+Table::Table(Options options, std::unique_ptr<LocalStore> store)
+    : state_(std::make_unique<State>()) {
+  state_->options = std::move(options);
+  state_->store = std::move(store);
+  state_->Load();
+}
+
+Table::~Table() = default;
+
+std::optional<TableEntry> Table::Apply(const Record& record) {
+  State& s = *state_;
+  if (record.offset < s.meta.next_offset) return std::nullopt;
+  s.meta.next_offset = record.offset + 1;
+  ++s.unpersisted;
+
+  std::optional<TableEntry> result;
+  if (IsControlKey(record.key)) {
+    s.FoldControl(record);
+  } else {
+    const std::string row = Row(kEntryRow, record.key);
+    if (const std::optional<std::string> old = s.GetRow(row)) {
+      s.SetIndexRows(record.key, DecodeEntry(*old), false);
+    }
+    TableEntry entry;
+    entry.offset = record.offset;
+    const std::string* const header = FindHeader(record.headers, kTokenHeader);
+    // Without a token it is older than every fence.
+    entry.token = header != nullptr ? ParseToken(*header).value_or(Token{}) : Token{};
+    entry.is_void = s.meta.newest_fence && entry.token < *s.meta.newest_fence &&
+                    !IsFinishedAction(s.options.topic, record);
+    entry.value = record.value.value_or(std::string());
+    s.SetVoid(record.key, entry.is_void);
+    if (record.value || entry.is_void) {
+      s.overlay.insert_or_assign(row, EncodeEntry(entry));
+      s.SetIndexRows(record.key, entry, true);
+      result = std::move(entry);
+    } else {
+      s.overlay.insert_or_assign(row, std::nullopt);
+    }
+  }
+  if (!s.options.persists_when_told && s.unpersisted >= s.options.unpersisted_entries_max) {
+    // store_status() has the result.
+    static_cast<void>(Persist());
+  }
+  return result;
+}
+
+std::optional<TableEntry> Table::Get(std::string_view key) const {
+  const std::optional<std::string> row = state_->GetRow(Row(kEntryRow, key));
+  if (!row) return std::nullopt;
+  return DecodeEntry(*row);
+}
+
+void Table::Scan(std::string_view prefix, std::string_view from,
+                 const std::function<bool(std::string_view, const TableEntry&)>& visit) const {
+  state_->ScanRows(Row(kEntryRow, prefix), Row(kEntryRow, from),
+                   [&visit](std::string_view row, std::string_view value) {
+                     return visit(row.substr(1), DecodeEntry(value));
+                   });
+}
+
+void Table::ScanIndex(std::string_view prefix,
+                      const std::function<bool(std::string_view, std::string_view)>& visit) const {
+  state_->ScanRows(Row(kIndexRow, prefix), {},
+                   [&visit](std::string_view row, std::string_view) {
+                     row.remove_prefix(1);
+                     const std::size_t end = row.rfind('\0');
+                     return visit(row.substr(0, end), row.substr(end + 1));
+                   });
+}
+
+const std::set<std::string>& Table::void_keys() const { return state_->void_keys; }
+
+Offset Table::next_offset() const { return state_->meta.next_offset; }
+
+void Table::AdvanceTo(Offset next) {
+  if (next > state_->meta.next_offset) state_->meta.next_offset = next;
+}
+
+Offset Table::persisted_next_offset() const { return state_->persisted.next_offset; }
+
+absl::Status Table::Persist() {
+  State& s = *state_;
+  std::vector<LocalStore::Write> writes;
+  writes.reserve(s.overlay.size());
+  for (auto& [row, value] : s.overlay) writes.push_back({row, value});
+  s.store_status = s.store->Apply(writes, EncodeMeta(s.meta));
+  if (s.store_status.ok()) {
+    s.overlay.clear();
+    s.unpersisted = 0;
+    s.persisted = s.meta;
+  }
+  return s.store_status;
+}
+
+absl::Status Table::Clear() {
+  State& s = *state_;
+  s.overlay.clear();
+  s.unpersisted = 0;
+  s.void_keys.clear();
+  s.fences.clear();
+  s.releases.clear();
+  s.meta = Meta{};
+  s.persisted = Meta{};
+  s.store_status = s.store->Clear();
+  return s.store_status;
+}
+
+std::size_t Table::unpersisted() const { return state_->unpersisted; }
+
+const absl::Status& Table::store_status() const { return state_->store_status; }
+
+WallTime Table::complete_at() const { return state_->meta.complete_at; }
+
+void Table::SetCompleteAt(WallTime at) { state_->meta.complete_at = at; }
+
+WallTime Table::persisted_complete_at() const { return state_->persisted.complete_at; }
+
+bool Table::rebuilding() const { return state_->meta.rebuilding; }
+
+void Table::SetRebuilding(bool rebuilding) { state_->meta.rebuilding = rebuilding; }
+
+std::optional<std::int64_t> Table::generation() const { return state_->meta.generation; }
+
+std::optional<Token> Table::newest_fence() const { return state_->meta.newest_fence; }
+
+std::optional<Token> Table::newest_fence_before(const Token& fence) const {
+  std::optional<Token> newest;
+  for (const auto& [key, control] : state_->fences) {
+    if (control.fence < fence && (!newest || *newest < control.fence)) newest = control.fence;
+  }
+  return newest;
+}
+
+bool Table::released(const Token& fence) const {
+  if (state_->releases.contains(std::string(kReleasePrefix) + FormatToken(fence))) return true;
+  for (const auto& [key, control] : state_->fences) {
+    if (control.fence == fence) return control.founding;
+  }
+  return false;
+}
+
+std::vector<std::string> Table::old_control_keys() const {
+  std::vector<std::string> keys;
+  if (!state_->meta.newest_fence) return keys;
+  const Token newest = *state_->meta.newest_fence;
+  for (const auto& [key, control] : state_->fences) {
+    if (control.fence != newest) keys.push_back(key);
+  }
+  const std::string own_release = std::string(kReleasePrefix) + FormatToken(newest);
+  for (const std::string& key : state_->releases) {
+    if (key != own_release) keys.push_back(key);
+  }
+  return keys;
+}
+
+}  // namespace tributary::eventlog
