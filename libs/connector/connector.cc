@@ -1,0 +1,130 @@
+#include "libs/connector/connector.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "libs/config/nearest.h"
+
+namespace tributary::connector {
+namespace {
+
+constexpr Duration kSettleMin = std::chrono::milliseconds(100);
+constexpr Duration kSettleMax = std::chrono::hours(1);
+constexpr Duration kIndexLagMax = std::chrono::hours(1);
+
+std::string Hint(std::string_view name, const std::vector<std::string>& candidates) {
+  const std::string nearest = config::Nearest(name, candidates);
+  return nearest.empty() ? "" : "; did you mean `" + nearest + "`?";
+}
+
+Duration Override(const Account& account, std::string_view name, Duration fallback) {
+  const auto found = account.settings.find(std::string(name));
+  if (found == account.settings.end()) return fallback;
+  return ParseDuration(found->second).value_or(fallback);
+}
+
+}  // namespace
+
+std::string_view Name(TargetKind kind) {
+  switch (kind) {
+    case TargetKind::kConditional:
+      return "conditional";
+    case TargetKind::kUpsertByUniqueKey:
+      return "upsert_by_unique_key";
+    case TargetKind::kCreateOnly:
+      return "create_only";
+    case TargetKind::kMatchNotUnique:
+      return "match_not_unique";
+  }
+  return "create_only";
+}
+
+std::optional<Duration> ParseDuration(std::string_view text) {
+  std::int64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || number < 0 || number > 1'000'000'000) return std::nullopt;
+  const std::string_view unit(end, static_cast<std::size_t>(text.data() + text.size() - end));
+  if (unit == "ms") return std::chrono::milliseconds(number);
+  if (unit == "s") return std::chrono::seconds(number);
+  if (unit == "m") return std::chrono::minutes(number);
+  if (unit == "h") return std::chrono::hours(number);
+  return std::nullopt;
+}
+
+std::string Object::CheckField(std::string_view path) const {
+  if (open || names.contains(std::string(path))) return "";
+  const std::size_t dot = path.find('.');
+  if (dot != std::string_view::npos && dot + 1 < path.size()) {
+    const std::string_view first = path.substr(0, dot);
+    if (sections.contains(std::string(first)) || (!pairs_prefix.empty() && first == pairs_prefix)) {
+      return "";
+    }
+  }
+  std::vector<std::string> known(names.begin(), names.end());
+  const std::string_view rest = dot == std::string_view::npos ? "key" : path.substr(dot + 1);
+  for (const std::string& section : sections) known.push_back(section + "." + std::string(rest));
+  if (!pairs_prefix.empty()) known.push_back(pairs_prefix + "." + std::string(rest));
+  return "`" + std::string(path) + "` is not a field of `" + name + "`" + Hint(path, known);
+}
+
+const Object* Connector::FindObject(std::string_view object) const {
+  const auto found = objects.find(std::string(object));
+  return found == objects.end() ? nullptr : &found->second;
+}
+
+const ActionOperation* Connector::FindAction(std::string_view operation) const {
+  const auto found = actions.find(std::string(operation));
+  return found == actions.end() ? nullptr : &found->second;
+}
+
+std::vector<std::string> Connector::CheckSettings(
+    const std::map<std::string, std::string>& given) const {
+  std::vector<std::string> problems;
+  std::vector<std::string> known = {"settle", "index_lag"};
+  for (const auto& [name, setting] : settings) {
+    known.push_back(name);
+    if (setting.required && !given.contains(name)) {
+      problems.push_back("setting `" + name + "` is missing");
+    }
+  }
+  for (const auto& [name, value] : given) {
+    if (std::find(known.begin(), known.end(), name) == known.end()) {
+      problems.push_back("setting `" + name + "` is not known" + Hint(name, known));
+    } else if (name == "settle") {
+      const auto duration = ParseDuration(value);
+      if (!duration || *duration < kSettleMin || *duration > kSettleMax) {
+        problems.push_back("setting `settle` is `" + value + "`; it takes 100ms to 1h");
+      }
+    } else if (name == "index_lag") {
+      const auto duration = ParseDuration(value);
+      if (!duration || *duration > kIndexLagMax) {
+        problems.push_back("setting `index_lag` is `" + value + "`; it takes 0s to 1h");
+      }
+    }
+  }
+  return problems;
+}
+
+Account Connector::MakeAccount(std::string_view url, bool allow_insecure_loopback,
+                               std::map<std::string, std::string> given) const {
+  Account account;
+  account.url = url.empty() ? base_url : std::string(url);
+  while (!account.url.empty() && account.url.back() == '/') account.url.pop_back();
+  account.allow_insecure_loopback = allow_insecure_loopback;
+  account.settings = std::move(given);
+  for (const auto& [name, setting] : settings) {
+    if (!setting.fallback.empty()) account.settings.emplace(name, setting.fallback);
+  }
+  return account;
+}
+
+Duration Connector::SettleOf(const Account& account) const {
+  return std::clamp<Duration>(Override(account, "settle", settle), kSettleMin, kSettleMax);
+}
+
+Duration Connector::IndexLagOf(const Account& account) const {
+  return std::clamp<Duration>(Override(account, "index_lag", index_lag), Duration::zero(),
+                              kIndexLagMax);
+}
+
+}  // namespace tributary::connector
