@@ -1,0 +1,256 @@
+#include "libs/cel/value.h"
+
+#include <algorithm>
+#include <charconv>
+
+namespace tributary::cel {
+
+std::size_t List::size() const {
+  if (own) return own->size();
+  return document == nullptr ? 0 : document->size();
+}
+
+Value List::at(std::size_t index) const {
+  return own ? (*own)[index] : Value::FromJson((*document)[index]);
+}
+
+std::size_t Map::size() const {
+  if (own) return own->size();
+  return document == nullptr ? 0 : document->size();
+}
+
+std::string_view Map::name(std::size_t index) const {
+  return own ? (*own)[index].first : (*document)[index].first;
+}
+
+Value Map::at(std::size_t index) const {
+  return own ? (*own)[index].second : Value::FromJson((*document)[index].second);
+}
+
+Value Map::Find(std::string_view name) const {
+  if (own) {
+    for (const auto& [key, value] : *own) {
+      if (key == name) return value;
+    }
+  } else if (document != nullptr) {
+    for (const auto& [key, value] : *document) {
+      if (key == name) return Value::FromJson(value);
+    }
+  }
+  return {};
+}
+
+Value Value::Null() {
+  Value value;
+  value.data_ = Nothing{};
+  return value;
+}
+
+Value Value::Bool(bool boolean) {
+  Value value;
+  value.data_ = boolean;
+  return value;
+}
+
+Value Value::Int(std::int64_t integer) {
+  Value value;
+  value.data_ = integer;
+  return value;
+}
+
+Value Value::OfDecimal(const Decimal& decimal) {
+  Value value;
+  value.data_ = std::make_shared<const Decimal>(decimal);
+  return value;
+}
+
+Value Value::String(std::string text) {
+  Value value;
+  auto own = std::make_shared<const std::string>(std::move(text));
+  const std::string_view view = *own;
+  value.data_ = Text{std::move(own), view};
+  return value;
+}
+
+Value Value::StringView(std::string_view text) {
+  Value value;
+  value.data_ = Text{nullptr, text};
+  return value;
+}
+
+Value Value::OfList(std::vector<Value> items) {
+  Value value;
+  value.data_ = List{std::make_shared<const std::vector<Value>>(std::move(items)), nullptr};
+  return value;
+}
+
+Value Value::OfMap(std::vector<std::pair<std::string, Value>> members) {
+  Value value;
+  value.data_ = Map{std::make_shared<const std::vector<std::pair<std::string, Value>>>(
+                        std::move(members)),
+                    nullptr};
+  return value;
+}
+
+Value Value::Time(const Timestamp& timestamp) {
+  Value value;
+  value.data_ = timestamp;
+  return value;
+}
+
+Value Value::Span(std::int64_t nanos) {
+  Value value;
+  value.data_ = Nanos{nanos};
+  return value;
+}
+
+Value Value::Error(std::string message) {
+  Value value;
+  value.data_ = std::make_shared<const Failure>(Failure{std::move(message), std::nullopt});
+  return value;
+}
+
+Value Value::At(std::size_t offset) const {
+  const Failure& failure = *std::get<std::shared_ptr<const Failure>>(data_);
+  if (failure.offset) return *this;
+  Value value;
+  value.data_ = std::make_shared<const Failure>(Failure{failure.text, offset});
+  return value;
+}
+
+Value Value::FromJson(const json::Value& document) {
+  if (document.is_null()) return Null();
+  if (const bool* boolean = document.boolean()) return Bool(*boolean);
+  if (const std::string* text = document.string()) return StringView(*text);
+  if (const json::Number* number = document.number()) {
+    std::int64_t integer = 0;
+    const char* const end = number->text.data() + number->text.size();
+    const auto [at, error] = std::from_chars(number->text.data(), end, integer);
+    if (error == std::errc() && at == end) return Int(integer);
+    if (const std::optional<Decimal> decimal = Decimal::Parse(number->text)) {
+      return OfDecimal(*decimal);
+    }
+    return Error("a number with more than " + std::to_string(Decimal::kDigitsMax) + " digits");
+  }
+  Value value;
+  if (const json::Array* array = document.array()) {
+    value.data_ = List{nullptr, array};
+  } else {
+    value.data_ = Map{nullptr, document.object()};
+  }
+  return value;
+}
+
+Decimal Value::ToDecimal() const {
+  if (kind() == Kind::kInt) return Decimal(integer());
+  return *std::get<std::shared_ptr<const Decimal>>(data_);
+}
+
+std::string_view KindName(Value::Kind kind) {
+  switch (kind) {
+    case Value::Kind::kAbsent: return "absent";
+    case Value::Kind::kNull: return "null";
+    case Value::Kind::kBool: return "bool";
+    case Value::Kind::kInt: return "int";
+    case Value::Kind::kDecimal: return "decimal";
+    case Value::Kind::kString: return "string";
+    case Value::Kind::kList: return "list";
+    case Value::Kind::kMap: return "map";
+    case Value::Kind::kTimestamp: return "timestamp";
+    case Value::Kind::kDuration: return "duration";
+    case Value::Kind::kError: return "error";
+  }
+  return "";
+}
+
+bool Equal(const Value& a, const Value& b) {
+  if (a.is_nothing() || b.is_nothing()) return a.is_nothing() && b.is_nothing();
+  if (a.is_number() && b.is_number()) return Compare(a, b) == std::strong_ordering::equal;
+  if (a.kind() != b.kind()) return false;
+  switch (a.kind()) {
+    case Value::Kind::kBool: return a.boolean() == b.boolean();
+    case Value::Kind::kString: return a.text() == b.text();
+    case Value::Kind::kTimestamp: return a.timestamp() == b.timestamp();
+    case Value::Kind::kDuration: return a.nanos() == b.nanos();
+    case Value::Kind::kList: {
+      const List& left = a.list();
+      const List& right = b.list();
+      if (left.size() != right.size()) return false;
+      for (std::size_t i = 0; i < left.size(); ++i) {
+        if (!Equal(left.at(i), right.at(i))) return false;
+      }
+      return true;
+    }
+    case Value::Kind::kMap: {
+      std::string left;
+      std::string right;
+      AppendCanonical(left, a);
+      AppendCanonical(right, b);
+      return left == right;
+    }
+    default: return false;
+  }
+}
+
+std::optional<std::strong_ordering> Compare(const Value& a, const Value& b) {
+  if (a.kind() == Value::Kind::kInt && b.kind() == Value::Kind::kInt) {
+    return a.integer() <=> b.integer();
+  }
+  if (a.is_number() && b.is_number()) return a.ToDecimal() <=> b.ToDecimal();
+  if (a.kind() != b.kind()) return std::nullopt;
+  switch (a.kind()) {
+    case Value::Kind::kBool: return a.boolean() <=> b.boolean();
+    case Value::Kind::kString: return a.text().compare(b.text()) <=> 0;
+    case Value::Kind::kTimestamp: return a.timestamp() <=> b.timestamp();
+    case Value::Kind::kDuration: return a.nanos() <=> b.nanos();
+    default: return std::nullopt;
+  }
+}
+
+void AppendCanonical(std::string& out, const Value& value) {
+  const auto add = [&out](char tag, std::string_view text) {
+    out += tag;
+    out += std::to_string(text.size());
+    out += ':';
+    out += text;
+  };
+  switch (value.kind()) {
+    case Value::Kind::kAbsent:
+    case Value::Kind::kNull:
+    case Value::Kind::kError: out += '0'; break;
+    case Value::Kind::kBool: out += value.boolean() ? 't' : 'f'; break;
+    case Value::Kind::kInt: add('n', std::to_string(value.integer())); break;
+    case Value::Kind::kDecimal: add('n', value.ToDecimal().ToText()); break;
+    case Value::Kind::kString: add('s', value.text()); break;
+    case Value::Kind::kTimestamp: {
+      Timestamp timestamp = value.timestamp();
+      timestamp.digits = 0;
+      add('T', ToText(timestamp));
+      break;
+    }
+    case Value::Kind::kDuration: add('D', std::to_string(value.nanos())); break;
+    case Value::Kind::kList:
+      out += '[';
+      for (std::size_t i = 0; i < value.list().size(); ++i) {
+        AppendCanonical(out, value.list().at(i));
+      }
+      out += ']';
+      break;
+    case Value::Kind::kMap: {
+      const Map& map = value.map();
+      std::vector<std::size_t> order(map.size());
+      for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
+      std::sort(order.begin(), order.end(),
+                [&map](std::size_t a, std::size_t b) { return map.name(a) < map.name(b); });
+      out += '{';
+      for (const std::size_t i : order) {
+        add('k', map.name(i));
+        AppendCanonical(out, map.at(i));
+      }
+      out += '}';
+      break;
+    }
+  }
+}
+
+}  // namespace tributary::cel

@@ -1,0 +1,130 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "libs/cel/decimal.h"
+#include "libs/cel/timestamp.h"
+#include "libs/json/value.h"
+
+namespace tributary::cel {
+
+class Value;
+
+/// A list: of an expression's own making, or the array of a document where it stands.
+struct List {
+  std::shared_ptr<const std::vector<Value>> own;
+  const json::Array* document = nullptr;
+  std::size_t size() const;
+  Value at(std::size_t index) const;
+};
+
+/// A map with names as keys, in the order of the document or of the literal.
+struct Map {
+  std::shared_ptr<const std::vector<std::pair<std::string, Value>>> own;
+  const json::Object* document = nullptr;
+  std::size_t size() const;
+  std::string_view name(std::size_t index) const;
+  Value at(std::size_t index) const;
+  /// Absent: no such key.
+  Value Find(std::string_view name) const;
+};
+
+struct Text {
+  /// Empty: the bytes belong to a document or a program.
+  std::shared_ptr<const std::string> own;
+  std::string_view view;
+};
+
+/// What an expression calculates with. Values made from a document, or by a program, refer to it
+/// and must not outlive it. Cheap to copy; immutable.
+class Value {
+ public:
+  /// In the order of `data_`.
+  enum class Kind : std::uint8_t {
+    // A key that is not there, or the first of no elements. Is not null, but equals it.
+    kAbsent,
+    kNull,
+    kBool,
+    kInt,
+    kDecimal,
+    kString,
+    kList,
+    kMap,
+    kTimestamp,
+    kDuration,
+    // Inside an evaluation only.
+    kError,
+  };
+
+  Value() = default;  // absent
+  static Value Null();
+  static Value Bool(bool boolean);
+  static Value Int(std::int64_t integer);
+  static Value OfDecimal(const Decimal& decimal);
+  static Value String(std::string text);
+  /// The bytes outlive the value.
+  static Value StringView(std::string_view text);
+  static Value OfList(std::vector<Value> items);
+  static Value OfMap(std::vector<std::pair<std::string, Value>> members);
+  static Value Time(const Timestamp& timestamp);
+  static Value Span(std::int64_t nanos);
+  /// Refers to `document`. A number beyond Decimal's limit is an error value.
+  static Value FromJson(const json::Value& document);
+  static Value Error(std::string message);
+
+  Kind kind() const { return static_cast<Kind>(data_.index()); }
+  bool is_absent() const { return kind() == Kind::kAbsent; }
+  bool is_error() const { return kind() == Kind::kError; }
+  bool is_nothing() const { return kind() == Kind::kAbsent || kind() == Kind::kNull; }
+  bool is_number() const { return kind() == Kind::kInt || kind() == Kind::kDecimal; }
+
+  // Only for the kind that they name.
+  bool boolean() const { return std::get<bool>(data_); }
+  std::int64_t integer() const { return std::get<std::int64_t>(data_); }
+  std::string_view text() const { return std::get<Text>(data_).view; }
+  const List& list() const { return std::get<List>(data_); }
+  const Map& map() const { return std::get<Map>(data_); }
+  const Timestamp& timestamp() const { return std::get<Timestamp>(data_); }
+  std::int64_t nanos() const { return std::get<Nanos>(data_).count; }
+  /// Of an integer or a decimal.
+  Decimal ToDecimal() const;
+  /// Why; and where in the expression, once known.
+  const std::string& error() const { return std::get<std::shared_ptr<const Failure>>(data_)->text; }
+  std::optional<std::size_t> error_offset() const {
+    return std::get<std::shared_ptr<const Failure>>(data_)->offset;
+  }
+  /// An error with the place where it happened; the first place that is given stays.
+  Value At(std::size_t offset) const;
+
+ private:
+  struct Absent {};
+  struct Nothing {};
+  struct Nanos {
+    std::int64_t count = 0;
+  };
+  struct Failure {
+    std::string text;
+    std::optional<std::size_t> offset;
+  };
+  std::variant<Absent, Nothing, bool, std::int64_t, std::shared_ptr<const Decimal>, Text, List, Map,
+               Timestamp, Nanos, std::shared_ptr<const Failure>>
+      data_;
+};
+
+/// `null`, `bool`, `int`, `decimal`, …, for messages.
+std::string_view KindName(Value::Kind kind);
+/// Numbers by value, lists and maps by content; absent equals null; other kinds differ.
+bool Equal(const Value& a, const Value& b);
+/// Of two numbers, strings, bools, timestamps or durations. None: cannot be compared.
+std::optional<std::strong_ordering> Compare(const Value& a, const Value& b);
+/// Appends a text that is the same for equal values and differs for others.
+void AppendCanonical(std::string& out, const Value& value);
+
+}  // namespace tributary::cel
