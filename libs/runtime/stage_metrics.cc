@@ -1,0 +1,214 @@
+#include "libs/runtime/stage_metrics.h"
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "tributary/v1/control.pb.h"
+
+namespace tributary::runtime {
+namespace {
+
+using eventlog::Topic;
+
+std::string CodeClass(const http::Completion& completion) {
+  switch (completion.delivery) {
+    case http::Delivery::kNotSent:
+      return "not_sent";
+    case http::Delivery::kBroken:
+      return "broken";
+    case http::Delivery::kComplete:
+      break;
+  }
+  if (completion.status == 429) return "429";
+  return std::to_string(completion.status / 100) + "xx";
+}
+
+}  // namespace
+
+StageMetrics::StageMetrics(observe::Metrics& metrics, const std::string& service,
+                           int tenants_labelled_max)
+    : metrics_(metrics), service_(service), tenants_labelled_max_(tenants_labelled_max) {
+  const observe::Labels stage = {{"stage", service}};
+  for (const Topic topic : eventlog::kAllTopics) {
+    const observe::Labels labels = {{"stage", service}, {"topic", std::string(Name(topic))}};
+    records_in_[topic] =
+        metrics.AddCounter("tributary_records_in_total", "Records read, own ones too.", labels);
+    records_out_[topic] =
+        metrics.AddCounter("tributary_records_out_total", "Records given to the log.", labels);
+    lag_[topic] = metrics.AddGauge("tributary_consumer_lag",
+                                   "Offsets between where reading stands and the end.", labels);
+    last_record_[topic] =
+        metrics.AddGauge("tributary_last_record_timestamp_seconds",
+                         "When the log took the newest record read, since 1970.", labels);
+  }
+  requests_in_flight_ = metrics.AddGauge("tributary_http_client_requests_in_flight",
+                                         "Requests to sources and targets, queued ones too.", stage);
+  produce_errors_ = metrics.AddCounter("tributary_producer_errors_total",
+                                       "Records that the log did not take; each restarts the stage.",
+                                       stage);
+  assigned_partitions_ =
+      metrics.AddGauge("tributary_assigned_partitions", "Partitions held now.", stage);
+  for (const char* kind : {"assigned", "revoked", "lost"}) {
+    rebalances_[kind] = metrics.AddCounter("tributary_rebalances_total", "Changes of ownership.",
+                                           {{"stage", service}, {"kind", kind}});
+  }
+  restarts = metrics.AddCounter("tributary_stage_restarts_total",
+                                "Times that the stage was discarded and begun anew.", stage);
+  for (const char* outcome : {"applied", "noop", "superseded", "dropped"}) {
+    outcomes_[outcome] = metrics.AddGauge("tributary_outcomes",
+                                          "Outcomes in the records of the owned partitions.",
+                                          {{"stage", service}, {"outcome", outcome}});
+  }
+}
+
+void StageMetrics::OnFact(const eventlog::Fact& fact) {
+  if (const auto* fetched = std::get_if<eventlog::Fetched>(&fact)) {
+    for (const eventlog::Record& record : fetched->records) {
+      records_in_.at(record.topic).Increment();
+    }
+    if (!fetched->records.empty()) {
+      const eventlog::Record& last = fetched->records.back();
+      last_record_.at(last.topic)
+          .Set(static_cast<double>(last.appended_at.time_since_epoch().count()) * 1e-6);
+    }
+  } else if (const auto* produced = std::get_if<eventlog::Produced>(&fact)) {
+    if (!produced->error.empty()) produce_errors_.Increment();
+  } else if (const auto* given = std::get_if<eventlog::Assigned>(&fact)) {
+    assigned_.insert(given->partitions.begin(), given->partitions.end());
+    rebalances_.at("assigned").Increment();
+  } else if (const auto* revoking = std::get_if<eventlog::Revoking>(&fact)) {
+    for (const auto partition : revoking->partitions) assigned_.erase(partition);
+    rebalances_.at("revoked").Increment();
+  } else if (const auto* lost = std::get_if<eventlog::Lost>(&fact)) {
+    for (const auto partition : lost->partitions) assigned_.erase(partition);
+    rebalances_.at("lost").Increment();
+  }
+  assigned_partitions_.Set(static_cast<double>(assigned_.size()));
+}
+
+void StageMetrics::OnLags(const std::vector<eventlog::LogMember::Lag>& lags) {
+  std::map<Topic, std::int64_t> sums;
+  for (const auto& lag : lags) sums[lag.topic] += lag.offsets;
+  for (auto& [topic, gauge] : lag_) {
+    const auto found = sums.find(topic);
+    gauge.Set(found == sums.end() ? 0 : static_cast<double>(found->second));
+  }
+}
+
+void StageMetrics::OnMessage(const v1::FromService& message) {
+  if (message.has_status()) OnStatus(message.status());
+}
+
+void StageMetrics::OnStatus(const v1::ServiceStatus& status) {
+  struct Sums {
+    double pending = 0;
+    double retrying = 0;
+    double parked = 0;
+    double freshness = 0;
+  };
+  // The loader knows what became of commands; the others report other things.
+  if (service_ != "loader") return;
+  std::map<std::string, Sums> by_tenant;
+  std::map<std::string, double> outcomes;
+  for (const v1::SyncStatus& sync : status.syncs()) {
+    Sums& sums = by_tenant[sync.tenant()];
+    sums.pending += static_cast<double>(sync.pending());
+    sums.retrying += static_cast<double>(sync.retrying());
+    sums.parked += static_cast<double>(sync.parked());
+    sums.freshness =
+        std::max(sums.freshness, std::strtod(sync.freshness_seconds().c_str(), nullptr));
+    outcomes["applied"] += static_cast<double>(sync.applied());
+    outcomes["noop"] += static_cast<double>(sync.noop());
+    outcomes["superseded"] += static_cast<double>(sync.superseded());
+    outcomes["dropped"] += static_cast<double>(sync.dropped());
+  }
+  for (const auto& [outcome, gauge] : outcomes_) gauge.Set(outcomes[outcome]);
+
+  if (by_tenant.size() > static_cast<std::size_t>(tenants_labelled_max_)) {
+    Sums all;
+    for (const auto& [tenant, sums] : by_tenant) {
+      all.pending += sums.pending;
+      all.retrying += sums.retrying;
+      all.parked += sums.parked;
+      all.freshness = std::max(all.freshness, sums.freshness);
+    }
+    by_tenant = {{"", all}};
+  }
+  const auto labels = [](const std::string& tenant) {
+    return tenant.empty() ? observe::Labels{} : observe::Labels{{"tenant", tenant}};
+  };
+  static constexpr const char* kNames[] = {"tributary_pending", "tributary_retrying",
+                                           "tributary_parked", "tributary_freshness_seconds"};
+  std::set<std::string> shown;
+  for (const auto& [tenant, sums] : by_tenant) {
+    shown.insert(tenant);
+    metrics_.AddGauge(kNames[0], "Records whose newest version waits.", labels(tenant))
+        .Set(sums.pending);
+    metrics_.AddGauge(kNames[1], "Records that wait for time.", labels(tenant)).Set(sums.retrying);
+    metrics_.AddGauge(kNames[2], "Records that wait for a person.", labels(tenant))
+        .Set(sums.parked);
+    metrics_.AddGauge(kNames[3], "Age of the oldest change that is not at its target.",
+                      labels(tenant))
+        .Set(sums.freshness);
+  }
+  for (const std::string& tenant : tenants_) {
+    if (shown.count(tenant) != 0) continue;
+    for (const char* name : kNames) metrics_.RemoveGauge(name, labels(tenant));
+  }
+  tenants_ = std::move(shown);
+}
+
+void StageMetrics::OnProduce(Topic topic, std::size_t) { records_out_.at(topic).Increment(); }
+
+void StageMetrics::OnSend() { requests_in_flight_.Set(++in_flight_); }
+
+void StageMetrics::OnCompletion(const http::Completion& completion, const std::string& method) {
+  requests_in_flight_.Set(--in_flight_);
+  const std::string code = CodeClass(completion);
+  auto counter = requests_.find({method, code});
+  if (counter == requests_.end()) {
+    counter = requests_
+                  .emplace(std::pair(method, code),
+                           metrics_.AddCounter(
+                               "tributary_http_client_requests_total",
+                               "Requests to sources and targets, by what is known of the answer.",
+                               {{"stage", service_}, {"method", method}, {"code_class", code}}))
+                  .first;
+  }
+  counter->second.Increment();
+  auto histogram = request_seconds_.find(method);
+  if (histogram == request_seconds_.end()) {
+    histogram =
+        request_seconds_
+            .emplace(method, metrics_.AddHistogram("tributary_http_client_request_duration_seconds",
+                                                   "From connect to the last byte.",
+                                                   observe::DurationBuckets(),
+                                                   {{"stage", service_}, {"method", method}}))
+            .first;
+  }
+  histogram->second.Observe(static_cast<double>(completion.elapsed.count()) * 1e-6);
+}
+
+void MeasuredHttp::Send(http::RequestId id, http::Request request) {
+  metrics_.OnSend();
+  methods_[id] = request.method;
+  http_.Send(id, std::move(request));
+}
+
+void MeasuredHttp::Cancel(http::RequestId id) { http_.Cancel(id); }
+
+void MeasuredHttp::OnCompletion(const http::Completion& completion) {
+  const auto found = methods_.find(completion.id);
+  if (found == methods_.end()) return;
+  metrics_.OnCompletion(completion, found->second);
+  methods_.erase(found);
+}
+
+void MeasuredLog::Produce(eventlog::ProduceId id, eventlog::Topic topic,
+                          eventlog::Partition partition, std::string key,
+                          std::optional<std::string> value, eventlog::Headers headers) {
+  metrics_.OnProduce(topic, value ? value->size() : 0);
+  log_.Produce(id, topic, partition, std::move(key), std::move(value), std::move(headers));
+}
+
+}  // namespace tributary::runtime

@@ -1,0 +1,111 @@
+#pragma once
+
+#include <map>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "libs/eventlog/log_member.h"
+#include "libs/http/message.h"
+#include "libs/observe/metrics.h"
+#include "libs/time/time.h"
+
+namespace tributary::v1 {
+class FromService;
+class ServiceStatus;
+}  // namespace tributary::v1
+
+namespace tributary::runtime {
+
+/// What one stage is given and does, counted from outside so that the stage itself counts nothing.
+/// One thread.
+class StageMetrics {
+ public:
+  StageMetrics(observe::Metrics& metrics, const std::string& service, int tenants_labelled_max);
+
+  void OnFact(const eventlog::Fact& fact);
+  void OnLags(const std::vector<eventlog::LogMember::Lag>& lags);
+  void OnMessage(const v1::FromService& message);
+  void OnProduce(eventlog::Topic topic, std::size_t bytes);
+  void OnSend();
+  void OnCompletion(const http::Completion& completion, const std::string& method);
+
+  observe::Counter restarts;
+
+ private:
+  void OnStatus(const v1::ServiceStatus& status);
+
+  observe::Metrics& metrics_;
+  const std::string service_;
+  const int tenants_labelled_max_;
+  std::map<eventlog::Topic, observe::Counter> records_in_;
+  std::map<eventlog::Topic, observe::Counter> records_out_;
+  std::map<eventlog::Topic, observe::Gauge> lag_;
+  std::map<eventlog::Topic, observe::Gauge> last_record_;
+  std::map<std::pair<std::string, std::string>, observe::Counter> requests_;
+  std::map<std::string, observe::Histogram> request_seconds_;
+  observe::Gauge requests_in_flight_;
+  int in_flight_ = 0;
+  observe::Counter produce_errors_;
+  std::map<std::string, observe::Counter> rebalances_;
+  observe::Gauge assigned_partitions_;
+  std::set<eventlog::Partition> assigned_;
+  std::map<std::string, observe::Gauge> outcomes_;
+  /// Tenants shown by a label now.
+  std::set<std::string> tenants_;
+};
+
+/// Counts on the way to the real ones.
+class MeasuredHttp final : public http::ClientPort {
+ public:
+  MeasuredHttp(http::ClientPort& http, StageMetrics& metrics) : http_(http), metrics_(metrics) {}
+  void Send(http::RequestId id, http::Request request) override;
+  void Cancel(http::RequestId id) override;
+  void OnCompletion(const http::Completion& completion);
+
+ private:
+  http::ClientPort& http_;
+  StageMetrics& metrics_;
+  std::unordered_map<http::RequestId, std::string> methods_;
+};
+
+class MeasuredLog final : public eventlog::LogPort {
+ public:
+  MeasuredLog(eventlog::LogPort& log, StageMetrics& metrics) : log_(log), metrics_(metrics) {}
+  void Produce(eventlog::ProduceId id, eventlog::Topic topic, eventlog::Partition partition,
+               std::string key, std::optional<std::string> value,
+               eventlog::Headers headers) override;
+  void StartReading(eventlog::Topic topic, eventlog::Partition partition,
+                    eventlog::Offset from) override {
+    log_.StartReading(topic, partition, from);
+  }
+  void StopReading(eventlog::Topic topic, eventlog::Partition partition) override {
+    log_.StopReading(topic, partition);
+  }
+  void PauseReading(eventlog::Topic topic, eventlog::Partition partition) override {
+    log_.PauseReading(topic, partition);
+  }
+  void ResumeReading(eventlog::Topic topic, eventlog::Partition partition) override {
+    log_.ResumeReading(topic, partition);
+  }
+  void SampleEnd(std::uint64_t id, eventlog::Topic topic, eventlog::Partition partition) override {
+    log_.SampleEnd(id, topic, partition);
+  }
+  void FetchCommitted(std::uint64_t id, eventlog::Topic topic,
+                      eventlog::Partition partition) override {
+    log_.FetchCommitted(id, topic, partition);
+  }
+  void Commit(std::uint64_t id, eventlog::Topic topic, eventlog::Partition partition,
+              eventlog::Offset next) override {
+    log_.Commit(id, topic, partition, next);
+  }
+  void RenewLease(std::uint64_t id) override { log_.RenewLease(id); }
+  void FinishRevoking() override { log_.FinishRevoking(); }
+
+ private:
+  eventlog::LogPort& log_;
+  StageMetrics& metrics_;
+};
+
+}  // namespace tributary::runtime

@@ -1,0 +1,314 @@
+#include "libs/runtime/stage_runner.h"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+
+#include "libs/eventlog/clock.h"
+#include "libs/runtime/random.h"
+#include "libs/runtime/stage_metrics.h"
+#include "tributary/v1/control.pb.h"
+
+namespace tributary::runtime {
+namespace {
+
+using Level = Logger::Level;
+
+/// So long at most between two looks at everything.
+constexpr Duration kTurnMax = std::chrono::seconds(1);
+/// So often at most the reasons against readiness are copied out, and lags looked at.
+constexpr Duration kReportInterval = std::chrono::milliseconds(200);
+/// A life that lasted so long has proved that it can; its failure begins a new series.
+constexpr Duration kProvenLife = std::chrono::minutes(1);
+
+Now CurrentTime() { return {.steady = eventlog::BootTime(), .wall = eventlog::SystemTime()}; }
+
+/// Control messages of the stage go out, and are read on the way for metrics.
+class ControlAdapter final : public ControlPort {
+ public:
+  ControlAdapter(ControlPort& control, StageMetrics& metrics)
+      : control_(control), metrics_(metrics) {}
+  void Send(const v1::FromService& message) override {
+    metrics_.OnMessage(message);
+    control_.Send(message);
+  }
+
+ private:
+  ControlPort& control_;
+  StageMetrics& metrics_;
+};
+
+}  // namespace
+
+struct StageRunner::State {
+  enum class End : std::uint8_t { kDrained, kStopped, kFailed };
+
+  State(StageRunnerOptions options_in, MakeParts make_parts_in, MakeStage make_stage_in,
+        Logger& logger_in, observe::Metrics& metrics_in)
+      : options(std::move(options_in)),
+        make_parts(std::move(make_parts_in)),
+        make_stage(std::move(make_stage_in)),
+        logger(logger_in),
+        metrics(metrics_in, options.service, options.tenants_labelled_max) {}
+
+  void Run();
+  End Live(StageParts parts, std::string& failure);
+  void Report(const Stage& stage, const eventlog::LogMember& log, Now now);
+  void WaitBeforeRestart(int attempt);
+  void RunTasks();
+  void Wake();
+
+  const StageRunnerOptions options;
+  const MakeParts make_parts;
+  const MakeStage make_stage;
+  Logger& logger;
+  StageMetrics metrics;
+
+  std::atomic<bool> drain = false;
+  std::atomic<bool> stop = false;
+  std::atomic<bool> ended = false;
+  std::atomic<bool> released = false;
+  std::atomic<int> restarts = 0;
+  /// Zero: not inside a turn.
+  std::atomic<Instant> turn_began = Instant{};
+
+  mutable std::mutex mutex;
+  std::condition_variable changed;
+  std::vector<std::string> not_ready = {"starting"};
+  /// The client of the present life, to be woken.
+  http::Client* client = nullptr;
+  std::vector<v1::ToService> messages;
+  std::vector<std::function<void(Now)>> tasks;
+
+  ControlPort* control = nullptr;
+  Instant next_report{};
+  std::thread thread;
+};
+
+StageRunner::StageRunner(StageRunnerOptions options, MakeParts make_parts, MakeStage make_stage,
+                         Logger& logger, observe::Metrics& metrics)
+    : state_(std::make_unique<State>(std::move(options), std::move(make_parts),
+                                     std::move(make_stage), logger, metrics)) {}
+
+StageRunner::~StageRunner() {
+  Stop();
+  Join();
+}
+
+void StageRunner::Start(ControlPort& control) {
+  state_->control = &control;
+  state_->thread = std::thread([state = state_.get()] { state->Run(); });
+}
+
+void StageRunner::Deliver(v1::ToService message) {
+  {
+    const std::lock_guard lock(state_->mutex);
+    state_->messages.push_back(std::move(message));
+  }
+  state_->Wake();
+}
+
+void StageRunner::Post(std::function<void(Now)> task) {
+  {
+    const std::lock_guard lock(state_->mutex);
+    state_->tasks.push_back(std::move(task));
+  }
+  state_->Wake();
+}
+
+void StageRunner::Drain() {
+  state_->drain = true;
+  state_->Wake();
+}
+
+void StageRunner::Stop() {
+  state_->stop = true;
+  state_->Wake();
+}
+
+bool StageRunner::Join() {
+  if (state_->thread.joinable()) state_->thread.join();
+  return state_->released;
+}
+
+bool StageRunner::ended() const { return state_->ended; }
+
+std::vector<std::string> StageRunner::not_ready_because() const {
+  const std::lock_guard lock(state_->mutex);
+  return state_->not_ready;
+}
+
+Duration StageRunner::turn_age() const {
+  const Instant began = state_->turn_began;
+  return began == Instant{} ? Duration::zero() : eventlog::BootTime() - began;
+}
+
+int StageRunner::restarts() const { return state_->restarts; }
+
+void StageRunner::State::Wake() {
+  const std::lock_guard lock(mutex);
+  if (client != nullptr) client->Wake();
+  changed.notify_all();
+}
+
+void StageRunner::State::Run() {
+  for (int attempt = 0; !stop && !drain;) {
+    const Instant began = eventlog::BootTime();
+    std::string failure;
+    absl::StatusOr<StageParts> parts = make_parts();
+    if (parts.ok()) {
+      const End end = Live(*std::move(parts), failure);
+      if (end == End::kDrained) released = true;
+      if (end != End::kFailed) break;
+      ++restarts;
+      metrics.restarts.Increment();
+    } else {
+      failure = std::string(parts.status().message());
+    }
+    if (eventlog::BootTime() - began >= kProvenLife) attempt = 0;
+    {
+      const std::lock_guard lock(mutex);
+      not_ready = {failure};
+    }
+    logger.Log(Level::kError, "The stage is discarded with its ports and begins anew.",
+               {{"why", failure}, {"attempt", std::to_string(attempt)}});
+    WaitBeforeRestart(attempt++);
+  }
+  {
+    const std::lock_guard lock(mutex);
+    not_ready = {"stopped"};
+  }
+  ended = true;
+}
+
+void StageRunner::State::WaitBeforeRestart(int attempt) {
+  const Duration bound =
+      std::min<Duration>(options.restart_delay_max,
+                         options.restart_delay_min * (std::int64_t{1} << std::min(attempt, 20)));
+  const Duration delay(static_cast<std::int64_t>(
+      Random64() % static_cast<std::uint64_t>(std::max<std::int64_t>(1, bound.count()))));
+  const Instant until = eventlog::BootTime() + delay;
+  for (Duration left = delay; left > Duration::zero() && !stop && !drain;
+       left = until - eventlog::BootTime()) {
+    RunTasks();
+    std::unique_lock lock(mutex);
+    messages.clear();
+    changed.wait_for(lock, left, [this] { return stop || drain || !tasks.empty(); });
+  }
+}
+
+void StageRunner::State::RunTasks() {
+  std::vector<std::function<void(Now)>> due;
+  {
+    const std::lock_guard lock(mutex);
+    due.swap(tasks);
+  }
+  for (const auto& task : due) task(CurrentTime());
+}
+
+StageRunner::State::End StageRunner::State::Live(StageParts parts, std::string& failure) {
+  Stage* asked = nullptr;
+  http::Client http(options.http, [&asked](http::RequestId id) {
+    return asked->MaySend(CurrentTime(), id);
+  });
+  {
+    const std::lock_guard lock(mutex);
+    client = &http;
+  }
+  const auto forget_client = [this] {
+    const std::lock_guard lock(mutex);
+    client = nullptr;
+  };
+
+  ControlAdapter control_port(*control, metrics);
+  MeasuredHttp measured_http(http, metrics);
+  MeasuredLog measured_log(*parts.log, metrics);
+  const std::unique_ptr<Stage> stage = make_stage({.log = measured_log,
+                                                   .stores = *parts.stores,
+                                                   .http = measured_http,
+                                                   .control = control_port,
+                                                   .logger = logger,
+                                                   .random = Random64});
+  asked = stage.get();
+
+  End end = End::kStopped;
+  Instant drain_deadline{};
+  while (!stop) {
+    const Now now = CurrentTime();
+    if (drain && drain_deadline == Instant{}) {
+      drain_deadline = now.steady + options.drain_max;
+      stage->Drain(now);
+      logger.Log(Level::kInfo, "Draining.", {});
+    }
+    if (drain_deadline != Instant{} && stage->drained()) {
+      end = End::kDrained;
+      break;
+    }
+    if (drain_deadline != Instant{} && now.steady >= drain_deadline) {
+      logger.Log(Level::kWarning, "Not everything could be released in time.", {});
+      break;
+    }
+    if (now.steady >= next_report) Report(*stage, *parts.log, now);
+
+    const Duration until_tick = stage->next_tick() - now.steady;
+    const Duration wait =
+        std::clamp<Duration>(until_tick, Duration::zero(),
+                             drain_deadline == Instant{} ? kTurnMax : std::chrono::milliseconds(50));
+    std::vector<http::Completion> completions = http.Poll({parts.log->wake_fd()}, wait);
+    turn_began = eventlog::BootTime();
+    for (const eventlog::Fact& fact : parts.log->Poll(Duration::zero())) {
+      metrics.OnFact(fact);
+      stage->OnLog(CurrentTime(), fact);
+    }
+    for (http::Completion& completion : completions) {
+      measured_http.OnCompletion(completion);
+      stage->OnHttp(CurrentTime(), std::move(completion));
+    }
+    std::vector<v1::ToService> said;
+    {
+      const std::lock_guard lock(mutex);
+      said.swap(messages);
+    }
+    for (const v1::ToService& message : said) stage->OnControl(CurrentTime(), message);
+    RunTasks();
+    const Now after = CurrentTime();
+    if (after.steady >= stage->next_tick()) stage->OnTick(after);
+    turn_began = Instant{};
+
+    if (failure = stage->failure(); !failure.empty()) {
+      end = End::kFailed;
+      break;
+    }
+  }
+  forget_client();
+  if (end == End::kDrained) {
+    // Leaving the group lets its partitions go at once rather than after the session.
+    const absl::Status closed =
+        parts.log->Close(std::max<Duration>(std::chrono::milliseconds(500),
+                                            drain_deadline - eventlog::BootTime()));
+    if (!closed.ok()) {
+      logger.Log(Level::kWarning, "Leaving the group took too long.",
+                 {{"why", std::string(closed.message())}});
+    }
+  }
+  return end;
+}
+
+void StageRunner::State::Report(const Stage& stage, const eventlog::LogMember& log, Now now) {
+  next_report = now.steady + kReportInterval;
+  std::vector<std::string> reasons = stage.not_ready_because();
+  if (drain) reasons.insert(reasons.begin(), "draining");
+  bool became_ready = false;
+  {
+    const std::lock_guard lock(mutex);
+    became_ready = !not_ready.empty() && reasons.empty();
+    not_ready = std::move(reasons);
+  }
+  if (became_ready) logger.Log(Level::kInfo, "Ready.", {});
+  metrics.OnLags(log.lags());
+}
+
+}  // namespace tributary::runtime
