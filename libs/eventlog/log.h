@@ -70,7 +70,8 @@ class LogPort {
 
   /// Delivers records of a partition from `from` on, in order, as Fetched facts.
   virtual void StartReading(Topic topic, Partition partition, Offset from) = 0;
-  /// No Fetched of that partition comes after this returns, until StartReading.
+  /// No Fetched, CaughtUp or OutOfRange of that partition comes after this returns, until
+  /// StartReading.
   virtual void StopReading(Topic topic, Partition partition) = 0;
   /// Stops and resumes delivery without moving the position; backpressure.
   virtual void PauseReading(Topic topic, Partition partition) = 0;

@@ -1,5 +1,6 @@
 #include "libs/eventlog/table.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cstring>
 #include <utility>
@@ -72,8 +73,9 @@ struct Meta {
   Offset next_offset = 0;
   WallTime complete_at{};
   bool rebuilding = true;
-  std::optional<std::int64_t> generation;
   std::optional<Token> newest_fence;
+  // Of all foundings folded, in their order; hardly ever more than one.
+  std::vector<std::int64_t> generations;
 };
 
 std::string EncodeMeta(const Meta& meta) {
@@ -81,32 +83,28 @@ std::string EncodeMeta(const Meta& meta) {
   AppendInteger(out, meta.next_offset);
   AppendInteger(out, meta.complete_at.time_since_epoch().count());
   out.push_back(meta.rebuilding ? 1 : 0);
-  out.push_back(meta.generation ? 1 : 0);
-  AppendInteger(out, meta.generation.value_or(0));
   out.push_back(meta.newest_fence ? 1 : 0);
   AppendInteger(out, meta.newest_fence.value_or(Token{}).generation);
   AppendInteger(out, meta.newest_fence.value_or(Token{}).offset);
+  for (const std::int64_t generation : meta.generations) AppendInteger(out, generation);
   return out;
 }
 
 // None: not what EncodeMeta wrote; the copy is of another format and thus of no use.
 std::optional<Meta> DecodeMeta(std::string_view in) {
-  if (in.size() != 5 * 8 + 3) return std::nullopt;
+  if (in.size() < 4 * 8 + 2 || (in.size() - 2) % 8 != 0) return std::nullopt;
   Meta meta;
   meta.next_offset = TakeInteger(in);
   meta.complete_at = WallTime(Duration(TakeInteger(in)));
   meta.rebuilding = in.front() != 0;
   in.remove_prefix(1);
-  const bool has_generation = in.front() != 0;
-  in.remove_prefix(1);
-  const std::int64_t generation = TakeInteger(in);
-  if (has_generation) meta.generation = generation;
   const bool has_fence = in.front() != 0;
   in.remove_prefix(1);
   Token fence;
   fence.generation = TakeInteger(in);
   fence.offset = TakeInteger(in);
   if (has_fence) meta.newest_fence = fence;
+  while (!in.empty()) meta.generations.push_back(TakeInteger(in));
   return meta;
 }
 
@@ -241,7 +239,7 @@ struct Table::State {
     if (record.key == kFoundingKey) {
       v1::Founding founding;
       if (record.value && founding.ParseFromString(*record.value)) {
-        meta.generation = founding.generation();
+        meta.generations.push_back(founding.generation());
       }
       return;
     }
@@ -416,7 +414,15 @@ bool Table::rebuilding() const { return state_->meta.rebuilding; }
 
 void Table::SetRebuilding(bool rebuilding) { state_->meta.rebuilding = rebuilding; }
 
-std::optional<std::int64_t> Table::generation() const { return state_->meta.generation; }
+std::optional<std::int64_t> Table::generation() const {
+  if (state_->meta.generations.empty()) return std::nullopt;
+  return state_->meta.generations.back();
+}
+
+bool Table::has_folded_generation(std::int64_t generation) const {
+  const std::vector<std::int64_t>& folded = state_->meta.generations;
+  return std::find(folded.begin(), folded.end(), generation) != folded.end();
+}
 
 std::optional<Token> Table::newest_fence() const { return state_->meta.newest_fence; }
 

@@ -94,8 +94,8 @@ class Table {
   /// Of the last attempt to make something durable, those by itself included.
   const absl::Status& store_status() const;
 
-  /// When the copy is known to have been complete, by the wall clock; durable with Persist(). A
-  /// tombstone lives R from then on at least. The epoch: never.
+  /// By the wall clock: every tombstone that compaction had removed by then was read, or belongs to
+  /// a key that is not in the copy. Durable with Persist(). The epoch: not known.
   WallTime complete_at() const;
   void SetCompleteAt(WallTime at);
   WallTime persisted_complete_at() const;
@@ -104,8 +104,11 @@ class Table {
   bool rebuilding() const;
   void SetRebuilding(bool rebuilding);
 
-  /// Of the founding (`!g`). None: this partition is lost or was never set up.
+  /// Of the newest founding (`!g`). None: this partition is lost or was never set up.
   std::optional<std::int64_t> generation() const;
+  /// A founding of that generation was folded. A topic that shows another one first is not the one
+  /// that this was read from.
+  bool has_folded_generation(std::int64_t generation) const;
   /// The largest fence passed. None: none.
   std::optional<Token> newest_fence() const;
   /// The largest fence smaller than `fence` that is still kept. None: none.
