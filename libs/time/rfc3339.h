@@ -1,0 +1,34 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "libs/time/time.h"
+
+// Times as text, always with their zone: what is compared is UTC, never text.
+
+namespace tributary {
+
+/// A time with the offset in which it was written.
+struct ZonedTime {
+  WallTime utc{};
+  /// East of UTC.
+  std::int32_t offset_minutes = 0;
+};
+
+/// `2021-03-29T07:47:00-04:00`, with fraction, `Z`, a blank instead of `T`, a blank before the
+/// offset, and an offset without colon. None: anything else, also a time without a zone.
+std::optional<ZonedTime> ParseZonedTime(std::string_view text);
+
+/// The three forms of an HTTP date are one since RFC 9110: `Sun, 06 Nov 1994 08:49:37 GMT`.
+std::optional<WallTime> ParseHttpDate(std::string_view text);
+
+/// RFC 3339 in UTC; a fraction (as few digits of micro seconds as hold it) only if there is one.
+std::string FormatRfc3339(WallTime time);
+
+/// `2021-03-29 07:47:00-04:00`, cut to whole seconds towards the past.
+std::string FormatAtOffset(WallTime time, std::int32_t offset_minutes);
+
+}  // namespace tributary
