@@ -58,7 +58,7 @@ struct Switches {
   bool offers_components = true;
 
   /// HighLevel: a PUT with `companyName` is a 422, as the published schema says.
-  bool highlevel_strict_update = false;
+  bool highlevel_strict_update = true;
   /// HighLevel: the location allows two contacts with one e-mail.
   bool highlevel_allows_duplicates = false;
   /// REST: batch answers leave out the results of some items.

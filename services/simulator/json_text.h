@@ -1,0 +1,75 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "libs/json/value.h"
+
+namespace tributary::simulator {
+
+/// Members that were set from outside, as JSON texts; they take the place of members of that name.
+using Extra = std::vector<std::pair<std::string, std::string>>;
+
+/// Appends one JSON object member by member, far faster than a tree of values.
+class ObjectText {
+ public:
+  /// `extra`, if given, outlives this object.
+  explicit ObjectText(std::string& out, const Extra* extra = nullptr) : out_(out), extra_(extra) {
+    out_.push_back('{');
+  }
+
+  void Text(std::string_view name, std::string_view text) {
+    if (Key(name)) json::AppendQuoted(out_, text);
+  }
+  void TextOrNull(std::string_view name, const std::string* text) {
+    if (text == nullptr) {
+      Raw(name, "null");
+    } else {
+      Text(name, *text);
+    }
+  }
+  void Integer(std::string_view name, std::int64_t integer) {
+    if (Key(name)) out_ += std::to_string(integer);
+  }
+  void Boolean(std::string_view name, bool value) { Raw(name, value ? "true" : "false"); }
+  void Null(std::string_view name) { Raw(name, "null"); }
+  void Raw(std::string_view name, std::string_view json) {
+    if (Key(name)) out_ += json;
+  }
+  /// Begins a member whose value the caller appends. False: it is overridden, append nothing.
+  bool Key(std::string_view name) {
+    if (extra_ != nullptr) {
+      for (const auto& [key, value] : *extra_) {
+        if (key == name) return false;
+      }
+    }
+    AppendKey(name);
+    return true;
+  }
+  void End() {
+    if (extra_ != nullptr) {
+      for (const auto& [key, value] : *extra_) {
+        AppendKey(key);
+        out_ += value;
+      }
+    }
+    out_.push_back('}');
+  }
+
+ private:
+  void AppendKey(std::string_view name) {
+    if (!is_first_) out_.push_back(',');
+    is_first_ = false;
+    json::AppendQuoted(out_, name);
+    out_.push_back(':');
+  }
+
+  std::string& out_;
+  const Extra* extra_;
+  bool is_first_ = true;
+};
+
+}  // namespace tributary::simulator
