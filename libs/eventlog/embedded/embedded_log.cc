@@ -452,6 +452,8 @@ class EmbeddedLog::Member final : public LogMember {
   struct Reading {
     Offset next = 0;
     bool is_paused = false;
+    /// Where CaughtUp was last said.
+    Offset caught_up_at = -1;
   };
 
   /// Empty: nothing is wrong.
@@ -480,7 +482,15 @@ class EmbeddedLog::Member final : public LogMember {
       Reading& reading = at->second;
       ++at;
       const Storage::Range range = core_->storage().range(place.first, place.second);
-      if (reading.is_paused || (reading.next == range.end && reading.next >= range.begin)) continue;
+      if (reading.is_paused) continue;
+      if (reading.next == range.end && reading.next >= range.begin) {
+        if (reading.caught_up_at != reading.next) {
+          reading.caught_up_at = reading.next;
+          facts.push_back(CaughtUp{
+              .topic = place.first, .partition = place.second, .next = reading.next});
+        }
+        continue;
+      }
       if (left <= 0) {
         mailbox_->inbox.Wake();  // There is more: Poll again.
         return;
@@ -510,8 +520,9 @@ class EmbeddedLog::Member final : public LogMember {
       }
       reading.next = next;
       last_read_ = place;
-      if (next < range.end) mailbox_->inbox.Wake();
       if (!records.empty()) facts.push_back(Fetched{.records = std::move(records)});
+      // Either there is more, or it is to be said that there is not.
+      mailbox_->inbox.Wake();
     }
   }
 
