@@ -280,9 +280,7 @@ class Reader {
     ReadFile(text);
     ReadEnvironment();
     ReadFlags();
-    CheckKafka();
-    CheckTimes();
-    CheckTenants();
+    CheckTogether();
     std::stable_sort(out_.problems.begin(), out_.problems.end(),
                      [](const Problem& a, const Problem& b) {
                        // Places in the file first, then environment and flags as they came.
@@ -291,7 +289,89 @@ class Reader {
                      });
   }
 
+  void Check() {
+    CheckFields(out_.config, "");
+    CheckTogether();
+  }
+
  private:
+  void CheckTogether() {
+    CheckKafka();
+    CheckTimes();
+    CheckTenants();
+  }
+
+  // Sets every scalar to what it is already, which its rules may refuse.
+  void CheckFields(Message& message, const std::string& path) {
+    const Descriptor& type = *message.GetDescriptor();
+    const google::protobuf::Reflection& reflection = *message.GetReflection();
+    for (int i = 0; i < type.field_count(); ++i) {
+      const FieldDescriptor& field = *type.field(i);
+      const std::string child = path.empty() ? field.name() : path + "." + field.name();
+      if (field.is_map()) {
+        CheckMap(message, field, child);
+      } else if (field.is_repeated()) {
+        for (int j = 0; j < reflection.FieldSize(message, &field); ++j) {
+          CheckFields(*reflection.MutableRepeatedMessage(&message, &field, j),
+                      child + "[" + std::to_string(j) + "]");
+        }
+      } else if (!IsScalar(field)) {
+        if (reflection.HasField(message, &field)) {
+          CheckFields(*reflection.MutableMessage(&message, &field), child);
+        }
+      } else {
+        CheckField(message, field, child);
+      }
+    }
+  }
+
+  void CheckMap(Message& message, const FieldDescriptor& field, const std::string& path) {
+    const google::protobuf::Reflection& reflection = *message.GetReflection();
+    if (field.message_type()->FindFieldByName("value")->message_type() == nullptr) {
+      return;
+    }
+    for (int j = 0; j < reflection.FieldSize(message, &field); ++j) {
+      Message& entry = *reflection.MutableRepeatedMessage(&message, &field, j);
+      const std::string name = entry.GetReflection()->GetString(
+          entry, entry.GetDescriptor()->FindFieldByName("key"));
+      CheckFields(*entry.GetReflection()->MutableMessage(
+                      &entry, entry.GetDescriptor()->FindFieldByName("value")),
+                  path + "." + name);
+    }
+  }
+
+  void CheckField(Message& message, const FieldDescriptor& field, const std::string& path) {
+    const google::protobuf::Reflection& reflection = *message.GetReflection();
+    std::string text;
+    if (IsDuration(field)) {
+      if (!reflection.HasField(message, &field)) {
+        return;
+      }
+      google::protobuf::Duration duration;
+      duration.CopyFrom(reflection.GetMessage(message, &field));
+      text = FormatDuration(FromProto(duration));
+    } else if (field.cpp_type() == FieldDescriptor::CPPTYPE_STRING) {
+      text = reflection.GetString(message, &field);
+      if (text.empty()) {
+        if (RulesOf(field).required()) {
+          Report({file_, 0, 0}, path + ": must be set");
+        }
+        return;
+      }
+    } else if (field.cpp_type() == FieldDescriptor::CPPTYPE_INT32) {
+      text = std::to_string(reflection.GetInt32(message, &field));
+    } else if (field.cpp_type() == FieldDescriptor::CPPTYPE_INT64) {
+      text = std::to_string(reflection.GetInt64(message, &field));
+    } else {
+      return;
+    }
+    if (const std::optional<std::string> problem = SetScalar(
+            message, field, text,
+            message.GetDescriptor() == v1::SecretReference::descriptor())) {
+      Report({file_, 0, 0}, path + ": " + *problem);
+    }
+  }
+
   void Report(const Place& place, std::string message) {
     if (out_.problems.size() < kProblemsMax) {
       out_.problems.push_back({place.file, place.line, place.column, std::move(message)});
@@ -770,6 +850,15 @@ Loaded LoadText(std::string_view text, const std::string& file, const LoadOption
   Loaded loaded;
   Reader(file, options, loaded).Read(text);
   return loaded;
+}
+
+std::vector<Problem> Check(const std::string& origin, const LoadOptions& options,
+                           v1::ConfigFile& config) {
+  Loaded loaded;
+  loaded.config.Swap(&config);
+  Reader(origin, options, loaded).Check();
+  config.Swap(&loaded.config);
+  return std::move(loaded.problems);
 }
 
 Loaded Load(const std::string& file, const LoadOptions& options) {

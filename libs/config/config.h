@@ -71,6 +71,11 @@ Loaded Load(const std::string& file, const LoadOptions& options);
 /// `file` is for messages and for the directory against which paths are resolved.
 Loaded LoadText(std::string_view text, const std::string& file, const LoadOptions& options);
 
+/// Checks a configuration that did not come from a file of ours, e.g. over the network: the same
+/// rules, without places. `origin` stands in front of the messages. Removes slashes behind URLs.
+std::vector<Problem> Check(const std::string& origin, const LoadOptions& options,
+                           v1::ConfigFile& config);
+
 /// Of this process.
 std::vector<std::pair<std::string, std::string>> ProcessEnvironment();
 

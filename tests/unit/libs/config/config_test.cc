@@ -343,6 +343,33 @@ TEST(ConfigTest, ARestConnectionNeedsItsConnectorFile) {
               ElementsAre(HasSubstr("connector_file: must be set")));
 }
 
+TEST(ConfigTest, WhatComesOverTheNetworkIsCheckedByTheSameRules) {
+  v1::ConfigFile config;
+  LoadOptions options;
+  options.allow_tenants = true;
+  *config.add_tenants() = LoadTenants(kGoodTenants).config.tenants(0);
+  EXPECT_THAT(Check("request", options, config), IsEmpty());
+
+  v1::ConnectionConfig& connection = *config.mutable_tenants(0)->mutable_connections(0);
+  connection.set_name("");
+  connection.set_concurrency(5000);
+  connection.set_url("http://crm.example");
+  (*connection.mutable_credentials())["api_key"].set_env("not a name");
+  config.mutable_tenants(0)->mutable_syncs(0)->set_on_missing("delete");
+
+  std::vector<std::string> texts;
+  for (const Problem& problem : Check("request", options, config)) {
+    texts.push_back(Format(problem));
+  }
+  EXPECT_THAT(texts, ::testing::UnorderedElementsAre(
+                         "request: error: tenants[0].connections[0].name: must be set",
+                         HasSubstr("concurrency: `5000` is out of bounds"),
+                         HasSubstr("credentials.api_key.env: what is given"),
+                         HasSubstr("url: must be https"),
+                         HasSubstr("on_missing: `delete` is not known"),
+                         HasSubstr("there is no connection `billing`")));
+}
+
 class ConfigFilesTest : public ::testing::Test {
  protected:
   void SetUp() override {

@@ -1,0 +1,812 @@
+#include "services/control/control_core.h"
+
+#include <algorithm>
+#include <array>
+#include <string_view>
+
+#include "libs/config/nearest.h"
+#include "libs/ids/keys.h"
+#include "services/control/apply_plan.h"
+
+namespace tributary::control {
+namespace {
+
+constexpr std::array<std::string_view, 3> kServices = {"extractor", "transformer", "loader"};
+constexpr int kParkedItemsMax = 1000;
+
+struct Peer {
+  std::string name;
+  std::string service;
+  std::string instance;
+  std::set<std::int32_t> partitions;
+  std::optional<v1::ServiceStatus> status;
+  std::function<void(const v1::ToService&)> send;
+};
+
+// A question that waits for the answers of some peers.
+struct Question {
+  Instant deadline{};
+  std::set<PeerId> waiting;
+  // Of peers that will not answer any more, and of partitions without an owner.
+  std::vector<std::string> missing;
+  std::vector<v1::FromService> answers;
+  std::function<void(const Question&)> finish;
+};
+
+std::string JoinWords(const std::vector<std::string>& words) {
+  std::string joined;
+  for (const std::string& word : words) {
+    joined += (joined.empty() ? "" : ", ") + word;
+  }
+  return joined;
+}
+
+std::string MissingText(const Question& question) {
+  return question.missing.empty() ? "" : "without an answer: " + JoinWords(question.missing);
+}
+
+// A state of several reports of one sync: the one that needs a person most.
+int Urgency(const std::string& state) {
+  constexpr std::array<std::string_view, 4> kStates = {"active", "backfilling", "paused",
+                                                       "failing"};
+  const auto found = std::find(kStates.begin(), kStates.end(), state);
+  return found == kStates.end() ? -1 : static_cast<int>(found - kStates.begin());
+}
+
+double NumberOf(const std::string& decimal) {
+  return decimal.empty() ? 0 : std::strtod(decimal.c_str(), nullptr);
+}
+
+void Merge(const v1::SyncStatus& from, v1::SyncStatus& into) {
+  if (Urgency(from.state()) > Urgency(into.state())) {
+    into.set_state(from.state());
+  }
+  if (NumberOf(from.freshness_seconds()) > NumberOf(into.freshness_seconds())) {
+    into.set_freshness_seconds(from.freshness_seconds());
+  }
+  into.set_pending(into.pending() + from.pending());
+  into.set_retrying(into.retrying() + from.retrying());
+  into.set_parked(into.parked() + from.parked());
+  into.set_applied(into.applied() + from.applied());
+  into.set_noop(into.noop() + from.noop());
+  into.set_superseded(into.superseded() + from.superseded());
+  into.set_dropped(into.dropped() + from.dropped());
+  into.set_in_doubt(into.in_doubt() + from.in_doubt());
+  into.set_open_intents(into.open_intents() + from.open_intents());
+  if (into.problem().empty()) {
+    into.set_problem(from.problem());
+    into.set_fix(from.fix());
+  }
+}
+
+std::string TenantOfKey(const std::string& key) {
+  const std::optional<std::vector<std::string>> parts = ids::SplitKey(key);
+  return parts && !parts->empty() ? parts->front() : "";
+}
+
+}  // namespace
+
+struct ControlCore::State {
+  ControlOptions options;
+  Database& database;
+  const Catalogue& catalogue;
+  Logger& logger;
+
+  Tenants tenants;
+  std::map<std::string, v1::Blob> blobs;
+  std::map<PeerId, Peer> peers;
+  // By ToService.id.
+  std::map<std::int64_t, Question> questions;
+  std::int64_t next_question = 1;
+  // The newest credential revision that a service said was refused.
+  std::map<ConnectionName, std::int64_t> refused_revisions;
+  // Newest report of each connection; those without a problem are left out.
+  std::map<ConnectionName, v1::ConnectionReport> reports;
+  std::function<void(const std::string&)> on_changed;
+  std::vector<std::string> unpublished;
+
+  std::int32_t PartitionOf(const std::string& tenant) const {
+    return ids::PartitionOf(tenant, options.partitions);
+  }
+
+  void Changed(const std::string& tenant) const {
+    if (on_changed) {
+      on_changed(tenant);
+    }
+  }
+
+  v1::Connection* FindConnection(const ConnectionName& name) {
+    const auto tenant = tenants.find(name.first);
+    if (tenant == tenants.end()) {
+      return nullptr;
+    }
+    const auto connection = tenant->second.connections.find(name.second);
+    return connection == tenant->second.connections.end() ? nullptr
+                                                          : &connection->second.connection;
+  }
+
+  absl::Status NoSuchTenant(const std::string& tenant) const {
+    std::vector<std::string> names;
+    for (const auto& [name, stored] : tenants) {
+      names.push_back(name);
+    }
+    const std::string nearest = config::Nearest(tenant, names);
+    return absl::NotFoundError("there is no tenant `" + tenant + "`" +
+                               (nearest.empty() ? "" : "; did you mean `" + nearest + "`?"));
+  }
+
+  bool Owns(const Peer& peer, const std::string& tenant) const {
+    return peer.partitions.contains(PartitionOf(tenant));
+  }
+
+  // Sends the question to every peer of the service that owns the partition; all partitions if
+  // none is given.
+  void Ask(std::int64_t id, Question& question, std::string_view service,
+           std::optional<std::int32_t> partition, v1::ToService message) {
+    message.set_id(id);
+    bool is_asked = false;
+    for (auto& [peer_id, peer] : peers) {
+      if (peer.service == service && (!partition || peer.partitions.contains(*partition))) {
+        question.waiting.insert(peer_id);
+        peer.send(message);
+        is_asked = true;
+      }
+    }
+    if (!is_asked) {
+      question.missing.emplace_back(service);
+    }
+  }
+
+  // Call last: it may finish the question at once.
+  void Start(std::int64_t id, Question question) {
+    const auto [entry, is_new] = questions.emplace(id, std::move(question));
+    FinishIfDone(entry);
+  }
+
+  void FinishIfDone(std::map<std::int64_t, Question>::iterator entry) {
+    if (entry->second.waiting.empty()) {
+      const Question question = std::move(entry->second);
+      questions.erase(entry);
+      question.finish(question);
+    }
+  }
+
+  void StopWaiting(PeerId peer, const std::string& name) {
+    for (auto entry = questions.begin(); entry != questions.end();) {
+      const auto current = entry++;
+      if (current->second.waiting.erase(peer) > 0) {
+        current->second.missing.push_back(name);
+        FinishIfDone(current);
+      }
+    }
+  }
+
+  void OnAnswer(PeerId peer, const v1::FromService& message) {
+    const auto entry = questions.find(message.answer_to());
+    // Too late, or not asked.
+    if (entry == questions.end() || entry->second.waiting.erase(peer) == 0) {
+      return;
+    }
+    entry->second.answers.push_back(message);
+    FinishIfDone(entry);
+  }
+
+  // Which services may see the secrets of a connection of which they own the tenant: the extractor
+  // those of sources, the loader those of targets.
+  bool MayHaveCredential(const Peer& peer, const v1::Connection& connection) const {
+    return connection.integration() == "chargify" ? peer.service == "extractor"
+                                                  : peer.service == "loader";
+  }
+
+  void OnCredentialRequest(Now now, Peer& peer, const v1::CredentialRequest& request) {
+    v1::ToService message;
+    v1::Credential& credential = *message.mutable_credential();
+    credential.set_tenant(request.tenant());
+    credential.set_connection(request.connection());
+    const ConnectionName name = {request.tenant(), request.connection()};
+    const v1::Connection* const connection = FindConnection(name);
+    if (!Owns(peer, request.tenant())) {
+      credential.set_problem("this service does not own the tenant's partition");
+    } else if (connection == nullptr ||
+               connection->state() == v1::CONNECTION_STATE_UNLINKED) {
+      credential.set_problem("there is no such connection");
+    } else if (!MayHaveCredential(peer, *connection)) {
+      credential.set_problem("this service has no use for the credential of that connection");
+    } else {
+      credential.set_revision(connection->credential_revision());
+      if (request.refused_revision() > 0) {
+        std::int64_t& refused = refused_revisions[name];
+        refused = std::max(refused, request.refused_revision());
+      }
+      const absl::StatusOr<std::optional<CredentialFields>> fields = database.LoadCredential(name);
+      if (!fields.ok()) {
+        credential.set_problem(std::string(fields.status().message()));
+      } else if (!fields->has_value()) {
+        if (connection->state() == v1::CONNECTION_STATE_PENDING_AUTH) {
+          credential.set_problem("the connection has no credential yet");
+        }
+      } else {
+        for (const auto& [field, secret] : **fields) {
+          (*credential.mutable_fields())[field] = secret;
+        }
+      }
+    }
+    if (!credential.problem().empty()) {
+      logger.Log(Logger::Level::kWarning, "Credential not given.",
+                 {{"service", peer.service},
+                  {"tenant", request.tenant()},
+                  {"connection", request.connection()},
+                  {"problem", credential.problem()}});
+    }
+    static_cast<void>(now);
+    peer.send(message);
+  }
+
+  void OnConnectionReport(Now now, const Peer& peer, const v1::ConnectionReport& report) {
+    const ConnectionName name = {report.tenant(), report.connection()};
+    v1::Connection* const connection = FindConnection(name);
+    if (connection == nullptr || !Owns(peer, report.tenant())) {
+      return;
+    }
+    if (report.problem().empty()) {
+      reports.erase(name);
+    } else {
+      reports[name] = report;
+    }
+    // Only if what was refused is what we have: the report may be older than a new credential.
+    const auto refused = refused_revisions.find(name);
+    if (report.credential_refused() && connection->state() == v1::CONNECTION_STATE_LINKED &&
+        refused != refused_revisions.end() &&
+        refused->second >= connection->credential_revision()) {
+      StoredTenant next = tenants[name.first];
+      next.connections[name.second].connection.set_state(v1::CONNECTION_STATE_DEAUTHORIZED);
+      Database::Changes changes;
+      changes.actor = peer.service;
+      changes.audit = {"connection " + name.first + "/" + name.second + " deauthorized"};
+      changes.tenants[name.first] = next;
+      if (absl::Status written = database.Write(now.wall, changes); !written.ok()) {
+        logger.Log(Logger::Level::kError, "Connection state not kept.",
+                   {{"problem", std::string(written.message())}});
+        return;
+      }
+      tenants[name.first] = std::move(next);
+      Changed(name.first);
+    }
+  }
+};
+
+ControlCore::ControlCore(std::unique_ptr<State> state) : state_(std::move(state)) {}
+ControlCore::~ControlCore() = default;
+
+absl::StatusOr<std::unique_ptr<ControlCore>> ControlCore::Make(ControlOptions options,
+                                                               Database& database,
+                                                               const Catalogue& catalogue,
+                                                               Logger& logger) {
+  absl::StatusOr<Tenants> tenants = database.LoadTenants();
+  if (!tenants.ok()) {
+    return tenants.status();
+  }
+  absl::StatusOr<std::map<std::string, v1::Blob>> blobs = database.LoadBlobs();
+  if (!blobs.ok()) {
+    return blobs.status();
+  }
+  std::unique_ptr<State> state(new State{.options = std::move(options),
+                                         .database = database,
+                                         .catalogue = catalogue,
+                                         .logger = logger,
+                                         .tenants = *std::move(tenants),
+                                         .blobs = *std::move(blobs)});
+  return std::unique_ptr<ControlCore>(new ControlCore(std::move(state)));
+}
+
+absl::StatusOr<v1::ApplyResponse> ControlCore::Apply(Now now, const std::string& actor,
+                                                     const v1::ApplyRequest& request) {
+  const KeptState kept = {
+      .tenants = state_->tenants, .blobs = state_->blobs, .credential = [this](const auto& name) {
+        return state_->database.LoadCredential(name);
+      }};
+  ApplyPlan plan = PlanApply(kept, state_->catalogue, request);
+  v1::ApplyResponse response;
+  if (!plan.problems.empty()) {
+    response.mutable_problems()->Assign(plan.problems.begin(), plan.problems.end());
+    return response;
+  }
+  response.mutable_changes()->Assign(plan.changes.begin(), plan.changes.end());
+  if (request.dry_run() || plan.database.tenants.empty()) {
+    return response;
+  }
+  plan.database.actor = actor;
+  if (absl::Status written = state_->database.Write(now.wall, plan.database); !written.ok()) {
+    return written;
+  }
+  state_->blobs.merge(plan.database.blobs);
+  for (auto& [name, tenant] : plan.database.tenants) {
+    state_->tenants[name] = std::move(tenant);
+  }
+  for (const auto& [name, tenant] : plan.database.tenants) {
+    state_->Changed(name);
+  }
+  return response;
+}
+
+v1::ListTenantsResponse ControlCore::ListTenants(const v1::ListTenantsRequest& request) const {
+  v1::ListTenantsResponse response;
+  for (const auto& [name, tenant] : state_->tenants) {
+    if (request.tenant().empty() || request.tenant() == name) {
+      *response.add_tenants() = *WantedSnapshot(name);
+    }
+  }
+  for (const auto& [name, report] : state_->reports) {
+    if (request.tenant().empty() || request.tenant() == name.first) {
+      *response.add_reports() = report;
+    }
+  }
+  return response;
+}
+
+absl::StatusOr<v1::SetSyncPausedResponse> ControlCore::SetSyncPaused(
+    Now now, const std::string& actor, const v1::SetSyncPausedRequest& request) {
+  const auto tenant = state_->tenants.find(request.tenant());
+  if (tenant == state_->tenants.end()) {
+    return state_->NoSuchTenant(request.tenant());
+  }
+  const auto sync = tenant->second.syncs.find(request.sync());
+  if (sync == tenant->second.syncs.end() ||
+      sync->second.sync.state() == v1::SYNC_STATE_REMOVED) {
+    std::vector<std::string> names;
+    for (const auto& [name, stored] : tenant->second.syncs) {
+      names.push_back(name);
+    }
+    const std::string nearest = config::Nearest(request.sync(), names);
+    return absl::NotFoundError("tenant `" + request.tenant() + "` has no sync `" + request.sync() +
+                               "`" + (nearest.empty() ? "" : "; did you mean `" + nearest + "`?"));
+  }
+  const v1::SyncState wanted =
+      request.paused() ? v1::SYNC_STATE_PAUSED : v1::SYNC_STATE_ACTIVE;
+  if (sync->second.sync.state() == wanted) {
+    return v1::SetSyncPausedResponse();
+  }
+  StoredTenant next = tenant->second;
+  next.syncs[request.sync()].sync.set_state(wanted);
+  Database::Changes changes;
+  changes.actor = actor;
+  changes.audit = {"sync " + request.tenant() + "/" + request.sync() +
+                   (request.paused() ? " paused" : " resumed")};
+  changes.tenants[request.tenant()] = next;
+  if (absl::Status written = state_->database.Write(now.wall, changes); !written.ok()) {
+    return written;
+  }
+  tenant->second = std::move(next);
+  state_->Changed(request.tenant());
+  return v1::SetSyncPausedResponse();
+}
+
+absl::StatusOr<v1::StatusResponse> ControlCore::GetStatus(const v1::StatusRequest& request) const {
+  if (!request.tenant().empty() && !state_->tenants.contains(request.tenant())) {
+    return state_->NoSuchTenant(request.tenant());
+  }
+  v1::StatusResponse response;
+  const auto is_asked = [&](const std::string& tenant) {
+    return request.tenant().empty() || request.tenant() == tenant;
+  };
+  // Only what the owner of a tenant says of it counts: a former owner's last words are old.
+  std::map<ConnectionName, v1::SyncStatus> reported;
+  std::set<ConnectionName> reported_by_loader;
+  std::set<ConnectionName> sources_reported;
+  bool is_settled = state_->unpublished.empty();
+  for (const auto& [id, peer] : state_->peers) {
+    if (!peer.status) {
+      continue;
+    }
+    is_settled = is_settled && peer.status->ready();
+    for (const v1::SyncStatus& sync : peer.status->syncs()) {
+      if (is_asked(sync.tenant()) && state_->Owns(peer, sync.tenant())) {
+        Merge(sync, reported[{sync.tenant(), sync.sync()}]);
+        if (peer.service == "loader") {
+          reported_by_loader.insert({sync.tenant(), sync.sync()});
+        }
+      }
+    }
+    for (const v1::StreamStatus& stream : peer.status->streams()) {
+      if (is_asked(stream.tenant()) && state_->Owns(peer, stream.tenant())) {
+        *response.add_streams() = stream;
+        sources_reported.insert({stream.tenant(), stream.connection()});
+        is_settled = is_settled && (stream.settled() || !stream.unavailable().empty());
+      }
+    }
+    for (const v1::ConnectionReport& report : peer.status->connections()) {
+      if (is_asked(report.tenant()) && state_->Owns(peer, report.tenant()) &&
+          !report.problem().empty()) {
+        *response.add_connections() = report;
+      }
+    }
+  }
+  for (const auto& [name, report] : state_->reports) {
+    const bool is_known = std::any_of(
+        response.connections().begin(), response.connections().end(), [&](const auto& other) {
+          return other.tenant() == name.first && other.connection() == name.second;
+        });
+    if (is_asked(name.first) && !is_known) {
+      *response.add_connections() = report;
+    }
+  }
+
+  std::map<std::string, std::set<std::int32_t>> ownerless;
+  for (const auto& [tenant_name, tenant] : state_->tenants) {
+    if (!is_asked(tenant_name) || tenant.is_removed) {
+      continue;
+    }
+    const std::int32_t partition = state_->PartitionOf(tenant_name);
+    for (const std::string_view service : kServices) {
+      const bool has_owner =
+          std::any_of(state_->peers.begin(), state_->peers.end(), [&](const auto& entry) {
+            return entry.second.service == service && entry.second.status.has_value() &&
+                   entry.second.partitions.contains(partition);
+          });
+      if (!has_owner) {
+        ownerless[std::string(service)].insert(partition);
+      }
+    }
+    for (const auto& [connection_name, stored] : tenant.connections) {
+      const v1::ConnectionState connection_state = stored.connection.state();
+      if (connection_state == v1::CONNECTION_STATE_PENDING_AUTH ||
+          connection_state == v1::CONNECTION_STATE_DEAUTHORIZED) {
+        const bool is_pending = connection_state == v1::CONNECTION_STATE_PENDING_AUTH;
+        v1::ConnectionReport& report = *response.add_connections();
+        report.set_tenant(tenant_name);
+        report.set_connection(connection_name);
+        report.set_problem(is_pending ? "has no credential yet" : "its credential was refused");
+        report.set_fix("put the credential under `credentials:` and run `tributary apply -f FILE`");
+        report.set_credential_refused(!is_pending);
+      }
+    }
+    for (const auto& [sync_name, stored] : tenant.syncs) {
+      if (stored.sync.state() == v1::SYNC_STATE_REMOVED) {
+        continue;
+      }
+      const ConnectionName name = {tenant_name, sync_name};
+      v1::SyncStatus& status = *response.add_syncs();
+      const auto found = reported.find(name);
+      if (found != reported.end()) {
+        status = found->second;
+      }
+      status.set_tenant(tenant_name);
+      status.set_sync(sync_name);
+      if (stored.sync.state() == v1::SYNC_STATE_PAUSED) {
+        status.set_state("paused");
+      } else if (status.state().empty()) {
+        status.set_state("active");
+      }
+      const auto connection_of = [&](const std::string& end) {
+        const auto connection = tenant.connections.find(end);
+        return connection == tenant.connections.end() ? v1::Connection()
+                                                      : connection->second.connection;
+      };
+      if (status.problem().empty()) {
+        for (const v1::ConnectionReport& report : response.connections()) {
+          if (report.tenant() == tenant_name && (report.connection() == stored.sync.source() ||
+                                                 report.connection() == stored.sync.target())) {
+            status.set_problem("connection " + report.connection() + ": " + report.problem());
+            status.set_fix(report.fix());
+            break;
+          }
+        }
+      }
+      if (stored.sync.state() == v1::SYNC_STATE_ACTIVE) {
+        // What nobody has spoken of yet cannot be called settled.
+        const bool is_source_linked =
+            connection_of(stored.sync.source()).state() == v1::CONNECTION_STATE_LINKED;
+        is_settled = is_settled && reported_by_loader.contains(name) &&
+                     (!is_source_linked ||
+                      sources_reported.contains({tenant_name, stored.sync.source()}));
+      }
+      is_settled = is_settled && status.pending() == 0 && status.retrying() == 0 &&
+                   status.in_doubt() == 0 && status.open_intents() == 0;
+    }
+  }
+  for (const auto& [service, partitions] : ownerless) {
+    std::vector<std::string> numbers;
+    for (const std::int32_t partition : partitions) {
+      numbers.push_back(std::to_string(partition));
+    }
+    response.add_missing_services(
+        service + (partitions.size() == 1 ? " (of partition " : " (of partitions ") +
+        JoinWords(numbers) + ")");
+  }
+  response.set_settled(is_settled && ownerless.empty());
+  return response;
+}
+
+void ControlCore::ListParked(Now now, const v1::ListParkedRequest& request,
+                             Reply<v1::ListParkedResponse> reply) {
+  std::string tenant = request.tenant();
+  if (!request.key().empty()) {
+    tenant = TenantOfKey(request.key());
+    if (tenant.empty()) {
+      reply(absl::InvalidArgumentError("`" + request.key() + "` is no key; `tributary parked list` "
+                                                             "shows them"));
+      return;
+    }
+  }
+  if (!tenant.empty() && !state_->tenants.contains(tenant)) {
+    reply(state_->NoSuchTenant(tenant));
+    return;
+  }
+  v1::ListParkedRequest bounded = request;
+  const std::int32_t items_max =
+      request.items_max() > 0 && request.items_max() < kParkedItemsMax ? request.items_max()
+                                                                       : kParkedItemsMax;
+  bounded.set_items_max(items_max);
+  v1::ToService message;
+  *message.mutable_list_parked() = bounded;
+
+  const std::int64_t id = state_->next_question++;
+  Question question;
+  question.deadline = now.steady + state_->options.question_timeout;
+  question.finish = [reply = std::move(reply), items_max](const Question& finished) {
+    v1::ListParkedResponse response;
+    std::map<std::string, v1::ParkedItem> items;
+    std::string problem = MissingText(finished);
+    for (const v1::FromService& answer : finished.answers) {
+      response.set_more(response.more() || answer.parked().more());
+      if (problem.empty()) {
+        problem = answer.parked().problem();
+      }
+      for (const v1::ParkedItem& item : answer.parked().items()) {
+        items[item.key()] = item;
+      }
+    }
+    for (auto& [key, item] : items) {
+      if (response.items_size() == items_max) {
+        response.set_more(true);
+        break;
+      }
+      *response.add_items() = std::move(item);
+    }
+    response.set_problem(problem);
+    reply(std::move(response));
+  };
+  state_->Ask(id, question, "loader",
+              tenant.empty() ? std::nullopt : std::optional(state_->PartitionOf(tenant)),
+              std::move(message));
+  state_->Start(id, std::move(question));
+}
+
+void ControlCore::DecideParked(Now now, const std::string& actor,
+                               const v1::DecideParkedRequest& request,
+                               Reply<v1::DecideParkedResponse> reply) {
+  const std::optional<ids::CommandKey> key = ids::ParseCommandKey(request.key());
+  if (!key || key->kind == ids::CommandKey::Kind::kMapped) {
+    reply(absl::InvalidArgumentError("`" + request.key() + "` is no key of a record or action; "
+                                     "`tributary parked list` shows them"));
+    return;
+  }
+  if (!state_->tenants.contains(key->tenant)) {
+    reply(state_->NoSuchTenant(key->tenant));
+    return;
+  }
+  Database::Changes changes;
+  changes.actor = actor;
+  changes.audit = {std::string(request.replay() ? "replay" : "drop") + " of " + request.key()};
+  if (absl::Status written = state_->database.Write(now.wall, changes); !written.ok()) {
+    reply(written);
+    return;
+  }
+  // Rule 28: to do an action again is a new attempt, and attempts are the transformer's to write.
+  const bool is_new_attempt = request.replay() && key->kind == ids::CommandKey::Kind::kAction;
+  v1::ToService message;
+  *message.mutable_decide_parked() = request;
+  const std::int64_t id = state_->next_question++;
+  Question question;
+  question.deadline = now.steady + state_->options.question_timeout;
+  question.finish = [reply = std::move(reply)](const Question& finished) {
+    if (finished.answers.empty()) {
+      reply(absl::UnavailableError("the owner of this record cannot be asked now (" +
+                                   MissingText(finished) + "); try again"));
+      return;
+    }
+    reply(finished.answers.front().decided());
+  };
+  state_->Ask(id, question, is_new_attempt ? "transformer" : "loader",
+              state_->PartitionOf(key->tenant), std::move(message));
+  state_->Start(id, std::move(question));
+}
+
+void ControlCore::Trace(Now now, const v1::TraceRequest& request,
+                        Reply<v1::TraceResponse> reply) {
+  if (!state_->tenants.contains(request.tenant())) {
+    reply(state_->NoSuchTenant(request.tenant()));
+    return;
+  }
+  v1::ToService message;
+  *message.mutable_trace() = request;
+  const std::int64_t id = state_->next_question++;
+  Question question;
+  question.deadline = now.steady + state_->options.question_timeout;
+  question.finish = [reply = std::move(reply), request](const Question& finished) {
+    if (finished.answers.empty()) {
+      reply(absl::UnavailableError(MissingText(finished)));
+      return;
+    }
+    v1::TraceResponse response;
+    std::set<std::string> nearest;
+    std::set<std::tuple<std::int64_t, std::int64_t, std::int64_t>> versions;
+    std::set<std::string> records;
+    std::string problem = MissingText(finished);
+    for (const v1::FromService& answer : finished.answers) {
+      const v1::TraceResponse& trace = answer.trace();
+      if (response.entity().empty()) {
+        response.set_entity(trace.entity());
+      }
+      response.set_found(response.found() || trace.found());
+      nearest.insert(trace.nearest().begin(), trace.nearest().end());
+      for (const v1::Version& version : trace.versions()) {
+        versions.insert({version.generation(), version.offset(), version.revision()});
+      }
+      for (const v1::TraceResponse::Record& record : trace.records()) {
+        if (records.insert(record.key()).second) {
+          *response.add_records() = record;
+        }
+      }
+      if (problem.empty()) {
+        problem = trace.problem();
+      }
+    }
+    for (const auto& [generation, offset, revision] : versions) {
+      v1::Version& version = *response.add_versions();
+      version.set_generation(generation);
+      version.set_offset(offset);
+      version.set_revision(revision);
+    }
+    if (!response.found()) {
+      response.mutable_nearest()->Assign(nearest.begin(), nearest.end());
+    }
+    if (response.entity().empty()) {
+      response.set_entity(request.tenant() +
+                          (request.connection().empty() ? "" : "/" + request.connection()) + "/" +
+                          request.kind() + "/" + request.id());
+    }
+    response.set_problem(problem);
+    reply(std::move(response));
+  };
+  // Versions are the transformer's to know, records the loader's.
+  const std::int32_t partition = state_->PartitionOf(request.tenant());
+  state_->Ask(id, question, "transformer", partition, message);
+  state_->Ask(id, question, "loader", partition, message);
+  state_->Start(id, std::move(question));
+}
+
+const v1::BuildInfo& ControlCore::build() const { return state_->options.build; }
+
+void ControlCore::Attach(PeerId peer, std::string name,
+                         std::function<void(const v1::ToService&)> send) {
+  Peer& attached = state_->peers[peer];
+  attached.name = std::move(name);
+  attached.send = std::move(send);
+}
+
+void ControlCore::OnMessage(Now now, PeerId peer, const v1::FromService& message) {
+  const auto entry = state_->peers.find(peer);
+  if (entry == state_->peers.end()) {
+    return;
+  }
+  Peer& from = entry->second;
+  if (message.kind_case() == v1::FromService::kHello) {
+    if (message.hello().service() != from.name) {
+      state_->logger.Log(Logger::Level::kError, "A service says hello as another.",
+                         {{"certificate", from.name}, {"service", message.hello().service()}});
+      return;
+    }
+    from.service = message.hello().service();
+    from.instance = message.hello().instance();
+    state_->logger.Log(Logger::Level::kInfo, "Service attached.",
+                       {{"service", from.service}, {"instance", from.instance}});
+    return;
+  }
+  if (from.service.empty()) {
+    state_->logger.Log(Logger::Level::kWarning, "A message came before hello.",
+                       {{"certificate", from.name}});
+    return;
+  }
+  switch (message.kind_case()) {
+    case v1::FromService::kOwnership:
+      from.partitions = {message.ownership().partitions().begin(),
+                         message.ownership().partitions().end()};
+      break;
+    case v1::FromService::kStatus:
+      from.status = message.status();
+      break;
+    case v1::FromService::kCredentialRequest:
+      state_->OnCredentialRequest(now, from, message.credential_request());
+      break;
+    case v1::FromService::kConnectionReport:
+      state_->OnConnectionReport(now, from, message.connection_report());
+      break;
+    case v1::FromService::kParked:
+    case v1::FromService::kDecided:
+    case v1::FromService::kTrace:
+      state_->OnAnswer(peer, message);
+      break;
+    case v1::FromService::kHello:
+    case v1::FromService::KIND_NOT_SET:
+      break;
+  }
+}
+
+void ControlCore::Detach(Now now, PeerId peer) {
+  static_cast<void>(now);
+  const auto entry = state_->peers.find(peer);
+  if (entry == state_->peers.end()) {
+    return;
+  }
+  const std::string service = entry->second.service;
+  state_->peers.erase(entry);
+  if (!service.empty()) {
+    state_->logger.Log(Logger::Level::kWarning, "Service detached.", {{"service", service}});
+  }
+  state_->StopWaiting(peer, service);
+}
+
+std::optional<v1::TenantSnapshot> ControlCore::WantedSnapshot(const std::string& tenant) const {
+  const auto entry = state_->tenants.find(tenant);
+  if (entry == state_->tenants.end()) {
+    return std::nullopt;
+  }
+  v1::TenantSnapshot snapshot;
+  snapshot.set_tenant(tenant);
+  snapshot.set_removed(entry->second.is_removed);
+  for (const auto& [name, stored] : entry->second.connections) {
+    *snapshot.add_connections() = stored.connection;
+  }
+  for (const auto& [name, stored] : entry->second.syncs) {
+    *snapshot.add_syncs() = stored.sync;
+  }
+  return snapshot;
+}
+
+std::vector<std::string> ControlCore::tenant_names() const {
+  std::vector<std::string> names;
+  for (const auto& [name, tenant] : state_->tenants) {
+    names.push_back(name);
+  }
+  return names;
+}
+
+const v1::Blob* ControlCore::FindBlob(const std::string& sha256) const {
+  const auto found = state_->blobs.find(sha256);
+  return found == state_->blobs.end() ? nullptr : &found->second;
+}
+
+void ControlCore::set_on_changed(std::function<void(const std::string& tenant)> on_changed) {
+  state_->on_changed = std::move(on_changed);
+}
+
+void ControlCore::set_unpublished(std::vector<std::string> unpublished) {
+  state_->unpublished = std::move(unpublished);
+}
+
+void ControlCore::OnTick(Now now) {
+  for (auto entry = state_->questions.begin(); entry != state_->questions.end();) {
+    const auto current = entry++;
+    if (current->second.deadline > now.steady) {
+      continue;
+    }
+    for (const PeerId peer : current->second.waiting) {
+      const auto waiting = state_->peers.find(peer);
+      current->second.missing.push_back(waiting == state_->peers.end() ? "a service"
+                                                                       : waiting->second.service);
+    }
+    current->second.waiting.clear();
+    state_->FinishIfDone(current);
+  }
+}
+
+Instant ControlCore::next_tick() const {
+  Instant next = Instant::max();
+  for (const auto& [id, question] : state_->questions) {
+    next = std::min(next, question.deadline);
+  }
+  return next;
+}
+
+}  // namespace tributary::control
