@@ -12,7 +12,9 @@ namespace {
 
 constexpr std::int64_t kPageSizeMax = 200;
 
-bool Is(const std::string* text, std::string_view value) { return text != nullptr && *text == value; }
+bool Is(const std::string* text, std::string_view value) {
+  return text != nullptr && *text == value;
+}
 
 // `12.json` → 12
 std::optional<std::int64_t> IdOf(std::string_view segment) {
@@ -29,7 +31,8 @@ bool Contains(std::string_view text, std::string_view part) {
 Chargify::Chargify(const WorldOptions& options, Site& site)
     : options_(options),
       site_(site),
-      key_("key-" + options.tenant + "-" + std::to_string(HashText(options.tenant, options.seed) % 1'000'000'007)) {}
+      key_("key-" + options.tenant + "-" +
+           std::to_string(HashText(options.tenant, options.seed) % 1'000'000'007)) {}
 
 std::uint64_t Chargify::Nonce() {
   ++lists_;
@@ -124,7 +127,8 @@ Answer Chargify::Handle(WallTime now, const Asked& asked) {
     if (path[0] == "customers.json") return Customers(now, asked);
     if (path[0] == "subscriptions.json") return Subscriptions(now, asked);
     if (path[0] == "events.json") return Events(now, asked, nullptr, false);
-    if (path[0] == "invoices.json" && options_.switches.offers_invoices) return Invoices(now, asked);
+    if (path[0] == "invoices.json" && options_.switches.offers_invoices)
+      return Invoices(now, asked);
     if (path[0] == "subscriptions_components.json" && options_.switches.offers_components) {
       return AllComponents(now, asked);
     }
@@ -157,7 +161,8 @@ Answer Chargify::Handle(WallTime now, const Asked& asked) {
       if (!find(site_.customers(), ParseInteger(path[1]))) return NotFound(now);
       std::string body = "[";
       for (const std::uint32_t i : site_.subscriptions_of(index)) {
-        if (!site_.subscriptions().is_shown(i) || site_.subscriptions().shown(i).customer != index) {
+        if (!site_.subscriptions().is_shown(i) ||
+            site_.subscriptions().shown(i).customer != index) {
           continue;
         }
         if (body.size() > 1) body += ",";
@@ -371,14 +376,13 @@ Answer Chargify::AllComponents(WallTime now, const Asked& asked) {
   }
   const std::vector<std::uint32_t>& from = is_filtered ? filtered : table.order();
   const bool is_descending = Is(asked.Parameter("direction"), "desc");
-  const auto rows =
-      Is(asked.Parameter("sort"), "updated_at")
-          ? PageOf(
-                from, [&](std::uint32_t i) { return table.shown_updated(i); }, false, is_descending,
-                page.number, page.size, Nonce())
-          : PageOf(
-                from, [](std::uint32_t i) { return i; }, true, is_descending, page.number,
-                page.size, 0);
+  const auto rows = Is(asked.Parameter("sort"), "updated_at")
+                        ? PageOf(
+                              from, [&](std::uint32_t i) { return table.shown_updated(i); }, false,
+                              is_descending, page.number, page.size, Nonce())
+                        : PageOf(
+                              from, [](std::uint32_t i) { return i; }, true, is_descending,
+                              page.number, page.size, 0);
   std::string body = "{\"subscriptions_components\":[";
   bool is_first = true;
   for (const std::uint32_t i : rows) {
@@ -512,8 +516,8 @@ Answer Chargify::Events(WallTime now, const Asked& asked, const std::uint32_t* s
       return Json(now, 200, "{\"count\":" + std::to_string(filtered.size()) + "}");
     }
     rows = PageOf(
-        filtered, [](std::uint32_t i) { return i; }, true,
-        !Is(asked.Parameter("direction"), "asc"), page.number, page.size, 0);
+        filtered, [](std::uint32_t i) { return i; }, true, !Is(asked.Parameter("direction"), "asc"),
+        page.number, page.size, 0);
   }
   std::string body = "[";
   for (const std::uint32_t i : rows) {

@@ -109,7 +109,9 @@ std::string Format(const char* format, Arguments... arguments) {
 
 }  // namespace
 
-std::int64_t SecondsOf(WallTime time) { return FloorDiv(time.time_since_epoch().count(), 1'000'000); }
+std::int64_t SecondsOf(WallTime time) {
+  return FloorDiv(time.time_since_epoch().count(), 1'000'000);
+}
 
 WallTime TimeOf(std::int64_t seconds) { return WallTime(std::chrono::seconds(seconds)); }
 

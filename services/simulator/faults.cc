@@ -62,7 +62,8 @@ absl::Status Faults::Set(std::string_view json) {
         for (const Target target : {Target::kChargify, Target::kHighLevel, Target::kRest}) {
           if (text == Name(target)) fault.target = target;
         }
-        if (!fault.target) return Wrong(index, "target: chargify, highlevel, rest or * is expected");
+        if (!fault.target)
+          return Wrong(index, "target: chargify, highlevel, rest or * is expected");
       } else if (name == "match") {
         fault.match = text;
       } else if (name == "kind") {

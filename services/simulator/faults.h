@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+
 #include "services/simulator/query.h"
 #include "services/simulator/random.h"
 #include "services/simulator/world.h"

@@ -12,8 +12,8 @@ namespace {
 constexpr std::array<std::string_view, 14> kTextFields = {
     "firstName", "lastName", "name",     "email",  "phone",       "address1",   "city",
     "state",     "website",  "timezone", "source", "dateOfBirth", "assignedTo", "companyName"};
-constexpr std::array<std::string_view, 4> kCustomFields = {
-    "chargify_customer_id", "chargify_plans", "chargify_states", "chargify_balance"};
+constexpr std::array<std::string_view, 4> kCustomFields = {"chargify_customer_id", "chargify_plans",
+                                                           "chargify_states", "chargify_balance"};
 
 template <typename Names>
 bool Holds(const Names& names, std::string_view name) {
@@ -40,7 +40,8 @@ std::string Trimmed(std::string_view text) {
 bool IsEmail(std::string_view text) {
   const std::size_t at = text.find('@');
   return at != std::string_view::npos && at > 0 && at + 1 < text.size() &&
-         text.find(' ') == std::string_view::npos && text.find('@', at + 1) == std::string_view::npos;
+         text.find(' ') == std::string_view::npos &&
+         text.find('@', at + 1) == std::string_view::npos;
 }
 
 std::string Quoted(std::string_view text) {
@@ -70,8 +71,10 @@ Answer HighLevel::Json(int status, std::string body) const {
   answer.headers = {
       {"Content-Type", "application/json; charset=utf-8"},
       {"X-RateLimit-Limit-Daily", "200000"},
-      {"X-RateLimit-Daily-Remaining", std::to_string(std::max<std::int64_t>(0, 200'000 - requests_))},
-      {"X-RateLimit-Interval-Milliseconds", std::to_string(options_.highlevel_window.count() / 1'000)},
+      {"X-RateLimit-Daily-Remaining",
+       std::to_string(std::max<std::int64_t>(0, 200'000 - requests_))},
+      {"X-RateLimit-Interval-Milliseconds",
+       std::to_string(options_.highlevel_window.count() / 1'000)},
       {"X-RateLimit-Max", std::to_string(options_.highlevel_requests_max)},
       {"X-RateLimit-Remaining",
        std::to_string(std::max<std::int64_t>(
@@ -99,7 +102,8 @@ Answer HighLevel::Invalid(const std::vector<std::string>& messages) const {
     if (list.size() > 1) list += ",";
     list += Quoted(message);
   }
-  return Json(422, "{\"statusCode\":422,\"message\":" + list + "],\"error\":\"Unprocessable Entity\"}");
+  return Json(422,
+              "{\"statusCode\":422,\"message\":" + list + "],\"error\":\"Unprocessable Entity\"}");
 }
 
 Answer HighLevel::Duplicate(const Contact& contact, std::string_view field) const {
@@ -138,15 +142,16 @@ bool HighLevel::FindBy(std::string_view what, const std::string& value, const st
 }
 
 Answer HighLevel::Handle(WallTime now, const Asked& asked, bool* applied) {
-  while (!recent_.empty() && recent_.front() <= now - options_.highlevel_window) recent_.pop_front();
+  while (!recent_.empty() && recent_.front() <= now - options_.highlevel_window)
+    recent_.pop_front();
   const std::string_view authorization = asked.Header("Authorization");
   if (authorization.empty()) return Error(401, "Invalid JWT", "Unauthorized");
   if (authorization != "Bearer " + token_) {
     return Error(401, "Invalid Private Integration token", "Unauthorized");
   }
   const std::string_view version = asked.Header("Version");
-  static constexpr std::array<std::string_view, 5> kVersions = {"legacy", "2021-04-15", "2021-07-28",
-                                                                "2023-02-21", "v3"};
+  static constexpr std::array<std::string_view, 5> kVersions = {"legacy", "2021-04-15",
+                                                                "2021-07-28", "2023-02-21", "v3"};
   if (version.empty()) return Error(401, "version header was not found.", "Unauthorized");
   if (!Holds(kVersions, version)) return Error(401, "version header is invalid", "Unauthorized");
 
@@ -167,7 +172,9 @@ Answer HighLevel::Handle(WallTime now, const Asked& asked, bool* applied) {
     body = *std::move(parsed);
   }
   const std::vector<std::string>& path = asked.segments;
-  const auto cannot = [&] { return Error(404, "Cannot " + asked.method + " " + asked.path, "Not Found"); };
+  const auto cannot = [&] {
+    return Error(404, "Cannot " + asked.method + " " + asked.path, "Not Found");
+  };
   if (path.empty()) return cannot();
   const bool is_write = asked.method == "POST" || asked.method == "PUT";
   if (is_write && body.object() == nullptr) return Error(400, "Bad Request", "Bad Request");
@@ -230,7 +237,8 @@ std::vector<std::string> HighLevel::Problems(const json::Value& body, bool is_up
                                              bool is_upsert) const {
   std::vector<std::string> problems;
   for (const auto& [name, value] : *body.object()) {
-    const bool is_only_on_create = name == "locationId" || name == "gender" || name == "companyName";
+    const bool is_only_on_create =
+        name == "locationId" || name == "gender" || name == "companyName";
     const bool is_loose = name == "companyName" && !options_.switches.highlevel_strict_update;
     if (is_update && is_only_on_create && !is_loose) {
       problems.push_back("property " + name + " should not exist");
@@ -339,7 +347,8 @@ void HighLevel::Store(WallTime now, std::uint32_t index, State state) {
   contact.state = std::make_shared<const State>(std::move(state));
   contact.to_index.emplace_back(now + options_.index_lag, contact.state);
   const Flat flat = Flattened(*contact.state);
-  marks_.push_back({index, HashOfPart(flat, Part::kCustomer), HashOfPart(flat, Part::kSubscriptions)});
+  marks_.push_back(
+      {index, HashOfPart(flat, Part::kCustomer), HashOfPart(flat, Part::kSubscriptions)});
 }
 
 std::uint32_t HighLevel::Add(WallTime now, State state) {
@@ -412,7 +421,8 @@ Answer HighLevel::Create(WallTime now, const json::Value& body, bool* applied) {
   return Json(201, out + "}");
 }
 
-Answer HighLevel::Update(WallTime now, std::uint32_t index, const json::Value& body, bool* applied) {
+Answer HighLevel::Update(WallTime now, std::uint32_t index, const json::Value& body,
+                         bool* applied) {
   const std::vector<std::string> problems = Problems(body, true, false);
   if (!problems.empty()) return Invalid(problems);
   State state = *contacts_[index].state;
@@ -479,8 +489,8 @@ Answer HighLevel::Notes(WallTime now, std::uint32_t index, const Asked& asked,
   }
   if (asked.segments.size() == 3 && asked.method == "POST") {
     for (const auto& [name, value] : *body.object()) {
-      static constexpr std::array<std::string_view, 5> kMembers = {"body", "userId", "title", "color",
-                                                                   "pinned"};
+      static constexpr std::array<std::string_view, 5> kMembers = {"body", "userId", "title",
+                                                                   "color", "pinned"};
       if (!Holds(kMembers, name)) return Invalid({"property " + name + " should not exist"});
     }
     const json::Value* text = body.Find("body");
@@ -563,7 +573,8 @@ Answer HighLevel::Search(WallTime now, const json::Value& body) {
   bool is_narrowed = false;
   for (const Filter& filter : filters) {
     std::string key;
-    if (filter.field == "email" || filter.field == "phone") key = IndexKey(filter.field, filter.value);
+    if (filter.field == "email" || filter.field == "phone")
+      key = IndexKey(filter.field, filter.value);
     if (filter.field == "customFields.chargify_customer_id") {
       key = "custom:chargify_customer_id:" + filter.value;
     }
@@ -606,7 +617,8 @@ Answer HighLevel::Search(WallTime now, const json::Value& body) {
     }
   }
   std::string out = "{\"contacts\":[";
-  for (std::size_t i = first; i < hits.size() && i < first + static_cast<std::size_t>(*limit); ++i) {
+  for (std::size_t i = first; i < hits.size() && i < first + static_cast<std::size_t>(*limit);
+       ++i) {
     if (out.back() != '[') out += ",";
     WriteContact(out, contacts_[hits[i]], *contacts_[hits[i]].indexed);
     out.pop_back();
@@ -631,8 +643,9 @@ Answer HighLevel::SearchDuplicate(const Asked& asked) const {
   std::uint32_t index = 0;
   const std::string* email = asked.Parameter("email");
   const std::string* number = asked.Parameter("number");
-  const bool is_found = (email != nullptr && FindBy("email", *email, nullptr, &index)) ||
-                        (number != nullptr && FindBy("phone", PlainPhone(*number), nullptr, &index));
+  const bool is_found =
+      (email != nullptr && FindBy("email", *email, nullptr, &index)) ||
+      (number != nullptr && FindBy("phone", PlainPhone(*number), nullptr, &index));
   if (!is_found) return Json(200, "{\"contact\":null}");
   std::string out = "{\"contact\":";
   WriteContact(out, contacts_[index], *contacts_[index].state);

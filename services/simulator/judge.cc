@@ -200,8 +200,8 @@ class Fold {
 
  private:
   std::string Status(const Person& person) const {
-    static const std::set<std::string> kLive = {"active",   "trialing", "past_due", "assessing",
-                                                "pending",  "paused",   "soft_failure"};
+    static const std::set<std::string> kLive = {"active",  "trialing", "past_due",    "assessing",
+                                                "pending", "paused",   "soft_failure"};
     if (person.is_gone) return "gone";
     for (const std::string& id : person.subscriptions) {
       if (kLive.count(subscriptions_.at(id).state) > 0) return "active";
@@ -236,8 +236,8 @@ class Fold {
     touched_.insert(id);
     person.is_gone = is_gone;
     person.fields["id"] = id;
-    for (const char* field : {"first_name", "last_name", "email", "phone", "organization", "address",
-                              "city", "state", "zip", "country"}) {
+    for (const char* field : {"first_name", "last_name", "email", "phone", "organization",
+                              "address", "city", "state", "zip", "country"}) {
       if (!is_gone) {
         person.fields[field] = TextAt(document, field);
       } else {
@@ -350,7 +350,8 @@ class Court {
       if (is_amount && want.empty()) want = "0";
       if (is_amount && have.empty()) have = "0";
       if (want == have) continue;
-      Problem(judgement_.mismatches, name + " " + path + ": has \"" + have + "\", should have \"" + want + "\"");
+      Problem(judgement_.mismatches,
+              name + " " + path + ": has \"" + have + "\", should have \"" + want + "\"");
     }
   }
 
@@ -393,7 +394,8 @@ void JudgeRest(const Fold& fold, const RestCrm& rest, Judgement& judgement) {
       }
       continue;
     }
-    court.Compare("rest " + client.id, fold.ExpectedClient(client.id, found->second), actual, kOwned);
+    court.Compare("rest " + client.id, fold.ExpectedClient(client.id, found->second), actual,
+                  kOwned);
   }
   for (const auto& [id, person] : fold.people()) {
     if (person.fields.empty() || person.is_gone || seen.count(id) > 0) continue;
@@ -401,7 +403,8 @@ void JudgeRest(const Fold& fold, const RestCrm& rest, Judgement& judgement) {
   }
   std::set<std::pair<std::string, std::string>> notes;
   for (const RestCrm::Note& note : rest.notes()) {
-    if (note.external_id.empty() || notes.emplace(note.client_id, note.external_id).second) continue;
+    if (note.external_id.empty() || notes.emplace(note.client_id, note.external_id).second)
+      continue;
     court.Problem(judgement.duplicate_records,
                   "rest " + note.client_id + ": two notes " + note.external_id);
   }
@@ -423,9 +426,9 @@ void JudgeRest(const Fold& fold, const RestCrm& rest, Judgement& judgement) {
 }
 
 void JudgeHighLevel(const Fold& fold, const HighLevel& highlevel, Judgement& judgement) {
-  static const std::set<std::string> kOwned = {"email",    "firstName", "lastName", "phone",
-                                               "companyName", "address1", "city", "state",
-                                               "postalCode", "country", "customFields"};
+  static const std::set<std::string> kOwned = {"email",       "firstName", "lastName",    "phone",
+                                               "companyName", "address1",  "city",        "state",
+                                               "postalCode",  "country",   "customFields"};
   Court court(judgement);
   std::map<std::string, std::uint32_t> first;
   for (std::uint32_t i = 0; i < highlevel.contacts().size(); ++i) {
@@ -469,7 +472,8 @@ void JudgeHighLevel(const Fold& fold, const HighLevel& highlevel, Judgement& jud
     }
   }
   for (const auto& [id, person] : fold.people()) {
-    if (person.fields.empty() || person.is_gone || first.count(id) > 0 || fold.shares_email(person)) {
+    if (person.fields.empty() || person.is_gone || first.count(id) > 0 ||
+        fold.shares_email(person)) {
       continue;
     }
     court.Problem(judgement.mismatches, "highlevel " + id + ": is missing");

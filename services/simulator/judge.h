@@ -11,8 +11,8 @@ namespace tributary::simulator {
 /// that with what it has. Written a second time from the mappings' description, on purpose.
 ///
 /// Lenient where nobody can know better: of a customer that is gone only the mark of being gone
-/// counts, and a record only if it was ever made; customers who ever shared an e-mail are not looked
-/// for at HighLevel, where they are a conflict for a person.
+/// counts, and a record only if it was ever made; customers who ever shared an e-mail are not
+/// looked for at HighLevel, where they are a conflict for a person.
 Judgement JudgeRecords(const Site& site, const HighLevel& highlevel, const RestCrm& rest,
                        JudgeScope scope);
 

@@ -83,7 +83,8 @@ Asked TakeApart(const http::Request& request) {
     if (!part.empty()) asked.segments.push_back(PercentDecode(part, false));
     path = slash == std::string_view::npos ? std::string_view() : path.substr(slash);
   }
-  std::string_view query = mark == std::string_view::npos ? std::string_view() : url.substr(mark + 1);
+  std::string_view query =
+      mark == std::string_view::npos ? std::string_view() : url.substr(mark + 1);
   while (!query.empty()) {
     const std::size_t end = query.find('&');
     const std::string_view pair = query.substr(0, end);

@@ -81,7 +81,8 @@ Answer RestCrm::Handle(WallTime now, const Asked& asked, bool* applied) {
   if (path.empty() || path[0] != "clients" || path.size() > 3) {
     return Json(404, R"({"error":"not found"})");
   }
-  if (path.size() == 2 && path[1] == "batch" && asked.method == "POST") return Batch(asked, applied);
+  if (path.size() == 2 && path[1] == "batch" && asked.method == "POST")
+    return Batch(asked, applied);
   if (path.size() == 3 && path[2] == "notes") return Notes(asked, applied);
   if (path.size() != 2) return Json(404, R"({"error":"not found"})");
   if (asked.method == "GET") {
@@ -206,8 +207,9 @@ Answer RestCrm::Notes(const Asked& asked, bool* applied) {
   if (by_id_.find(client) == by_id_.end()) return Json(404, R"({"error":"no such client"})");
   const auto write = [](const Note& note) {
     return "{\"id\":" + Quoted(note.id) + ",\"client_id\":" + Quoted(note.client_id) +
-           ",\"text\":" + Quoted(note.text) + ",\"external_id\":" +
-           (note.external_id.empty() ? "null" : Quoted(note.external_id)) + "}";
+           ",\"text\":" + Quoted(note.text) +
+           ",\"external_id\":" + (note.external_id.empty() ? "null" : Quoted(note.external_id)) +
+           "}";
   };
   if (asked.method == "GET") {
     const std::string* external_id = asked.Parameter("external_id");

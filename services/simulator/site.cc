@@ -20,9 +20,11 @@ constexpr std::array kFirstNames = {"Ada",  "Bruno", "Chloé", "Dmitri", "Esra",
 constexpr std::array kLastNames = {"Abel",   "Baker", "O'Connor", "Díaz",  "Evans", "Fischer",
                                    "García", "Huang", "Ito",      "Jones", "Kumar", "Lopez",
                                    "Müller", "Novak", "Okafor",   "Price", "Quist", "Rossi"};
-constexpr std::array kCompanies = {"Acorn", "Bluebird", "Cedar \"C\" Works", "Delta",   "Ember",
-                                   "Foxglove", "Granite", "Harbour & Sons",     "Indigo", "Juniper"};
-constexpr std::array kStreets = {"Oak Street", "Mill Lane", "High Street", "2nd Avenue", "Rue du Lac"};
+constexpr std::array kCompanies = {"Acorn",  "Bluebird", "Cedar \"C\" Works", "Delta",
+                                   "Ember",  "Foxglove", "Granite",           "Harbour & Sons",
+                                   "Indigo", "Juniper"};
+constexpr std::array kStreets = {"Oak Street", "Mill Lane", "High Street", "2nd Avenue",
+                                 "Rue du Lac"};
 
 struct Place {
   const char* city;
@@ -42,15 +44,15 @@ struct Transition {
   const char* to;
 };
 constexpr std::array<Transition, 27> kTransitions = {
-    {{"trialing", "active"},      {"trialing", "active"},       {"trialing", "trial_ended"},
-     {"trialing", "past_due"},    {"trialing", "canceled"},     {"trialing", "on_hold"},
-     {"trial_ended", "active"},   {"trial_ended", "canceled"},  {"active", "past_due"},
-     {"active", "canceled"},      {"active", "expired"},        {"active", "on_hold"},
-     {"active", "assessing"},     {"assessing", "active"},      {"past_due", "active"},
-     {"past_due", "unpaid"},      {"past_due", "canceled"},     {"past_due", "soft_failure"},
-     {"soft_failure", "active"},  {"unpaid", "canceled"},       {"unpaid", "active"},
-     {"expired", "canceled"},     {"canceled", "active"},       {"canceled", "trialing"},
-     {"on_hold", "active"},       {"on_hold", "canceled"},      {"awaiting_signup", "active"}}};
+    {{"trialing", "active"},     {"trialing", "active"},      {"trialing", "trial_ended"},
+     {"trialing", "past_due"},   {"trialing", "canceled"},    {"trialing", "on_hold"},
+     {"trial_ended", "active"},  {"trial_ended", "canceled"}, {"active", "past_due"},
+     {"active", "canceled"},     {"active", "expired"},       {"active", "on_hold"},
+     {"active", "assessing"},    {"assessing", "active"},     {"past_due", "active"},
+     {"past_due", "unpaid"},     {"past_due", "canceled"},    {"past_due", "soft_failure"},
+     {"soft_failure", "active"}, {"unpaid", "canceled"},      {"unpaid", "active"},
+     {"expired", "canceled"},    {"canceled", "active"},      {"canceled", "trialing"},
+     {"on_hold", "active"},      {"on_hold", "canceled"},     {"awaiting_signup", "active"}}};
 
 template <typename Container>
 auto& PickOf(Random& random, const Container& from) {
@@ -103,8 +105,7 @@ std::string Site::Time(std::int64_t seconds) const { return SiteTime(options_.zo
 // The promise to readers is counted from the timestamp, which has whole seconds.
 WallTime Site::VisibleAt(WallTime now) {
   if (!options_.switches.late_visibility) return now;
-  const Duration since =
-      now + options_.site_clock_offset - TimeOf(Clock(now));
+  const Duration since = now + options_.site_clock_offset - TimeOf(Clock(now));
   const std::int64_t room = (options_.visibility_lag - since).count();
   if (room <= 0 || visibility_.Chance(0.3)) return now;
   return now + Duration(visibility_.Below(room));
@@ -162,15 +163,15 @@ void Site::FillHistory() {
     if (what == 0) {
       AddEvent(start, created, "customer_create", std::nullopt, index, "", false);
     } else if (what == 1) {
-      AddEvent(start, created, "signup_success", index, subscriptions_.latest(index).customer,
-               R"({"product_id":4501,"account_transaction_id":)" + std::to_string(index + 900'001) +
-                   "}",
-               false);
+      AddEvent(
+          start, created, "signup_success", index, subscriptions_.latest(index).customer,
+          R"({"product_id":4501,"account_transaction_id":)" + std::to_string(index + 900'001) + "}",
+          false);
     } else {
       const Invoice& invoice = invoices_.latest(index);
       AddEvent(start, created, "payment_success", invoice.subscription, invoice.customer,
-               R"({"product_id":4501,"account_transaction_id":)" + std::to_string(index + 1'900'001) +
-                   "}",
+               R"({"product_id":4501,"account_transaction_id":)" +
+                   std::to_string(index + 1'900'001) + "}",
                false);
     }
   }
@@ -188,18 +189,20 @@ std::uint32_t Site::NewCustomer(WallTime now, std::int64_t created, bool is_live
   row.email = "customer." + std::to_string(email_serial_) + "@example.com";
   if (options_.switches.shared_emails_per_mille > 0 && customers_.size() > 0 &&
       random_.Below(1'000) < options_.switches.shared_emails_per_mille) {
-    row.email = customers_.latest(static_cast<std::uint32_t>(random_.Below(customers_.size()))).email;
+    row.email =
+        customers_.latest(static_cast<std::uint32_t>(random_.Below(customers_.size()))).email;
   }
   if (random_.Chance(0.7)) {
-    row.organization = std::string(PickOf(random_, kCompanies)) + " " +
-                       std::to_string(random_.Between(1, 999));
+    row.organization =
+        std::string(PickOf(random_, kCompanies)) + " " + std::to_string(random_.Between(1, 999));
   } else if (random_.Chance(0.5)) {
     row.organization = row.first_name + " " + row.last_name;
   }
   if (random_.Chance(0.8)) {
     // One number for one person: free text with blanks, which targets rewrite.
     const std::string serial = std::to_string(2'000'000 + customers_.size());
-    row.phone = "+1 555 " + serial.substr(0, serial.size() - 4) + "-" + serial.substr(serial.size() - 4);
+    row.phone =
+        "+1 555 " + serial.substr(0, serial.size() - 4) + "-" + serial.substr(serial.size() - 4);
   }
   if (random_.Chance(0.6)) row.reference = "ref-" + std::to_string(row.id);
   const Place& place = PickOf(random_, kPlaces);
@@ -225,14 +228,15 @@ std::uint32_t Site::NewSubscription(WallTime now, std::uint32_t customer, std::i
   row.created = created;
   row.updated = is_live ? created : created + random_.Below(3'600);
   row.customer = customer;
-  row.product = static_cast<std::int32_t>(
-      random_.Below(static_cast<std::int64_t>(products().size())));
+  row.product =
+      static_cast<std::int32_t>(random_.Below(static_cast<std::int64_t>(products().size())));
   if (options_.switches.null_products && random_.Chance(0.03)) row.product = -1;
-  static constexpr std::array kStates = {"active",   "active",   "active",   "trialing",
-                                         "past_due", "canceled", "on_hold",  "unpaid",
+  static constexpr std::array kStates = {"active",   "active",         "active",  "trialing",
+                                         "past_due", "canceled",       "on_hold", "unpaid",
                                          "expired",  "awaiting_signup"};
   row.state = is_live ? (random_.Chance(0.5) ? "trialing" : "active") : PickOf(random_, kStates);
-  row.balance_in_cents = row.state == "past_due" || row.state == "unpaid" ? random_.Below(90'000) : 0;
+  row.balance_in_cents =
+      row.state == "past_due" || row.state == "unpaid" ? random_.Below(90'000) : 0;
   row.revenue_in_cents = random_.Below(500'000);
   row.period_started = created;
   if (EndsSubscription(row.state)) row.canceled = row.updated;
@@ -241,9 +245,10 @@ std::uint32_t Site::NewSubscription(WallTime now, std::uint32_t customer, std::i
   allocations_of_.emplace_back();
   if (is_live) {
     Tell(now, row);
-    AddEvent(now, created, "signup_success", index, customer,
-             R"({"product_id":4501,"account_transaction_id":)" + std::to_string(index + 900'001) + "}",
-             true);
+    AddEvent(
+        now, created, "signup_success", index, customer,
+        R"({"product_id":4501,"account_transaction_id":)" + std::to_string(index + 900'001) + "}",
+        true);
   }
   for (std::size_t i = 0; i < components().size(); ++i) {
     if (!random_.Chance(0.6)) continue;
@@ -261,7 +266,8 @@ std::uint32_t Site::NewSubscription(WallTime now, std::uint32_t customer, std::i
   return index;
 }
 
-void Site::NewInvoice(WallTime now, std::uint32_t subscription, std::int64_t created, bool is_live) {
+void Site::NewInvoice(WallTime now, std::uint32_t subscription, std::int64_t created,
+                      bool is_live) {
   const Subscription& of = subscriptions_.latest(subscription);
   Invoice row;
   row.id = next_invoice_id_++;
@@ -539,10 +545,10 @@ void Site::ChangeProduct(WallTime now, std::uint32_t index) {
   object.End();
   const std::uint32_t customer = row.customer;
   Put(now, index, std::move(row));
-  AddEvent(now, Clock(now),
-           options_.switches.new_event_keys ? "subscription_plan_change"
-                                            : "subscription_product_change",
-           index, customer, std::move(data), true);
+  AddEvent(
+      now, Clock(now),
+      options_.switches.new_event_keys ? "subscription_plan_change" : "subscription_product_change",
+      index, customer, std::move(data), true);
 }
 
 void Site::ChangeQuantity(WallTime now, std::uint32_t index) {
@@ -584,7 +590,8 @@ void Site::ChangeQuantity(WallTime now, std::uint32_t index) {
                           : options_.switches.new_event_keys ? "allocation_change"
                                                              : "component_allocation_change";
   Put(now, place, std::move(row));
-  AddEvent(now, Clock(now), key, index, subscriptions_.latest(index).customer, std::move(data), true);
+  AddEvent(now, Clock(now), key, index, subscriptions_.latest(index).customer, std::move(data),
+           true);
 }
 
 void Site::IssueInvoice(WallTime now, std::uint32_t index) {
@@ -593,8 +600,8 @@ void Site::IssueInvoice(WallTime now, std::uint32_t index) {
 
 void Site::SettleInvoice(WallTime now, std::uint32_t index) {
   while (!open_invoices_.empty()) {
-    const auto place = static_cast<std::size_t>(
-        random_.Below(static_cast<std::int64_t>(open_invoices_.size())));
+    const auto place =
+        static_cast<std::size_t>(random_.Below(static_cast<std::int64_t>(open_invoices_.size())));
     const std::uint32_t chosen = open_invoices_[place];
     Invoice row = invoices_.latest(chosen);
     const bool pays_in_part = row.total_in_cents - row.paid_in_cents > 200 && random_.Chance(0.3);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+
 #include "services/simulator/history.h"
 #include "services/simulator/json_text.h"
 #include "services/simulator/random.h"

@@ -104,15 +104,17 @@ void Site::WriteProduct(std::string& out, const Product& product) const {
   object.Text("product_price_point_name", "Original");
   object.Text("created_at", Time(1'500'000'000));
   object.Text("updated_at", Time(1'600'000'000));
-  object.Raw("product_family",
-             R"({"id":527890,"name":"Plans","handle":"plans","accounting_code":null,"description":""})");
+  object.Raw(
+      "product_family",
+      R"({"id":527890,"name":"Plans","handle":"plans","accounting_code":null,"description":""})");
   object.Raw("public_signup_pages", "[]");
   object.End();
 }
 
 void Site::WriteSubscription(std::string& out, const Subscription& subscription,
                              bool embeds_customer) const {
-  const auto time_or_null = [this](ObjectText& object, std::string_view name, std::int64_t seconds) {
+  const auto time_or_null = [this](ObjectText& object, std::string_view name,
+                                   std::int64_t seconds) {
     if (seconds == 0) {
       object.Null(name);
     } else {
@@ -121,7 +123,8 @@ void Site::WriteSubscription(std::string& out, const Subscription& subscription,
   };
   ObjectText object(out, &subscription.extra);
   const bool has_product = subscription.product >= 0;
-  const Product& product = products()[static_cast<std::size_t>(has_product ? subscription.product : 0)];
+  const Product& product =
+      products()[static_cast<std::size_t>(has_product ? subscription.product : 0)];
   object.Integer("id", subscription.id);
   object.Text("state", subscription.state);
   object.Integer("balance_in_cents", subscription.balance_in_cents);
@@ -216,8 +219,7 @@ void Site::WriteInvoice(std::string& out, const Invoice& invoice) const {
   const Subscription& subscription = subscriptions_.embedded(invoice.subscription);
   const Customer& customer = customers_.embedded(invoice.customer);
   const bool is_voided = invoice.status == "voided";
-  const std::int64_t due =
-      is_voided ? 0 : invoice.total_in_cents - invoice.paid_in_cents;
+  const std::int64_t due = is_voided ? 0 : invoice.total_in_cents - invoice.paid_in_cents;
   ObjectText object(out, &invoice.extra);
   object.Text("uid", InvoiceUid(invoice.id));
   object.Integer("site_id", site_id_);
@@ -252,7 +254,8 @@ void Site::WriteInvoice(std::string& out, const Invoice& invoice) const {
   object.Text("discount_amount", "0.0");
   object.Text("tax_amount", "0.0");
   object.Text("total_amount", Decimal(invoice.total_in_cents));
-  object.Text("credit_amount", is_voided ? Decimal(invoice.total_in_cents - invoice.paid_in_cents) : "0.0");
+  object.Text("credit_amount",
+              is_voided ? Decimal(invoice.total_in_cents - invoice.paid_in_cents) : "0.0");
   object.Text("refund_amount", "0.0");
   object.Text("paid_amount", Decimal(invoice.paid_in_cents));
   object.Text("due_amount", Decimal(due));

@@ -13,13 +13,20 @@ bool IsDigit(char c) { return c >= '0' && c <= '9'; }
 // Fields by the entities that they come from. `status` is of both, so of neither.
 bool BelongsTo(Part part, std::string_view path) {
   static constexpr std::array<std::string_view, 14> kCustomer = {
-      "email",       "firstName",    "lastName",   "phone", "companyName", "address1", "city",
-      "state",       "postalCode",   "country",    "name",  "organization", "client_id",
-      "customFields.chargify_customer_id"};
+      "email",       "firstName",
+      "lastName",    "phone",
+      "companyName", "address1",
+      "city",        "state",
+      "postalCode",  "country",
+      "name",        "organization",
+      "client_id",   "customFields.chargify_customer_id"};
   static constexpr std::array<std::string_view, 7> kSubscriptions = {
-      "account.subscriptions",       "account.states",
-      "account.plans",               "account.balance_in_cents",
-      "customFields.chargify_plans", "customFields.chargify_states",
+      "account.subscriptions",
+      "account.states",
+      "account.plans",
+      "account.balance_in_cents",
+      "customFields.chargify_plans",
+      "customFields.chargify_states",
       "customFields.chargify_balance"};
   const auto holds = [&](const auto& names) {
     for (const std::string_view name : names) {

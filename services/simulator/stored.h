@@ -16,8 +16,8 @@ namespace tributary::simulator {
 /// spellings of one decimal.
 using Flat = std::map<std::string, std::string>;
 
-/// Parts of a record that come from different entities, because a record may rightly be ahead in one
-/// and behind in another.
+/// Parts of a record that come from different entities, because a record may rightly be ahead in
+/// one and behind in another.
 enum class Part : std::uint8_t { kCustomer, kSubscriptions };
 
 /// A state of a record right after a write, to be recognised later.

@@ -141,7 +141,8 @@ Answer World::Handle(WallTime now, Target target, const http::Request& request) 
     ++world.provoked_429;
     answer = world.chargify.Refuse(now);
   }
-  static constexpr std::array kForms = {"answer", "reset_before", "reset_after", "truncate", "hang"};
+  static constexpr std::array kForms = {"answer", "reset_before", "reset_after", "truncate",
+                                        "hang"};
   world.Record({now, target, asked.method, path, answer.status,
                 kForms[static_cast<std::size_t>(answer.form)], applied});
   return answer;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+
 #include "libs/http/message.h"
 #include "libs/time/time.h"
 
@@ -173,7 +174,8 @@ class World {
   /// Replaces all faults by a JSON array of {"target","match","kind",…}; see faults.h.
   absl::Status SetFaults(std::string_view json);
 
-  /// The history of mutations, one JSON object a line, oldest first: {"seq","time","op":"put"|"gone"
+  /// The history of mutations, one JSON object a line, oldest first:
+  /// {"seq","time","op":"put"|"gone"
   /// |"event","kind","id","document"}. Entities from before `start` come first, as they were then.
   void ForEachTruth(const std::function<void(std::string_view line)>& line) const;
   std::string Truth() const;
@@ -181,7 +183,8 @@ class World {
   /// "status","form","applied"}.
   std::string Requests() const;
   std::int64_t request_count(Target target) const;
-  /// What each CRM has stored: {"highlevel":{"contacts":[…]},"rest":{"clients":[…],"notes":[…]}}.
+  /// What each CRM has stored:
+  /// {"highlevel":{"contacts":[…]},"rest":{"clients":[…],"notes":[…]}}.
   std::string Records() const;
   Judgement Judge(WallTime now, JudgeScope scope = {}) const;
 
