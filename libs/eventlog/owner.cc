@@ -59,7 +59,8 @@ struct TableState {
   // The topic itself, not the copy, has told its generation.
   bool is_founded = false;
   Offset founding_end = 0;
-  Offset log_begin = 0;
+  // The copy is of this topic.
+  bool is_probed = false;
 
   std::uint64_t sample_id = 0;
   SampleOf sample_of = SampleOf::kNothing;
@@ -290,6 +291,7 @@ struct Owner::State {
     table.is_rebuilt = true;
     table.persisted_before = 0;
     table.is_reached = false;
+    table.is_probed = false;
   }
 
   void Sample(Owned& o, TableState& table, SampleOf purpose) {
@@ -340,27 +342,32 @@ struct Owner::State {
 
   void OnFoundingSample(Owned& o, TableState& table, const EndSampled& fact) {
     table.founding_end = fact.end;
-    table.log_begin = fact.begin;
     if (fact.begin >= fact.end) {
       NotFounded(o, table);
       return;
     }
     const Offset next = table.table->next_offset();
     if (next > 0 && (next > fact.end || next < fact.begin)) Discard(table);
-    const bool is_empty = table.table->next_offset() == 0;
-    StartReading(o, table, is_empty ? Reading::kFolding : Reading::kProbing, fact.begin);
+    if (table.table->next_offset() == 0) {
+      StartReading(o, table, Reading::kFolding, fact.begin);
+    } else if (table.is_probed) {
+      StartReading(o, table, Reading::kFolding, table.table->next_offset());
+      CheckFounded(o, table);
+      Advance(o);
+    } else {
+      StartReading(o, table, Reading::kProbing, fact.begin);
+    }
   }
 
   void ProbeFounding(Owned& o, TableState& table, const Record& record) {
     v1::Founding founding;
     if (record.key == "!g" && record.value && founding.ParseFromString(*record.value)) {
-      if (table.table->has_folded_generation(founding.generation())) {
-        StartReading(o, table, Reading::kFolding, table.table->next_offset());
-        CheckFounded(o, table);
-      } else {
-        Discard(table);
-        StartReading(o, table, Reading::kFolding, table.log_begin);
-      }
+      if (!table.table->has_folded_generation(founding.generation())) Discard(table);
+      // What the shell has taken from the port before this is still to come. Reading starts again
+      // only behind the answer to a question that was asked after the stop.
+      StopReading(o, table);
+      table.is_probed = true;
+      Sample(o, table, SampleOf::kFounding);
     } else if (record.offset + 1 >= table.founding_end) {
       NotFounded(o, table);
     }
@@ -884,6 +891,7 @@ struct Owner::State {
     Owned* const o = Find(fact.partition);
     if (o == nullptr) return;
     if (StreamState* const stream = o->FindStream(fact.topic)) {
+      if (!stream->is_following) return;
       // Rule 37: not ready, in sight, never reset by itself.
       stream->is_following = false;
       o->problem = "stream " + std::string(Name(fact.topic)) + ": offset " +
@@ -893,7 +901,7 @@ struct Owner::State {
       return;
     }
     TableState* const table = o->Find(fact.topic);
-    if (table == nullptr) return;
+    if (table == nullptr || table->reading == Reading::kNone) return;
     if (o->phase == Phase::kFounding || o->phase == Phase::kFencing) {
       table->reading = Reading::kNone;
       table->is_founded = false;

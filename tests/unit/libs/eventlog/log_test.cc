@@ -1,0 +1,51 @@
+#include "libs/eventlog/log.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <set>
+
+namespace tributary::eventlog {
+namespace {
+
+using ::testing::Pair;
+using ::testing::UnorderedElementsAre;
+
+TEST(TopicTest, FiveAreTablesAndThreeAreStreams) {
+  std::set<std::string_view> tables;
+  std::set<std::string_view> streams;
+  for (const Topic topic : kAllTopics) (IsTable(topic) ? tables : streams).insert(Name(topic));
+
+  EXPECT_THAT(tables,
+              UnorderedElementsAre("tenants", "changes", "cursors", "commands", "records"));
+  EXPECT_THAT(streams, UnorderedElementsAre("notifications", "events", "outcomes"));
+}
+
+TEST(HeadersTest, ARecordIsIdentifiedOnceByCloudEventsHeaders) {
+  const RecordMeta meta = {"7", "/chargify/acme/billing", "tributary.change.v1",
+                           "2026-01-01T00:00:00Z", ""};
+
+  EXPECT_THAT(ToHeaders(meta),
+              UnorderedElementsAre(Pair("ce_specversion", "1.0"), Pair("ce_id", "7"),
+                                   Pair("ce_source", "/chargify/acme/billing"),
+                                   Pair("ce_type", "tributary.change.v1"),
+                                   Pair("ce_time", "2026-01-01T00:00:00Z"),
+                                   Pair("content-type", "application/protobuf")));
+}
+
+TEST(HeadersTest, TheTraceContextTravelsAndComesBack) {
+  const RecordMeta meta = {"7", "/transformer", "tributary.command.v1", "2026-01-01T00:00:00Z",
+                           "00-0123-4567-01"};
+
+  const RecordMeta back = MetaOf(ToHeaders(meta));
+
+  EXPECT_EQ(back.id, meta.id);
+  EXPECT_EQ(back.source, meta.source);
+  EXPECT_EQ(back.type, meta.type);
+  EXPECT_EQ(back.time, meta.time);
+  EXPECT_EQ(back.traceparent, meta.traceparent);
+  EXPECT_EQ(FindHeader(ToHeaders(meta), "nothing"), nullptr);
+}
+
+}  // namespace
+}  // namespace tributary::eventlog

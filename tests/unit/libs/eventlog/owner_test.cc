@@ -1,0 +1,765 @@
+#include "libs/eventlog/owner.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "libs/eventlog/testing/simulated_log.h"
+#include "tributary/v1/log.pb.h"
+
+namespace tributary::eventlog {
+namespace {
+
+using std::chrono::hours;
+using std::chrono::milliseconds;
+using std::chrono::minutes;
+using std::chrono::seconds;
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+
+constexpr Duration kLease = seconds(10);
+constexpr Duration kPause = seconds(5);
+
+// A process with one owner in it, driven by virtual time. Its disk outlives it if the test says so.
+class Node : public OwnerListener {
+ public:
+  Node(testing::VirtualTime& time, testing::SimulatedLog& log, OwnerOptions options,
+       LocalStores& stores, testing::MemberDelays delays)
+      : time_(time),
+        log_(log),
+        member_(log.Join(options.service, options.instance, delays)),
+        owner_(options, *member_, stores, [] { return ++random_; }, *this) {
+    member_->OnFacts([this] { Wake(); });
+  }
+  ~Node() override { *alive_ = false; }
+
+  void Kill() {
+    *alive_ = false;
+    log_.Kill(*member_);
+  }
+  // Stops without notice, as under SIGSTOP.
+  void Suspend() { suspended_ = true; }
+  void Resume() {
+    suspended_ = false;
+    Wake();
+  }
+
+  testing::SimulatedMember& member() { return *member_; }
+  Owner& owner() { return owner_; }
+  bool ready() const { return owner_.ready(0); }
+  bool may_send() const { return owner_.may_send(time_.now(), 0); }
+
+  ProduceId Write(Topic topic, std::string_view key, std::optional<std::string> value) {
+    return owner_.Write(topic, 0, key, std::move(value), {});
+  }
+
+  void OnReady(const Takeover& takeover) override {
+    takeovers.push_back(takeover);
+    ready_at = time_.now().steady;
+  }
+  void OnEntry(Topic topic, Partition, std::string_view key,
+               const std::optional<TableEntry>& entry) override {
+    std::string text(Name(topic));
+    text += " " + std::string(key);
+    text += !entry ? " gone" : entry->is_void ? " void" : "=" + entry->value;
+    entries.push_back(text);
+  }
+  void OnStreamRecord(const Record& record) override { stream.push_back(record.key); }
+  void OnWritten(ProduceId id, Offset) override { written.push_back(id); }
+  void OnGone(Partition) override { ++gone; }
+  void OnRevoking(Partition partition, Instant) override {
+    ++revoking;
+    if (releases_at_once) owner_.Release(partition);
+  }
+
+  std::vector<Takeover> takeovers;
+  Instant ready_at{};
+  std::vector<std::string> entries;
+  std::vector<std::string> stream;
+  std::vector<ProduceId> written;
+  int gone = 0;
+  int revoking = 0;
+  bool releases_at_once = true;
+
+ private:
+  void Wake() {
+    time_.After(Duration::zero(), [this, alive = alive_] {
+      if (*alive) Step();
+    });
+  }
+  void Step() {
+    if (suspended_) return;
+    for (const Fact& fact : member_->Poll()) owner_.OnFact(time_.now(), fact);
+    owner_.OnTick(time_.now());
+    const Instant next = owner_.next_tick();
+    if (next != Instant::max() && next != scheduled_) {
+      scheduled_ = next;
+      time_.At(next, [this, next, alive = alive_] {
+        if (!*alive) return;
+        if (scheduled_ == next) scheduled_ = Instant::max();
+        Step();
+      });
+    }
+  }
+
+  testing::VirtualTime& time_;
+  testing::SimulatedLog& log_;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+  bool suspended_ = false;
+  Instant scheduled_ = Instant::max();
+  static inline std::uint64_t random_ = 0;
+  std::unique_ptr<testing::SimulatedMember> member_;
+  Owner owner_;
+};
+
+class OwnerTest : public ::testing::Test {
+ protected:
+  static OwnerOptions Loader(std::string instance) {
+    OwnerOptions options;
+    options.service = "loader";
+    options.instance = std::move(instance);
+    options.writes = {Topic::kRecords};
+    options.reads = {Topic::kTenants, Topic::kCommands};
+    options.is_leased = true;
+    options.lease = kLease;
+    options.pause_bound = kPause;
+    options.min_compaction_lag = hours(1);
+    options.delete_retention = hours(24);
+    return options;
+  }
+  static OwnerOptions Extractor(std::string instance) {
+    OwnerOptions options = Loader(std::move(instance));
+    options.service = "extractor";
+    options.writes = {Topic::kCursors, Topic::kChanges};
+    options.reads = {Topic::kTenants};
+    return options;
+  }
+  static OwnerOptions Transformer(std::string instance) {
+    OwnerOptions options = Loader(std::move(instance));
+    options.service = "transformer";
+    options.writes = {Topic::kCommands};
+    options.reads = {Topic::kTenants, Topic::kChanges};
+    options.streams = {Topic::kEvents};
+    options.persists_when_told = {Topic::kChanges};
+    options.is_leased = false;
+    return options;
+  }
+
+  std::unique_ptr<Node> Start(OwnerOptions options, LocalStores* stores = nullptr) {
+    if (stores == nullptr) {
+      disks_.push_back(MakeMemoryStores());
+      stores = disks_.back().get();
+    }
+    testing::MemberDelays delays;
+    delays.request = {milliseconds(1), milliseconds(5)};
+    delays.answer = {milliseconds(1), milliseconds(5)};
+    delays.late = {milliseconds(1), milliseconds(50)};
+    return std::make_unique<Node>(time_, log_, std::move(options), *stores, delays);
+  }
+  std::unique_ptr<Node> StartReady(OwnerOptions options, LocalStores* stores = nullptr) {
+    auto node = Start(std::move(options), stores);
+    log_.Assign(node->member(), {0});
+    time_.RunFor(seconds(1));
+    EXPECT_TRUE(node->ready()) << ::testing::PrintToString(node->owner().not_ready_because());
+    return node;
+  }
+  std::vector<std::string> Keys(Topic topic, std::string_view prefix = "") {
+    std::vector<std::string> keys;
+    for (const Record& record : log_.records(topic, 0)) {
+      if (record.key.starts_with(prefix)) keys.push_back(record.key);
+    }
+    return keys;
+  }
+  Offset OffsetOf(Topic topic, std::string_view prefix) {
+    for (const Record& record : log_.records(topic, 0)) {
+      if (record.key.starts_with(prefix)) return record.offset;
+    }
+    return -1;
+  }
+
+  testing::VirtualTime time_;
+  testing::SimulatedLog log_{{}, time_, 7};
+  std::vector<std::unique_ptr<LocalStores>> disks_;
+};
+
+TEST_F(OwnerTest, Section0_AFirstInstallationWaitsForNothing) {
+  log_.Found(5);
+
+  const auto node = StartReady(Loader("a"));
+
+  ASSERT_EQ(node->takeovers.size(), 1u);
+  const Takeover& takeover = node->takeovers[0];
+  EXPECT_FALSE(takeover.unclean);
+  EXPECT_EQ(takeover.generation, 5);
+  EXPECT_EQ(takeover.doubt_counts_from, takeover.began);
+  EXPECT_TRUE(node->may_send());
+}
+
+TEST_F(OwnerTest, Section0_AServiceWaitsForTopicsThatHaveNotBeenSetUp) {
+  const auto node = Start(Loader("a"));
+  log_.Assign(node->member(), {0});
+  time_.RunFor(seconds(3));
+
+  EXPECT_FALSE(node->ready());
+  EXPECT_THAT(node->owner().not_ready_because(),
+              Contains(HasSubstr("partition 0: topic")));
+  EXPECT_THAT(Keys(Topic::kRecords), IsEmpty());
+
+  log_.Found(5);
+  time_.RunFor(seconds(5));
+  EXPECT_TRUE(node->ready());
+}
+
+TEST_F(OwnerTest, Section0_DifferentGenerationsAreNotReady) {
+  for (const Topic topic : {Topic::kTenants, Topic::kRecords}) log_.FoundTable(topic, 0, 5);
+  log_.FoundTable(Topic::kCommands, 0, 4);
+
+  const auto node = Start(Loader("a"));
+  log_.Assign(node->member(), {0});
+  time_.RunFor(seconds(30));
+
+  EXPECT_FALSE(node->ready());
+  EXPECT_THAT(node->owner().not_ready_because(), Contains(HasSubstr("generation")));
+  EXPECT_THAT(Keys(Topic::kRecords, "!f/loader"), IsEmpty());
+}
+
+TEST_F(OwnerTest, Rule1_WritesAFenceFirstAndPutsItsOffsetIntoEveryEntry) {
+  log_.Found(5);
+  const auto node = Start(Loader("a"));
+  log_.Assign(node->member(), {0});
+  EXPECT_EQ(node->Write(Topic::kRecords, "k", "too early"), 0u);
+  time_.RunFor(seconds(1));
+  const Offset fence = OffsetOf(Topic::kRecords, "!f/loader/a/");
+  ASSERT_GE(fence, 0);
+
+  const ProduceId id = node->Write(Topic::kRecords, "k", "v");
+  time_.RunFor(seconds(1));
+
+  EXPECT_THAT(node->written, ElementsAre(id));
+  const Record& last = log_.records(Topic::kRecords, 0).back();
+  ASSERT_NE(FindHeader(last.headers, kTokenHeader), nullptr);
+  EXPECT_EQ(*FindHeader(last.headers, kTokenHeader), FormatToken({5, fence}));
+  EXPECT_THAT(node->entries, ElementsAre("records k=v"));
+}
+
+TEST_F(OwnerTest, Rule1_WritesOnlyTablesThatAreItsOwn) {
+  log_.Found(5);
+  const auto node = StartReady(Loader("a"));
+
+  EXPECT_EQ(node->Write(Topic::kCommands, "k", "v"), 0u);
+  EXPECT_EQ(node->owner().Append(Topic::kCommands, 0, "t/s/s/c/customers/1", std::nullopt, {}), 0u);
+  EXPECT_EQ(node->owner().Append(Topic::kCommands, 0, "t/s/a/00", "v", {}), 0u);
+  EXPECT_NE(node->owner().Append(Topic::kCommands, 0, "t/s/a/00", std::nullopt, {}), 0u);
+  EXPECT_NE(node->owner().Append(Topic::kOutcomes, 0, "t", "receipt", {}), 0u);
+}
+
+TEST_F(OwnerTest, Rule3_CursorsAreFencedBeforeChanges) {
+  log_.Found(5);
+  std::vector<std::string> fences;
+  log_.OnAppend([&](const Record& record, const std::string&) {
+    if (record.key.starts_with("!f/extractor")) fences.emplace_back(Name(record.topic));
+  });
+
+  const auto node = StartReady(Extractor("a"));
+
+  EXPECT_THAT(fences, ElementsAre("cursors", "changes"));
+}
+
+TEST_F(OwnerTest, Rule2_OldFencesGoOnlyWhenNothingVoidIsLeft) {
+  log_.Found(5);
+  const auto first = StartReady(Loader("a"));
+  const Token dead = first->takeovers[0].tokens[0].second;
+  first->Kill();
+  const auto second = Start(Loader("b"));
+  log_.Assign(second->member(), {0});
+  time_.RunFor(seconds(1));
+  log_.Append(Topic::kRecords, 0, "k", "late",
+              {{std::string(kTokenHeader), FormatToken(dead)}});
+  time_.RunFor(minutes(1));
+  ASSERT_TRUE(second->ready());
+  EXPECT_THAT(second->owner().table(Topic::kRecords, 0)->void_keys(), ElementsAre("k"));
+  EXPECT_THAT(second->owner().table(Topic::kRecords, 0)->old_control_keys(), Not(IsEmpty()));
+
+  second->Write(Topic::kRecords, "k", "again");
+  time_.RunFor(minutes(1));
+
+  EXPECT_THAT(second->owner().table(Topic::kRecords, 0)->old_control_keys(), IsEmpty());
+  EXPECT_EQ(second->owner().table(Topic::kRecords, 0)->newest_fence(),
+            second->takeovers[0].tokens[0].second);
+  EXPECT_THAT(second->written, ::testing::SizeIs(1));  // nothing is told of its own tombstones
+}
+
+TEST_F(OwnerTest, Rule4_AVoidEntryIsToldSoThatItIsRepaired) {
+  log_.Found(5);
+  const auto node = StartReady(Loader("a"));
+
+  log_.Append(Topic::kRecords, 0, "k", "late", {{std::string(kTokenHeader), "5.0"}});
+  time_.RunFor(seconds(1));
+
+  EXPECT_THAT(node->entries, ElementsAre("records k void"));
+}
+
+TEST_F(OwnerTest, Rule4_ANewerFenceOfSomebodyElseEndsEverythingAtOnce) {
+  log_.Found(5);
+  const auto old_owner = StartReady(Loader("a"));
+  log_.Evict(old_owner->member(), minutes(1));  // it is told late
+  const auto new_owner = Start(Loader("b"));
+  log_.Assign(new_owner->member(), {0});
+  time_.RunFor(seconds(2));
+
+  EXPECT_EQ(old_owner->gone, 1);
+  EXPECT_FALSE(old_owner->ready());
+  EXPECT_FALSE(old_owner->may_send());
+  EXPECT_EQ(old_owner->Write(Topic::kRecords, "k", "v"), 0u);
+  time_.RunFor(minutes(2));
+  EXPECT_EQ(old_owner->takeovers.size(), 1u);
+  EXPECT_TRUE(new_owner->ready());
+}
+
+TEST_F(OwnerTest, Rule4_AfterADeadOwnersLateFenceTheOwnerBeginsAnew) {
+  log_.Found(5);
+  const auto node = StartReady(Loader("a"));
+
+  v1::Fence fence;
+  fence.set_generation(5);
+  log_.Append(Topic::kRecords, 0, "!f/loader/dead/1", fence.SerializeAsString());
+  time_.RunFor(seconds(2));
+  EXPECT_EQ(node->gone, 1);
+  EXPECT_FALSE(node->may_send());
+
+  time_.RunFor(minutes(1));
+  ASSERT_EQ(node->takeovers.size(), 2u);
+  EXPECT_TRUE(node->takeovers[1].unclean);
+  EXPECT_TRUE(node->may_send());
+}
+
+TEST_F(OwnerTest, Rule6_AFailedProduceIsAFailureOfTheStage) {
+  log_.Found(5);
+  const auto node = StartReady(Loader("a"));
+  log_.FailNextProduce(node->member(), /*lands=*/true);
+
+  node->Write(Topic::kRecords, "k", "v");
+  time_.RunFor(seconds(1));
+
+  EXPECT_THAT(node->owner().failure(), HasSubstr("timed out"));
+  EXPECT_THAT(node->written, IsEmpty());
+  EXPECT_FALSE(node->may_send());
+  EXPECT_EQ(node->Write(Topic::kRecords, "k", "v"), 0u);
+}
+
+TEST_F(OwnerTest, Rule7_GoesOnFromItsLocalCopy) {
+  log_.Found(5);
+  const auto disk = MakeMemoryStores();
+  {
+    const auto node = StartReady(Loader("a"), disk.get());
+    EXPECT_THAT(node->takeovers[0].rebuilt, Not(IsEmpty()));
+    node->Write(Topic::kRecords, "k", "v");
+    time_.RunFor(seconds(1));
+    node->owner().ReleaseAll(time_.now());
+    time_.RunFor(seconds(1));
+    EXPECT_THAT(node->owner().partitions(), IsEmpty());
+  }
+
+  const auto node = StartReady(Loader("a"), disk.get());
+
+  EXPECT_THAT(node->takeovers[0].rebuilt, IsEmpty());
+  EXPECT_EQ(node->owner().table(Topic::kRecords, 0)->Get("k")->value, "v");
+}
+
+TEST_F(OwnerTest, Rule7_ACopyOlderThanHalfTheTombstonesLifetimeIsThrownAway) {
+  log_.Found(5);
+  const auto disk = MakeMemoryStores();
+  {
+    const auto node = StartReady(Loader("a"), disk.get());
+    node->owner().ReleaseAll(time_.now());
+    time_.RunFor(seconds(1));
+  }
+  time_.RunFor(hours(13));
+
+  const auto node = StartReady(Loader("a"), disk.get());
+
+  EXPECT_THAT(node->takeovers[0].rebuilt,
+              ElementsAre(Topic::kRecords, Topic::kTenants, Topic::kCommands));
+}
+
+TEST_F(OwnerTest, Rule7_ACopyInUseStaysYoung) {
+  log_.Found(5);
+  const auto disk = MakeMemoryStores();
+  {
+    const auto node = StartReady(Loader("a"), disk.get());
+    time_.RunFor(hours(30));  // nothing is written meanwhile
+    node->Kill();
+  }
+
+  const auto node = Start(Loader("a"), disk.get());
+  log_.Assign(node->member(), {0});
+  time_.RunFor(minutes(1));
+
+  ASSERT_EQ(node->takeovers.size(), 1u);
+  EXPECT_THAT(node->takeovers[0].rebuilt, IsEmpty());
+}
+
+TEST_F(OwnerTest, Rule7_ACopyAheadOfTheTopicIsThrownAway) {
+  log_.Found(5);
+  const auto disk = MakeMemoryStores();
+  {
+    const auto node = StartReady(Loader("a"), disk.get());
+    for (int i = 0; i < 10; ++i) node->Write(Topic::kRecords, "k", "v");
+    time_.RunFor(seconds(1));
+    node->owner().ReleaseAll(time_.now());
+    time_.RunFor(seconds(1));
+  }
+  log_.Lose(Topic::kRecords, 0);
+  log_.FoundTable(Topic::kRecords, 0, 5);
+
+  const auto node = Start(Loader("a"), disk.get());
+  log_.Assign(node->member(), {0});
+  time_.RunFor(seconds(20));
+
+  ASSERT_EQ(node->takeovers.size(), 1u);
+  EXPECT_THAT(node->takeovers[0].rebuilt, ElementsAre(Topic::kRecords));
+  EXPECT_EQ(node->owner().table(Topic::kRecords, 0)->Get("k"), std::nullopt);
+}
+
+TEST_F(OwnerTest, Rule7_ACopyOfAnotherGenerationIsThrownAway) {
+  log_.Found(5);
+  const auto disk = MakeMemoryStores();
+  {
+    const auto node = StartReady(Loader("a"), disk.get());
+    node->Write(Topic::kRecords, "k", "v");
+    time_.RunFor(seconds(1));
+    node->owner().ReleaseAll(time_.now());
+    time_.RunFor(seconds(1));
+  }
+  for (const Topic topic : {Topic::kTenants, Topic::kCommands, Topic::kRecords}) {
+    log_.Lose(topic, 0);
+    log_.FoundTable(topic, 0, 6);
+    // Longer than the copy, so that only the generation tells.
+    for (int i = 0; i < 50; ++i) {
+      log_.Append(topic, 0, "x", "v", {{std::string(kTokenHeader), "6.1"}});
+    }
+  }
+
+  const auto node = StartReady(Loader("a"), disk.get());
+
+  EXPECT_EQ(node->takeovers[0].generation, 6);
+  EXPECT_EQ(node->takeovers[0].rebuilt.size(), 3u);
+  EXPECT_EQ(node->owner().table(Topic::kRecords, 0)->Get("k"), std::nullopt);
+  EXPECT_FALSE(node->owner().table(Topic::kRecords, 0)->Get("x")->is_void);
+}
+
+TEST_F(OwnerTest, Rule7_ALogFoundedAnewInPlaceKeepsItsOldEntriesInFrontOfTheNewFence) {
+  log_.Found(5);
+  const auto disk = MakeMemoryStores();
+  const auto node = StartReady(Loader("a"), disk.get());
+  node->Write(Topic::kRecords, "k", "v");
+  time_.RunFor(seconds(1));
+
+  log_.Found(6);
+  time_.RunFor(minutes(1));
+
+  ASSERT_GE(node->takeovers.size(), 2u)
+      << ::testing::PrintToString(node->owner().not_ready_because());
+  EXPECT_EQ(node->takeovers.back().generation, 6);
+  EXPECT_TRUE(node->ready());
+  EXPECT_EQ(node->owner().table(Topic::kRecords, 0)->Get("k")->value, "v");
+}
+
+TEST_F(OwnerTest, Rule8_IsReadyOnlyAtEndsSampledBehindTheFence) {
+  log_.Found(5);
+  for (int i = 0; i < 500; ++i) {
+    log_.Append(Topic::kCommands, 0, "k" + std::to_string(i), "v",
+                {{std::string(kTokenHeader), "5.1"}});
+  }
+  const auto node = Start(Loader("a"));
+  log_.Assign(node->member(), {0});
+  while (node->takeovers.empty() && time_.RunOne()) {
+  }
+
+  EXPECT_EQ(node->owner().table(Topic::kCommands, 0)->next_offset(), 502);
+  EXPECT_GE(node->owner().table(Topic::kRecords, 0)->next_offset(),
+            node->takeovers[0].tokens[0].second.offset + 1);
+  EXPECT_THAT(node->entries, IsEmpty());
+}
+
+TEST_F(OwnerTest, Rule8_AnEndWhoseLastRecordsWereCompactedAwayIsReached) {
+  log_.Found(5);
+  log_.Append(Topic::kTenants, 0, "t", std::nullopt, {{std::string(kTokenHeader), "5.1"}});
+  time_.RunFor(hours(2));
+  log_.CompactAll();
+  time_.RunFor(hours(25));
+  log_.CompactAll();
+  ASSERT_EQ(log_.records(Topic::kTenants, 0).size(), 2u);
+  ASSERT_EQ(log_.end(Topic::kTenants, 0), 3);
+
+  StartReady(Loader("a"));
+}
+
+TEST_F(OwnerTest, Rule9_ReadingThatTookTooLongIsSampledAgain) {
+  testing::SimulatedLog log({}, time_, 7);
+  log.Found(5);
+  OwnerOptions options = Loader("a");
+  options.min_compaction_lag = seconds(4);
+  const auto disk = MakeMemoryStores();
+  testing::MemberDelays slow;
+  slow.request = {seconds(3), seconds(3)};  // more than C/2 from a sample to its answer
+  slow.answer = {milliseconds(1), milliseconds(1)};
+  Node node(time_, log, options, *disk, slow);
+  log.Assign(node.member(), {0});
+  time_.RunFor(minutes(2));
+
+  EXPECT_FALSE(node.ready());
+  EXPECT_THAT(node.takeovers, IsEmpty());
+}
+
+TEST_F(OwnerTest, Rule9_ARunningReaderThatIsFarBehindDerivesNothingUntilTheNextSampledEnd) {
+  log_.Found(5);
+  const auto node = StartReady(Loader("a"));
+  node->owner().Pause(Topic::kCommands, 0);
+  log_.Append(Topic::kCommands, 0, "k", "v", {{std::string(kTokenHeader), "5.1"}});
+  time_.RunFor(minutes(31));
+  node->owner().Resume(Topic::kCommands, 0);
+  while (node->entries.empty() && time_.RunOne()) {
+  }
+  EXPECT_FALSE(node->ready());
+  EXPECT_FALSE(node->may_send());
+
+  time_.RunFor(seconds(1));
+  EXPECT_TRUE(node->ready());
+}
+
+TEST_F(OwnerTest, Rule11_TheLeaseCountsFromTheSendOfTheLastSuccessfulRenewal) {
+  log_.Found(5);
+  const auto node = StartReady(Loader("a"));
+  time_.RunFor(minutes(5));
+  EXPECT_TRUE(node->may_send());
+
+  const Instant evicted = time_.now().steady;
+  log_.Evict(node->member(), hours(1));
+
+  while (node->may_send()) ASSERT_TRUE(time_.RunOne());
+  EXPECT_LE(time_.now().steady, evicted + kLease + kLease / 4);
+  time_.RunFor(minutes(5));
+  EXPECT_FALSE(node->may_send());
+}
+
+TEST_F(OwnerTest, Rule11_ASuspendedOwnerFindsItsLeaseOverWhenItWakes) {
+  log_.Found(5);
+  const auto node = StartReady(Loader("a"));
+  node->Suspend();
+  time_.RunFor(seconds(30));
+
+  EXPECT_FALSE(node->may_send());  // asked before anything else runs
+}
+
+TEST_F(OwnerTest, Rule12_AnUncleanSuccessorWaitsUntilTheOldOwnerCanSendNoMore) {
+  log_.Found(5);
+  const auto first = StartReady(Loader("a"));
+  const Token dead = first->takeovers[0].tokens[0].second;
+  first->Kill();
+
+  const auto second = Start(Loader("b"));
+  log_.Assign(second->member(), {0});
+  time_.RunFor(seconds(10));
+  EXPECT_FALSE(second->may_send());
+  EXPECT_THAT(second->owner().not_ready_because(),
+              Contains(HasSubstr("until its last owner can send no more")));
+  // An intent of the dead owner that lands behind the fence and before t0 + V + P is known.
+  log_.Append(Topic::kRecords, 0, "k", "intent", {{std::string(kTokenHeader), FormatToken(dead)}});
+  time_.RunFor(seconds(10));
+
+  ASSERT_EQ(second->takeovers.size(), 1u);
+  const Takeover& takeover = second->takeovers[0];
+  EXPECT_TRUE(takeover.unclean);
+  EXPECT_GE(second->ready_at, takeover.began + kLease + kPause);
+  EXPECT_EQ(takeover.doubt_counts_from, takeover.began + kLease + kPause);
+  EXPECT_TRUE(second->owner().table(Topic::kRecords, 0)->Get("k")->is_void);
+}
+
+TEST_F(OwnerTest, Rule13_ACleanReleaseCostsTheSuccessorNothing) {
+  log_.Found(5);
+  const auto first = StartReady(Loader("a"));
+  bool released = false;
+  log_.Revoke(first->member(), {0}, [&] { released = true; });
+  time_.RunFor(seconds(1));
+  EXPECT_EQ(first->revoking, 1);
+  EXPECT_EQ(first->gone, 1);
+  EXPECT_TRUE(released);
+
+  const auto second = StartReady(Loader("b"));
+
+  EXPECT_FALSE(second->takeovers[0].unclean);
+  EXPECT_TRUE(second->may_send());
+}
+
+TEST_F(OwnerTest, Rule13_TheReleaseIsWrittenAfterEveryOwnEntryIsAcknowledged) {
+  log_.Found(5);
+  const auto node = StartReady(Loader("a"));
+  node->releases_at_once = false;
+  log_.Revoke(node->member(), {0}, nullptr);
+  time_.RunFor(milliseconds(100));
+  EXPECT_FALSE(node->may_send());
+
+  for (const char* const key : {"1", "2", "3"}) {
+    EXPECT_NE(node->Write(Topic::kRecords, key, "v"), 0u);
+  }
+  node->owner().Release(0);
+  EXPECT_EQ(node->Write(Topic::kRecords, "4", "v"), 0u);
+  time_.RunFor(seconds(1));
+
+  EXPECT_EQ(node->written.size(), 3u);
+  EXPECT_TRUE(log_.records(Topic::kRecords, 0).back().key.starts_with("!r/"));
+}
+
+TEST_F(OwnerTest, Rule13_AStageThatDoesNotReleaseInTimeIsAnUncleanPredecessor) {
+  log_.Found(5);
+  const auto first = StartReady(Loader("a"));
+  first->releases_at_once = false;
+  bool handed_over = false;
+  log_.Revoke(first->member(), {0}, [&] { handed_over = true; });
+  time_.RunFor(seconds(6));
+  EXPECT_TRUE(handed_over);
+  EXPECT_EQ(first->gone, 1);
+
+  const auto second = Start(Loader("b"));
+  log_.Assign(second->member(), {0});
+  time_.RunFor(minutes(1));
+
+  EXPECT_TRUE(second->takeovers[0].unclean);
+}
+
+TEST_F(OwnerTest, Rule13_AnOwnerThatWasNeverReadyReleasesNothing) {
+  log_.Found(5);
+  const auto first = StartReady(Loader("a"));
+  first->Kill();
+  const auto second = Start(Loader("b"));
+  log_.Assign(second->member(), {0});
+  time_.RunFor(seconds(5));
+  bool handed_over = false;
+  log_.Revoke(second->member(), {0}, [&] { handed_over = true; });
+  time_.RunFor(seconds(1));
+  ASSERT_TRUE(handed_over);
+
+  // The first one's lease may still be valid for all that the third one can know.
+  const auto third = Start(Loader("c"));
+  log_.Assign(third->member(), {0});
+  time_.RunFor(seconds(5));
+  EXPECT_FALSE(third->may_send());
+  time_.RunFor(seconds(15));
+  EXPECT_TRUE(third->takeovers[0].unclean);
+}
+
+TEST_F(OwnerTest, Rule14_APredecessorProvenDeadIsNotWaitedForButKeepsItsDoubts) {
+  log_.Found(5);
+  const auto first = StartReady(Loader("a"));
+  first->Kill();
+
+  OwnerOptions options = Loader("a");
+  options.predecessor_is_dead = true;
+  const auto second = StartReady(options);
+
+  EXPECT_TRUE(second->takeovers[0].unclean);
+  EXPECT_EQ(second->takeovers[0].doubt_counts_from, second->takeovers[0].began);
+}
+
+TEST_F(OwnerTest, Rule32_WhatWasNotPersistedIsFoldedAgain) {
+  log_.Found(5);
+  const auto disk = MakeMemoryStores();
+  {
+    const auto node = StartReady(Transformer("a"), disk.get());
+    log_.Append(Topic::kChanges, 0, "k1", "v", {{std::string(kTokenHeader), "5.1"}});
+    time_.RunFor(seconds(1));
+    ASSERT_TRUE(node->owner().Persist(Topic::kChanges, 0).ok());
+    node->owner().Commit(Topic::kChanges, 0, 3);
+    log_.Append(Topic::kChanges, 0, "k2", "v", {{std::string(kTokenHeader), "5.1"}});
+    time_.RunFor(seconds(1));
+    node->Kill();
+  }
+
+  const auto node = StartReady(Transformer("a"), disk.get());
+
+  const Takeover& takeover = node->takeovers[0];
+  EXPECT_THAT(takeover.persisted_before, ElementsAre(::testing::Pair(Topic::kChanges, 3)));
+  EXPECT_THAT(takeover.committed, Contains(::testing::Pair(Topic::kChanges, std::optional<Offset>(3))));
+  EXPECT_TRUE(node->owner().table(Topic::kChanges, 0)->Get("k2").has_value());
+}
+
+TEST_F(OwnerTest, Rule37_StreamsGoOnWhereTheGroupHasCommitted) {
+  log_.Found(5);
+  const auto first = StartReady(Transformer("a"));
+  for (const char* const key : {"1", "2", "3"}) log_.Append(Topic::kEvents, 0, key, "v");
+  time_.RunFor(seconds(1));
+  EXPECT_THAT(first->stream, ElementsAre("1", "2", "3"));
+  first->owner().Commit(Topic::kEvents, 0, 1);
+  first->owner().Commit(Topic::kEvents, 0, 2);
+  time_.RunFor(seconds(1));
+  EXPECT_EQ(log_.committed("transformer", Topic::kEvents, 0), 2);
+  first->Kill();
+
+  const auto second = StartReady(Transformer("b"));
+  time_.RunFor(seconds(1));
+
+  EXPECT_THAT(second->stream, ElementsAre("3"));
+}
+
+TEST_F(OwnerTest, Rule37_ACommittedOffsetBelowTheLogsStartIsNotReadyAndNeverReset) {
+  log_.Found(5);
+  for (const char* const key : {"1", "2", "3"}) log_.Append(Topic::kEvents, 0, key, "v");
+  log_.ExpireBefore(Topic::kEvents, 0, 2);
+
+  const auto node = Start(Transformer("a"));
+  log_.Assign(node->member(), {0});
+  time_.RunFor(minutes(1));
+
+  EXPECT_FALSE(node->ready());
+  EXPECT_THAT(node->owner().not_ready_because(), Contains(HasSubstr("expired unread")));
+  EXPECT_THAT(node->stream, IsEmpty());
+}
+
+TEST_F(OwnerTest, ATableThatIsMadeAnewUnderARunningOwnerIsTakenOverAnew) {
+  log_.Found(5);
+  const auto node = StartReady(Loader("a"));
+  node->Write(Topic::kRecords, "k", "v");
+  time_.RunFor(seconds(1));
+
+  log_.Lose(Topic::kRecords, 0);
+  log_.FoundTable(Topic::kRecords, 0, 5);
+  time_.RunFor(minutes(1));
+
+  EXPECT_EQ(node->gone, 1);
+  ASSERT_EQ(node->takeovers.size(), 2u);
+  EXPECT_THAT(node->takeovers[1].rebuilt, Contains(Topic::kRecords));
+}
+
+TEST_F(OwnerTest, ALostPartitionIsForgottenAtOnce) {
+  log_.Found(5);
+  const auto node = StartReady(Loader("a"));
+
+  log_.Evict(node->member(), milliseconds(1));
+  time_.RunFor(seconds(1));
+
+  EXPECT_EQ(node->gone, 1);
+  EXPECT_THAT(node->owner().partitions(), IsEmpty());
+  EXPECT_EQ(node->owner().table(Topic::kRecords, 0), nullptr);
+}
+
+TEST_F(OwnerTest, ACommitThatFailsIsSentAgain) {
+  log_.Found(5);
+  const auto node = StartReady(Transformer("a"));
+  log_.Evict(node->member(), hours(1));
+  node->owner().Commit(Topic::kChanges, 0, 2);
+  time_.RunFor(seconds(3));
+  EXPECT_EQ(log_.committed("transformer", Topic::kChanges, 0), std::nullopt);
+
+  log_.Assign(node->member(), {0});
+  time_.RunFor(seconds(3));
+
+  EXPECT_EQ(log_.committed("transformer", Topic::kChanges, 0), 2);
+}
+
+}  // namespace
+}  // namespace tributary::eventlog
