@@ -1,0 +1,112 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "libs/time/time.h"
+
+// One scan of a list that has page numbers only and changes while it is read: which page to ask for
+// next, and when everything was seen. Protocol rules 39 to 42. Pure: given pages, returns questions.
+
+namespace tributary::extractor {
+
+/// Where a row stands in the order in which the list was asked for.
+struct RowPlace {
+  /// Grows along the list. Ids are unique; times of creation may tie.
+  std::int64_t key = 0;
+  /// Identifies the row.
+  std::uint64_t id_hash = 0;
+  /// False: the row has been changed after the scan began, so that the next one brings it again.
+  bool is_settled = true;
+};
+
+/// Learnt of one list and kept from scan to scan.
+struct ListTraits {
+  /// The most rows that a page ever had: the site gives at least so many where there are more, so a
+  /// page with fewer is the last one. What it says of `per_page` itself is believed never (trap 42).
+  std::size_t rows_seen_max = 2;
+};
+
+class ListScan {
+ public:
+  struct Options {
+    std::size_t page_size = 200;
+    /// False: rows with one key come in any order, another one each time.
+    bool keys_are_unique = true;
+    /// Passes over a list without a dependable order before the scan is given up.
+    int passes_max = 8;
+  };
+  struct Question {
+    std::size_t page = 1;
+    std::size_t per_page = 200;
+  };
+  enum class State : std::uint8_t {
+    /// `question()` is to be asked.
+    kReading,
+    /// Everything that the list held when the scan began has been seen.
+    kEnded,
+    /// The list never stood still long enough; what was seen is right, but not all.
+    kGivenUp,
+  };
+
+  ListScan(Options options, ListTraits& traits) : options_(options), traits_(traits) {
+    question_.per_page = options_.page_size;
+    page_rows_max_ = options_.page_size;
+  }
+
+  const Question& question() const { return question_; }
+  /// The page that `question()` was answered with: `rows` elements, of which `places` could be read.
+  /// Where the order of one is not known, the scan goes on without an order.
+  State OnPage(const std::vector<RowPlace>& places, std::size_t rows, bool order_is_known);
+  State state() const { return state_; }
+  /// The order was not what was asked for: the list is read until two passes agree.
+  bool reads_in_passes() const { return in_passes_; }
+  int steps_back() const { return steps_back_; }
+
+  /// A page did not arrive because it was too large: smaller ones from now on.
+  void ShrinkPages();
+
+ private:
+  State OnOrderedPage(const std::vector<RowPlace>& places, std::size_t rows);
+  State OnPassPage(const std::vector<RowPlace>& places, std::size_t rows);
+  /// Chooses the page that reaches furthest and begins at or before row `bound`. False: none reaches
+  /// beyond what was read.
+  bool Choose(std::size_t bound);
+  /// Goes on behind what was read, or begins passes where no page can overlap.
+  void Advance();
+  void StepBack();
+  void BeginPasses();
+  std::size_t offset() const { return (question_.page - 1) * question_.per_page; }
+
+  const Options options_;
+  ListTraits& traits_;
+  Question question_;
+  State state_ = State::kReading;
+  bool in_passes_ = false;
+  std::size_t page_rows_max_ = 0;
+
+  // In order.
+  /// Largest key read. None: nothing was read.
+  std::optional<std::int64_t> last_;
+  /// The next page must begin at or before this row, to touch what was read.
+  std::size_t bound_ = 0;
+  /// Rows up to the end of the furthest page.
+  std::size_t reached_ = 0;
+  std::size_t back_step_ = 1;
+  int steps_back_ = 0;
+  /// The page behind the last one is asked without touching it, because none of the allowed sizes
+  /// reaches over; only an empty answer is good.
+  bool asks_behind_ = false;
+
+  // In passes.
+  int passes_ = 0;
+  bool has_previous_ = false;
+  std::vector<std::uint64_t> previous_;
+  std::vector<std::uint64_t> current_;
+  std::vector<std::uint64_t> current_all_;
+};
+
+}  // namespace tributary::extractor

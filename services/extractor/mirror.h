@@ -1,0 +1,59 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "libs/eventlog/table.h"
+#include "tributary/v1/changes.pb.h"
+
+// What we hold of each entity in one partition: the table `changes` as read back, and on top of it
+// our own entries that have not come back yet (protocol rule 7). A snapshot is folded here first and
+// produced after, so that a key's entries never go backwards (rules 5 and 38).
+
+namespace tributary::extractor {
+
+class Mirror {
+ public:
+  /// `table` outlives the mirror.
+  explicit Mirror(const eventlog::Table& table) : table_(table) {}
+
+  /// The newest valid state. None: unknown (never seen, or only a void entry is left).
+  std::optional<v1::Entity> Find(std::string_view key) const;
+  /// The newest entry is void and no own one is on its way.
+  bool is_void(std::string_view key) const;
+
+  /// What is to be produced so that the mirror shows `read`, former customers filled in. None:
+  /// nothing, because the same or something newer is there.
+  std::optional<v1::Entity> Fold(std::string_view key, v1::Entity read);
+  /// The same without the question whether it is newer: for the entities that an event carries.
+  v1::Entity WithFormerCustomers(std::string_view key, v1::Entity read) const;
+
+  void OnProduced(std::string_view key, const v1::Entity& entity);
+  void OnReadBack(std::string_view key, const std::optional<eventlog::TableEntry>& entry);
+  /// No request with a smaller number is under way any more.
+  void ForgetConfirmationsBelow(std::int64_t read_number);
+
+  /// Visits keys that begin with `prefix`, in byte order, those on their way included, until false.
+  void Scan(std::string_view prefix,
+            const std::function<bool(std::string_view key, const v1::Entity&)>& visit) const;
+
+  /// Own entries that have not been read back.
+  std::size_t unread() const { return unread_.size(); }
+
+ private:
+  const eventlog::Table& table_;
+  std::map<std::string, v1::Entity, std::less<>> unread_;
+  /// Keys whose state a read has confirmed without an entry: an answer that comes late and began
+  /// before that read is old news.
+  std::map<std::string, v1::ReadSequence, std::less<>> confirmed_;
+};
+
+/// (generation, token, number), as rule 38 orders reads.
+bool IsBefore(const v1::ReadSequence& a, const v1::ReadSequence& b);
+
+}  // namespace tributary::extractor
