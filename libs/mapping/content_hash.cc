@@ -1,0 +1,136 @@
+#include "libs/mapping/content_hash.h"
+
+#include <algorithm>
+#include <string_view>
+#include <vector>
+
+#include "libs/ids/keys.h"
+
+namespace tributary::mapping {
+namespace {
+
+constexpr char kScheme = 1;
+constexpr std::size_t kHashBytes = 16;
+
+void AppendSized(std::string& out, std::string_view text) {
+  out += std::to_string(text.size());
+  out += ':';
+  out += text;
+}
+
+void AppendValue(std::string& out, const v1::FieldValue& value) {
+  switch (value.kind_case()) {
+    case v1::FieldValue::kBoolean:
+      out += 'b';
+      AppendSized(out, value.boolean() ? "true" : "false");
+      break;
+    case v1::FieldValue::kDecimal:
+      out += 'd';
+      AppendSized(out, value.decimal());
+      break;
+    case v1::FieldValue::kText:
+      out += 's';
+      AppendSized(out, value.text());
+      break;
+    case v1::FieldValue::kTime:
+      // At the target a time is a string.
+      out += 's';
+      AppendSized(out, value.time());
+      break;
+    case v1::FieldValue::kList:
+      out += 'l';
+      out += std::to_string(value.list().items_size()) + ':';
+      for (const v1::FieldValue& item : value.list().items()) AppendValue(out, item);
+      break;
+    case v1::FieldValue::kMap:
+      out += 'm';
+      out += std::to_string(value.map().members_size()) + ':';
+      for (const v1::FieldValue::Member& member : value.map().members()) {
+        AppendSized(out, member.name());
+        AppendValue(out, member.value());
+      }
+      break;
+    default:
+      out += 'n';
+      AppendSized(out, "");
+      break;
+  }
+}
+
+}  // namespace
+
+std::string ContentHash(const v1::DesiredState& state) {
+  std::vector<const v1::Field*> fields;
+  for (const v1::Field& field : state.fields()) {
+    const bool is_null = field.value().kind_case() == v1::FieldValue::kNull ||
+                         field.value().kind_case() == v1::FieldValue::KIND_NOT_SET;
+    if (is_null && field.on_null() != v1::Field::ON_NULL_CLEAR) continue;
+    fields.push_back(&field);
+  }
+  std::sort(fields.begin(), fields.end(),
+            [](const v1::Field* a, const v1::Field* b) { return a->path() < b->path(); });
+  std::string canonical;
+  if (!state.tag_prefix().empty()) {
+    // No field has an empty path.
+    AppendSized(canonical, "");
+    canonical += 'l';
+    canonical += std::to_string(state.tags_size() + 1) + ':';
+    canonical += 's';
+    AppendSized(canonical, state.tag_prefix());
+    std::vector<std::string> tags(state.tags().begin(), state.tags().end());
+    std::sort(tags.begin(), tags.end());
+    for (const std::string& tag : tags) {
+      canonical += 's';
+      AppendSized(canonical, tag);
+    }
+  }
+  for (const v1::Field* field : fields) {
+    AppendSized(canonical, field->path());
+    AppendValue(canonical, field->value());
+  }
+  const ids::Sha256Digest digest = ids::Sha256(canonical);
+  std::string hash(1, kScheme);
+  for (std::size_t i = 0; i < kHashBytes; ++i) hash += static_cast<char>(digest[i]);
+  return hash;
+}
+
+bool ToFieldValue(const cel::Value& value, v1::FieldValue& out) {
+  switch (value.kind()) {
+    case cel::Value::Kind::kAbsent:
+    case cel::Value::Kind::kError: return false;
+    case cel::Value::Kind::kNull: out.set_null(v1::FieldValue::NULL_VALUE); return true;
+    case cel::Value::Kind::kBool: out.set_boolean(value.boolean()); return true;
+    case cel::Value::Kind::kInt: out.set_decimal(std::to_string(value.integer())); return true;
+    case cel::Value::Kind::kDecimal: out.set_decimal(value.ToDecimal().ToText()); return true;
+    case cel::Value::Kind::kString: out.set_text(std::string(value.text())); return true;
+    case cel::Value::Kind::kTimestamp: out.set_time(cel::ToText(value.timestamp())); return true;
+    case cel::Value::Kind::kDuration: out.set_text(cel::DurationText(value.nanos())); return true;
+    case cel::Value::Kind::kList: {
+      v1::FieldValue::List& list = *out.mutable_list();
+      for (std::size_t i = 0; i < value.list().size(); ++i) {
+        v1::FieldValue& item = *list.add_items();
+        if (!ToFieldValue(value.list().at(i), item)) item.set_null(v1::FieldValue::NULL_VALUE);
+      }
+      return true;
+    }
+    case cel::Value::Kind::kMap: {
+      const cel::Map& map = value.map();
+      std::vector<std::size_t> order(map.size());
+      for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
+      std::sort(order.begin(), order.end(),
+                [&map](std::size_t a, std::size_t b) { return map.name(a) < map.name(b); });
+      v1::FieldValue::Map& members = *out.mutable_map();
+      for (const std::size_t i : order) {
+        v1::FieldValue converted;
+        if (!ToFieldValue(map.at(i), converted)) continue;
+        v1::FieldValue::Member& member = *members.add_members();
+        member.set_name(std::string(map.name(i)));
+        *member.mutable_value() = std::move(converted);
+      }
+      return true;
+    }
+  }
+  return false;
+}
+
+}  // namespace tributary::mapping
