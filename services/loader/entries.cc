@@ -1,0 +1,114 @@
+#include "services/loader/entries.h"
+
+namespace tributary::loader {
+
+int Compare(const v1::Version& a, const v1::Version& b) {
+  if (a.generation() != b.generation()) return a.generation() < b.generation() ? -1 : 1;
+  if (a.offset() != b.offset()) return a.offset() < b.offset() ? -1 : 1;
+  if (a.revision() != b.revision()) return a.revision() < b.revision() ? -1 : 1;
+  return 0;
+}
+
+std::string TextOf(const v1::Version& version) {
+  return std::to_string(version.generation()) + "." + std::to_string(version.offset()) + "." +
+         std::to_string(version.revision());
+}
+
+void SetTime(WallTime time, google::protobuf::Timestamp* out) {
+  const std::int64_t micros = time.time_since_epoch().count();
+  std::int64_t seconds = micros / 1'000'000;
+  if (micros % 1'000'000 < 0) --seconds;
+  out->set_seconds(seconds);
+  out->set_nanos(static_cast<std::int32_t>((micros - seconds * 1'000'000) * 1000));
+}
+
+WallTime TimeOf(const google::protobuf::Timestamp& timestamp) {
+  return WallTime(std::chrono::seconds(timestamp.seconds()) +
+                  std::chrono::microseconds(timestamp.nanos() / 1000));
+}
+
+bool IsResolved(const v1::RecordEntry& entry, const v1::Version& version) {
+  return entry.has_resolved() && Compare(entry.resolved(), version) >= 0;
+}
+
+std::string_view TextOf(v1::Outcome outcome) {
+  switch (outcome) {
+    case v1::OUTCOME_APPLIED:
+      return "applied";
+    case v1::OUTCOME_NOOP:
+      return "noop";
+    case v1::OUTCOME_SUPERSEDED:
+      return "superseded";
+    case v1::OUTCOME_RETRYING:
+      return "retrying";
+    case v1::OUTCOME_PARKED:
+      return "parked";
+    case v1::OUTCOME_DROPPED:
+      return "dropped";
+    case v1::OUTCOME_UNKNOWN:
+      return "unknown";
+    case v1::OUTCOME_LEFT:
+      return "left";
+    default:
+      return "unspecified";
+  }
+}
+
+std::string_view TextOf(v1::Reason reason) {
+  switch (reason) {
+    case v1::REASON_REFUSED:
+      return "refused";
+    case v1::REASON_MAPPING:
+      return "mapping";
+    case v1::REASON_IDENTITY_CONFLICT:
+      return "identity_conflict";
+    case v1::REASON_CONNECTION:
+      return "connection";
+    case v1::REASON_THROTTLED:
+      return "throttled";
+    case v1::REASON_UNKNOWN:
+      return "unknown";
+    case v1::REASON_MISSING:
+      return "missing";
+    case v1::REASON_UNREADABLE:
+      return "unreadable";
+    case v1::REASON_RECORD:
+      return "record";
+    case v1::REASON_TOO_OLD:
+      return "too_old";
+    case v1::REASON_UNSUPPORTED:
+      return "unsupported";
+    case v1::REASON_VOID:
+      return "void";
+    case v1::REASON_PERSON:
+      return "person";
+    default:
+      return "unspecified";
+  }
+}
+
+std::string_view FixOf(v1::Reason reason) {
+  switch (reason) {
+    case v1::REASON_REFUSED:
+      return "correct the customer or the mapping; a newer version is tried by itself, or replay it";
+    case v1::REASON_MAPPING:
+      return "correct the mapping, or the customer that it fails for";
+    case v1::REASON_IDENTITY_CONFLICT:
+      return "let the two customers have different e-mail addresses or records, then replay it";
+    case v1::REASON_CONNECTION:
+      return "correct the connection, then replay it";
+    case v1::REASON_UNKNOWN:
+    case v1::REASON_UNREADABLE:
+      return "look at the target, then replay or drop it";
+    case v1::REASON_MISSING:
+      return "the record was deleted at the target; replay makes it anew";
+    case v1::REASON_RECORD:
+      return "its record is parked or does not exist; it goes on when the record does";
+    case v1::REASON_UNSUPPORTED:
+      return "the connector file does not describe this; correct the mapping, the rule or the file";
+    default:
+      return "replay or drop it";
+  }
+}
+
+}  // namespace tributary::loader

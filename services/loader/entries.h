@@ -1,0 +1,31 @@
+#pragma once
+
+#include <string>
+
+#include "google/protobuf/timestamp.pb.h"
+
+#include "libs/time/time.h"
+#include "tributary/v1/records.pb.h"
+#include "tributary/v1/version.pb.h"
+
+// Small facts about versions and entries.
+
+namespace tributary::loader {
+
+/// <0, 0, >0 as a is older than, equal to, newer than b.
+int Compare(const v1::Version& a, const v1::Version& b);
+/// `generation.offset.revision`, for people and receipts.
+std::string TextOf(const v1::Version& version);
+
+void SetTime(WallTime time, google::protobuf::Timestamp* out);
+WallTime TimeOf(const google::protobuf::Timestamp& timestamp);
+
+/// The version is resolved, or a newer one is.
+bool IsResolved(const v1::RecordEntry& entry, const v1::Version& version);
+
+std::string_view TextOf(v1::Outcome outcome);
+std::string_view TextOf(v1::Reason reason);
+/// What a person can do about it.
+std::string_view FixOf(v1::Reason reason);
+
+}  // namespace tributary::loader

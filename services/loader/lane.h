@@ -1,0 +1,105 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "libs/connector/connector.h"
+#include "libs/eventlog/log.h"
+#include "libs/ids/keys.h"
+#include "services/loader/target.h"
+#include "tributary/v1/commands.pb.h"
+#include "tributary/v1/records.pb.h"
+
+// One lane per key: never two requests of one key at once. In memory only while something of the
+// key is open; what it knows beyond the tables is its own newest entry and its doubt.
+
+namespace tributary::loader {
+
+enum class Doubt : std::uint8_t {
+  kNone,
+  /// A request may still be applied: no write before `settle_until`.
+  kSettling,
+  /// L has passed. Ends with a done write, or when there is nothing newer to write.
+  kSettled,
+};
+
+struct Lane {
+  enum class Phase : std::uint8_t {
+    kIdle,
+    kLookingUp,
+    /// An intent is not acknowledged yet.
+    kIntent,
+    /// The intent is acknowledged; waits for the rate, or for the rest of its batch.
+    kAwaitingSend,
+    kSending,
+    /// A receipt, then an entry, is not acknowledged yet.
+    kReceipt,
+    kEntry,
+  };
+
+  std::string key;
+  eventlog::Partition partition = 0;
+  ids::CommandKey parts;
+  TargetKey target;
+
+  Phase phase = Phase::kIdle;
+  /// Takes one of its target's slots by itself.
+  bool has_slot = false;
+  /// 0: none.
+  std::uint64_t batch = 0;
+
+  /// Our newest entry; acknowledged unless a write is pending.
+  v1::RecordEntry entry;
+  /// To be written when the receipt is acknowledged.
+  v1::RecordEntry next_entry;
+  /// After `next_entry` the same version goes on with this call.
+  bool next_entry_goes_on = false;
+  eventlog::ProduceId write = 0;
+  /// Offset of the newest acknowledged entry; -1: none by us.
+  eventlog::Offset acknowledged = -1;
+  eventlog::Offset read_back = -1;
+
+  Doubt doubt = Doubt::kNone;
+  Instant settle_until{};
+  /// Not before (retry, look-up, a rival's match).
+  Instant not_before{};
+  /// An intent was acknowledged and its request certainly did not leave.
+  bool intent_unsent = false;
+  /// Since the last doubt.
+  bool looked_up = false;
+  bool no_batch = false;
+  /// A record that this lane found or made, held before it is in the index.
+  std::string claim;
+  std::vector<std::string> match_locks;
+
+  // What is being written, by the connector file as it was when it began.
+  std::shared_ptr<const connector::Connector> connector;
+  v1::Command command;
+  std::string command_bytes;
+  bool creating = false;
+  std::vector<const connector::Call*> calls;
+  std::size_t next_call = 0;
+  /// `next_entry.tags` are what the target has under our prefix.
+  bool tags_told = false;
+  bool sent_any = false;
+  /// A void entry covers ours: write it again.
+  bool repair_wanted = false;
+  std::int32_t lookup_failures = 0;
+  std::size_t next_lookup = 0;
+  /// Of the call that the open intent names.
+  const connector::Call* call = nullptr;
+  std::vector<std::string> call_tags;
+  http::Request request;
+  std::string request_hash;
+  http::RequestId request_id = 0;
+  Instant sent_at{};
+  bool left = false;
+  std::int64_t proof = 0;
+
+  bool busy() const { return phase != Phase::kIdle; }
+};
+
+}  // namespace tributary::loader

@@ -1,0 +1,79 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "libs/stage/stage.h"
+#include "libs/time/time.h"
+
+// The loader makes records at the targets equal commands. Its queue is no position in a topic but a
+// difference: every key whose command is newer than its record and which may be tried now. Protocol
+// rules 11 to 31.
+
+namespace tributary::v1 {
+class ConfigFile;
+}
+
+namespace tributary::loader {
+
+struct Options {
+  std::string instance;
+  std::int32_t partitions = 64;
+  /// V and P of the protocol.
+  Duration lease = std::chrono::seconds(10);
+  Duration pause_bound = std::chrono::seconds(5);
+  /// C and R.
+  Duration min_compaction_lag = std::chrono::hours(1);
+  Duration delete_retention = std::chrono::hours(24);
+  /// Rule 14.
+  bool predecessor_is_dead = false;
+  /// Q.
+  Duration request_timeout = std::chrono::seconds(30);
+  /// A.
+  Duration action_age = std::chrono::hours(24 * 30);
+  Duration retry_delay_min = std::chrono::seconds(1);
+  Duration retry_delay_max = std::chrono::minutes(10);
+  std::int32_t attempts_max = 12;
+  std::int32_t ready_keys_max = 2048;
+  std::size_t body_bytes_max = 4u << 20;
+  /// Open requests are aborted so long after a revoke (rule 13).
+  Duration revoke_grace = std::chrono::seconds(2);
+  Duration status_interval = std::chrono::seconds(1);
+};
+
+/// `predecessor_is_dead` is what the shell found out, not an option of the file.
+Options OptionsFrom(const v1::ConfigFile& file);
+
+/// Since the stage was made. Only ever grow.
+struct Counters {
+  std::int64_t applied = 0;
+  std::int64_t noop = 0;
+  std::int64_t superseded = 0;
+  std::int64_t retrying = 0;
+  std::int64_t parked = 0;
+  std::int64_t dropped = 0;
+  std::int64_t left = 0;
+  /// Actions whose outcome stays unknown.
+  std::int64_t actions_unknown = 0;
+  std::int64_t requests = 0;
+  std::int64_t throttled = 0;
+  std::int64_t unauthorised = 0;
+  std::int64_t unknown = 0;
+  std::int64_t refused_at_send = 0;
+  /// Answers of success that could not be read.
+  std::int64_t unreadable = 0;
+  /// Entries that could not be decoded, set aside.
+  std::int64_t undecodable = 0;
+  std::int64_t void_entries_repaired = 0;
+};
+
+class Loader : public Stage {
+ public:
+  virtual const Counters& counters() const = 0;
+};
+
+/// `ports` outlive the loader.
+std::unique_ptr<Loader> MakeLoader(Options options, StagePorts ports);
+
+}  // namespace tributary::loader

@@ -1,0 +1,256 @@
+#include <algorithm>
+
+#include "libs/time/rfc3339.h"
+#include "services/loader/entries.h"
+#include "services/loader/stage.h"
+
+// What people see and decide.
+
+namespace tributary::loader {
+namespace {
+
+using eventlog::Topic;
+
+constexpr std::int32_t kParkedItemsMax = 1000;
+constexpr std::int32_t kRefusalsMin = 3;
+/// A target's own fault of half an hour has been seen; a person is asked after more.
+constexpr Duration kRefusedFor = std::chrono::minutes(30);
+
+}  // namespace
+
+void LoaderStage::ReportConnection(Target& target) {
+  const bool refused = target.refusals >= kRefusalsMin &&
+                       now_.steady - target.first_refused_at >= kRefusedFor;
+  if (target.problem == target.reported_problem && refused == target.reported_refused) return;
+  target.reported_problem = target.problem;
+  target.reported_refused = refused;
+  v1::FromService message;
+  v1::ConnectionReport& report = *message.mutable_connection_report();
+  report.set_tenant(target.key.first);
+  report.set_connection(target.key.second);
+  report.set_problem(target.problem);
+  report.set_fix(target.fix);
+  report.set_credential_refused(refused);
+  ports_.control.Send(message);
+  Log(target.problem.empty() ? Logger::Level::kInfo : Logger::Level::kWarning,
+      target.problem.empty() ? "Connection works again." : "Connection has a problem.",
+      {{"tenant", target.key.first},
+       {"connection", target.key.second},
+       {"problem", target.problem}});
+}
+
+void LoaderStage::ReportStatus() {
+  v1::FromService message;
+  v1::ServiceStatus& status = *message.mutable_status();
+  status.set_ready(owner_->all_ready());
+  std::map<std::pair<std::string, std::string>, std::pair<std::int64_t, std::int64_t>> open;
+  for (const auto& [key, lane] : lanes_) {
+    auto& [in_doubt, intents] = open[{lane.parts.tenant, lane.parts.sync}];
+    if (lane.doubt != Doubt::kNone) ++in_doubt;
+    if (lane.entry.has_intent()) ++intents;
+  }
+  directory_.ForEach([&](const tenants::TenantState& tenant) {
+    for (const v1::Sync& sync : tenant.snapshot.syncs()) {
+      const std::pair<std::string, std::string> name(tenant.snapshot.tenant(), sync.name());
+      SyncStats& stats = stats_[name];
+      v1::SyncStatus& out = *status.add_syncs();
+      out.set_tenant(name.first);
+      out.set_sync(name.second);
+      WallTime oldest = now_.wall;
+      for (const auto& [key, changed_at] : stats.pending) {
+        if (changed_at != WallTime()) oldest = std::min(oldest, changed_at);
+      }
+      out.set_freshness_seconds(std::to_string((now_.wall - oldest).count() / 1'000'000));
+      out.set_pending(static_cast<std::int64_t>(stats.pending.size() - stats.retrying.size()));
+      out.set_retrying(static_cast<std::int64_t>(stats.retrying.size()));
+      out.set_parked(static_cast<std::int64_t>(stats.parked.size()));
+      out.set_applied(stats.applied);
+      out.set_noop(stats.noop);
+      out.set_superseded(stats.superseded);
+      out.set_dropped(stats.dropped);
+      out.set_in_doubt(open[name].first);
+      out.set_open_intents(open[name].second);
+      const Target* target = FindTarget({name.first, sync.target()});
+      if (target != nullptr) {
+        out.set_problem(target->problem);
+        out.set_fix(target->fix);
+      }
+      const bool is_paused = sync.state() != v1::SYNC_STATE_ACTIVE;
+      out.set_state(is_paused                  ? "paused"
+                    : !out.problem().empty()   ? "failing"
+                    : out.pending() > 100      ? "backfilling"
+                                               : "active");
+    }
+  });
+  for (auto& [key, target] : targets_) {
+    ReportConnection(target);
+    if (target.problem.empty()) continue;
+    v1::ConnectionReport& report = *status.add_connections();
+    report.set_tenant(key.first);
+    report.set_connection(key.second);
+    report.set_problem(target.problem);
+    report.set_fix(target.fix);
+    report.set_credential_refused(target.reported_refused);
+  }
+  std::string text = message.SerializeAsString();
+  if (text == last_status_) return;
+  last_status_ = std::move(text);
+  ports_.control.Send(message);
+}
+
+void LoaderStage::AnswerParked(std::int64_t id, const v1::ListParkedRequest& request) {
+  v1::FromService message;
+  message.set_answer_to(id);
+  v1::ListParkedResponse& response = *message.mutable_parked();
+  const std::int32_t limit =
+      request.items_max() > 0 ? std::min(request.items_max(), kParkedItemsMax) : kParkedItemsMax;
+  for (const auto& [name, stats] : stats_) {
+    if (!request.tenant().empty() && request.tenant() != name.first) continue;
+    for (const std::string& key : stats.parked) {
+      if (!request.key().empty() && request.key() != key) continue;
+      if (response.items_size() >= limit) {
+        response.set_more(true);
+        break;
+      }
+      const std::optional<v1::RecordEntry> entry = EntryOf(key);
+      if (!entry) continue;
+      v1::ParkedItem& item = *response.add_items();
+      item.set_key(key);
+      if (entry->has_status_version()) *item.mutable_version() = entry->status_version();
+      item.set_reason(entry->reason());
+      item.set_detail(entry->detail());
+      if (entry->has_since()) *item.mutable_since() = entry->since();
+      item.set_fix(std::string(FixOf(entry->reason())));
+      if (!request.key().empty()) item.set_kept_answer(entry->kept_answer());
+    }
+  }
+  if (!request.key().empty() && response.items_size() == 0) {
+    response.set_problem("nothing is parked under this key");
+  }
+  ports_.control.Send(message);
+}
+
+void LoaderStage::AnswerDecide(std::int64_t id, const v1::DecideParkedRequest& request) {
+  v1::FromService message;
+  message.set_answer_to(id);
+  message.mutable_decided()->set_problem(Decide(request));
+  ports_.control.Send(message);
+}
+
+std::string LoaderStage::Decide(const v1::DecideParkedRequest& request) {
+  const std::string& key = request.key();
+  const std::optional<ids::CommandKey> parts = ids::ParseCommandKey(key);
+  if (!parts) return "this is no key of a record or an action";
+  const auto partition = partitions_.find(PartitionOf(parts->tenant));
+  if (partition == partitions_.end() || partition->second.revoking) {
+    return "this loader does not own the tenant";
+  }
+  const std::optional<v1::RecordEntry> entry = EntryOf(key);
+  if (!entry || entry->status() != v1::RecordEntry::STATUS_PARKED) {
+    return "nothing is parked under this key";
+  }
+  const std::optional<Desired> desired = DesiredOf(key);
+  const bool is_action = parts->kind == ids::CommandKey::Kind::kAction;
+  if (!desired) {
+    return is_action ? "its outcome is final; doing it again is a new attempt"
+                     : "its command is not known";
+  }
+  if (is_action && entry->outcome() == v1::OUTCOME_UNKNOWN) {
+    return "its outcome is final; doing it again is a new attempt";
+  }
+  Lane& lane = LaneOf(key);
+  if (lane.busy()) return "it is being written just now; try again";
+  lane.command = desired->command;
+  lane.command_bytes = desired->bytes;
+  lane.next_entry = lane.entry;
+  v1::RecordEntry& next = lane.next_entry;
+  if (request.replay()) {
+    // The same lane as everything else (rule 22).
+    next.set_status(v1::RecordEntry::STATUS_WAITING);
+    next.clear_reason();
+    next.clear_detail();
+    next.clear_retry_at();
+    next.clear_attempts();
+    next.clear_status_version();
+    next.clear_since();
+    next.set_final(false);
+    next.set_in_doubt(lane.doubt != Doubt::kNone);
+    lane.looked_up = false;
+    lane.not_before = {};
+    Conclude(lane, std::nullopt);
+    return "";
+  }
+  if (is_action) {
+    FinishAction(lane, v1::OUTCOME_DROPPED, v1::REASON_PERSON, "dropped by a person", 0);
+    return "";
+  }
+  Verdict verdict;
+  verdict.outcome = v1::OUTCOME_DROPPED;
+  verdict.reason = v1::REASON_PERSON;
+  verdict.detail = "dropped by a person";
+  ResolveWithoutCall(lane, verdict);
+  return "";
+}
+
+v1::TraceResponse::Record LoaderStage::TraceOf(const std::string& key) {
+  v1::TraceResponse::Record out;
+  out.set_key(key);
+  const std::optional<Desired> desired = DesiredOf(key);
+  const v1::RecordEntry entry = EntryOf(key).value_or(v1::RecordEntry());
+  const Lane* lane = FindLane(key);
+  out.set_id(entry.id());
+  if (desired && desired->command.has_version()) *out.mutable_desired() = desired->command.version();
+  if (entry.has_resolved()) *out.mutable_resolved() = entry.resolved();
+  if (entry.reason() != v1::REASON_UNSPECIFIED) out.set_reason(std::string(TextOf(entry.reason())));
+  const bool resolved = desired && IsResolved(entry, desired->command.version());
+  if (entry.status() == v1::RecordEntry::STATUS_PARKED) {
+    out.set_status("parked");
+    out.set_next(std::string(FixOf(entry.reason())));
+  } else if (lane != nullptr && lane->doubt == Doubt::kSettling) {
+    out.set_status("retrying");
+    out.set_next("in doubt: nothing is sent before " +
+                 FormatRfc3339(now_.wall + (lane->settle_until - now_.steady)));
+  } else if (entry.status() == v1::RecordEntry::STATUS_RETRYING) {
+    out.set_status("retrying");
+    out.set_next("is tried again at " + FormatRfc3339(TimeOf(entry.retry_at())));
+  } else if (resolved || entry.final()) {
+    out.set_status(std::string(TextOf(entry.outcome())));
+    out.set_next("nothing");
+  } else {
+    out.set_status("waiting");
+    const Target* target = lane == nullptr ? nullptr : FindTarget(lane->target);
+    out.set_next(target != nullptr && !target->problem.empty() ? "waits: " + target->problem
+                                                                : "is sent next");
+  }
+  return out;
+}
+
+void LoaderStage::AnswerTrace(std::int64_t id, const v1::TraceRequest& request) {
+  v1::FromService message;
+  message.set_answer_to(id);
+  v1::TraceResponse& response = *message.mutable_trace();
+  response.set_entity(request.kind() + "/" + request.id());
+  const eventlog::Table* commands = Table(Topic::kCommands, request.tenant());
+  if (commands == nullptr) {
+    response.set_problem("this loader does not own the tenant");
+    ports_.control.Send(message);
+    return;
+  }
+  std::vector<std::string> keys;
+  commands->ScanIndex(ids::JoinKey({"c", request.tenant(), request.id()}) + "/",
+                      [&](std::string_view, std::string_view key) {
+                        keys.emplace_back(key);
+                        return true;
+                      });
+  for (const std::string& key : keys) {
+    const std::optional<ids::CommandKey> parts = ids::ParseCommandKey(key);
+    const v1::Sync* sync = parts ? directory_.FindSync(parts->tenant, parts->sync) : nullptr;
+    if (sync == nullptr) continue;
+    if (!request.connection().empty() && sync->source() != request.connection()) continue;
+    *response.add_records() = TraceOf(key);
+  }
+  response.set_found(response.records_size() > 0);
+  ports_.control.Send(message);
+}
+
+}  // namespace tributary::loader

@@ -1,0 +1,634 @@
+#include <algorithm>
+
+#include "libs/time/rfc3339.h"
+#include "services/loader/entries.h"
+#include "services/loader/stage.h"
+
+// From a key that may be written to its call and back: look-up, intent acknowledged, send, receipt,
+// entry acknowledged (protocol rules 16, 26 and 29).
+
+namespace tributary::loader {
+namespace {
+
+using eventlog::Topic;
+
+constexpr std::string_view kSource = "/loader";
+
+void ClearStatus(v1::RecordEntry& entry) {
+  entry.set_status(v1::RecordEntry::STATUS_WAITING);
+  entry.clear_reason();
+  entry.clear_detail();
+  entry.clear_retry_at();
+  entry.clear_since();
+  entry.clear_attempts();
+  entry.clear_kept_answer();
+  entry.clear_status_version();
+}
+
+std::string VersionOrAction(const Lane& lane) {
+  return lane.parts.kind == ids::CommandKey::Kind::kAction ? lane.parts.action_id
+                                                           : TextOf(lane.command.version());
+}
+
+std::string Lower(std::string text) {
+  for (char& c : text) {
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  }
+  return text;
+}
+
+}  // namespace
+
+void LoaderStage::Begin(const std::string& key, std::uint64_t batch) {
+  Lane& lane = LaneOf(key);
+  if (lane.busy()) return;
+  const std::optional<Desired> desired = DesiredOf(key);
+  if (Judge(key).kind != Verdict::Kind::kSend || !desired) {
+    Touch(key);
+    return;
+  }
+  Target* target = FindTarget(lane.target);
+  if (target == nullptr) return;
+  if (batch == 0) {
+    lane.has_slot = true;
+    target->budget.TakeSlot();
+  }
+  lane.connector = target->connector;
+  lane.command = desired->command;
+  lane.command_bytes = desired->bytes;
+  lane.next_entry = lane.entry;
+  lane.claim.clear();
+  lane.next_lookup = 0;
+  lane.sent_any = false;
+  lane.tags_told = false;
+  if (lane.parts.kind == ids::CommandKey::Kind::kAction) {
+    BeginAction(lane);
+  } else {
+    BeginState(lane, batch);
+  }
+}
+
+void LoaderStage::BeginState(Lane& lane, std::uint64_t batch) {
+  const connector::Object* object = lane.connector->FindObject(lane.parts.object);
+  if (object == nullptr) {
+    Park(lane, v1::REASON_UNSUPPORTED,
+         "object `" + lane.parts.object + "` is not described in the connector file", 0);
+    return;
+  }
+  const v1::DesiredState& state = lane.command.state();
+  if (!object->unique_key.empty()) {
+    const std::string id = connector::FieldText(state, object->unique_key);
+    if (id.empty()) {
+      Park(lane, v1::REASON_MAPPING, "unique key `" + object->unique_key + "` has no value", 0);
+      return;
+    }
+    const std::string holder = HolderOf(lane, object->name, id);
+    if (!holder.empty()) {
+      Park(lane, v1::REASON_IDENTITY_CONFLICT,
+           "record " + id + " belongs to " + holder + ", claimed by " + lane.key, 0);
+      return;
+    }
+    lane.claim = id;
+    lane.creating = lane.entry.id().empty();
+    if (batch != 0) lane.batch = batch;
+    PlanCalls(lane);
+    return;
+  }
+  lane.creating = lane.entry.id().empty();
+  if (lane.creating) {
+    if (!TakeMatchLocks(lane, *object)) {
+      // A rival makes, or may just have made, the record that we would match.
+      AwaitUntil(lane, now_.steady + std::clamp<Duration>(IndexLagOf(lane.target),
+                                                          std::chrono::milliseconds(100),
+                                                          std::chrono::seconds(1)));
+      return;
+    }
+    const v1::Sync* sync = directory_.FindSync(lane.parts.tenant, lane.parts.sync);
+    const bool target_is_empty = sync != nullptr && sync->target_is_empty() &&
+                                 lane.doubt == Doubt::kNone && lane.entry.sends() == 0;
+    if (!lane.looked_up && !target_is_empty) {
+      const Duration lag = IndexLagOf(lane.target);
+      const Instant visible = lane.doubt == Doubt::kSettled
+                                  ? lane.settle_until + lag
+                                  : partitions_[lane.partition].lookups_from;
+      if (now_.steady < visible) {
+        AwaitUntil(lane, visible);
+        return;
+      }
+      NextLookup(lane);
+      return;
+    }
+  } else {
+    const std::string holder = HolderOf(lane, object->name, lane.entry.id());
+    if (!holder.empty()) {
+      Park(lane, v1::REASON_IDENTITY_CONFLICT,
+           "record " + lane.entry.id() + " belongs to " + holder + ", claimed by " + lane.key, 0);
+      return;
+    }
+  }
+  PlanCalls(lane);
+}
+
+void LoaderStage::BeginAction(Lane& lane) {
+  // The first command for which an intent was recorded decides.
+  if (lane.entry.has_intent() && !lane.entry.intent().action_command().empty()) {
+    v1::Command first;
+    if (first.ParseFromString(lane.entry.intent().action_command())) {
+      lane.command = first;
+      lane.command_bytes = lane.entry.intent().action_command();
+    }
+  }
+  const connector::ActionOperation* operation =
+      lane.connector->FindAction(lane.command.action().operation());
+  if (operation == nullptr) {
+    Touch(lane.key);
+    Rest(lane);
+    return;
+  }
+  if (lane.doubt != Doubt::kNone && operation->lookup && !lane.looked_up) {
+    const Instant visible = lane.settle_until + IndexLagOf(lane.target);
+    if (now_.steady < visible) {
+      AwaitUntil(lane, visible);
+      return;
+    }
+    NextLookup(lane);
+    return;
+  }
+  const std::optional<v1::RecordEntry> record = EntryOf(lane.command.action().record_key());
+  connector::CallInput input;
+  input.id = record ? record->id() : "";
+  input.marker = lane.parts.action_id;
+  input.action = &lane.command.action();
+  absl::StatusOr<http::Request> request =
+      connector::Render(*lane.connector, FindTarget(lane.target)->account, nullptr,
+                        operation->call, input);
+  if (!request.ok()) {
+    FinishAction(lane, v1::OUTCOME_PARKED, v1::REASON_MAPPING,
+                 std::string(request.status().message()), 0);
+    return;
+  }
+  WriteIntent(lane, operation->call, *std::move(request), {});
+}
+
+void LoaderStage::NextLookup(Lane& lane) {
+  Target* target = FindTarget(lane.target);
+  connector::CallInput input;
+  const connector::Call* lookup = nullptr;
+  if (lane.parts.kind == ids::CommandKey::Kind::kAction) {
+    const connector::ActionOperation* operation =
+        lane.connector->FindAction(lane.command.action().operation());
+    const std::optional<v1::RecordEntry> record = EntryOf(lane.command.action().record_key());
+    input.id = record ? record->id() : "";
+    input.marker = lane.parts.action_id;
+    input.action = &lane.command.action();
+    if (lane.next_lookup == 0) lookup = &*operation->lookup;
+  } else {
+    const connector::Object* object = lane.connector->FindObject(lane.parts.object);
+    const v1::DesiredState& state = lane.command.state();
+    input.state = &state;
+    input.marker = connector::FieldText(state, object->marker);
+    while (lane.next_lookup < object->lookups.size()) {
+      const connector::Call& candidate = object->lookups[lane.next_lookup];
+      if (connector::Applies(candidate, state)) {
+        lookup = &candidate;
+        break;
+      }
+      ++lane.next_lookup;
+    }
+  }
+  if (lookup == nullptr) {
+    // Certainly nowhere: make it.
+    lane.looked_up = true;
+    if (lane.parts.kind == ids::CommandKey::Kind::kAction) {
+      BeginAction(lane);
+    } else {
+      PlanCalls(lane);
+    }
+    return;
+  }
+  absl::StatusOr<http::Request> request =
+      connector::Render(*lane.connector, target->account, nullptr, *lookup, input);
+  if (!request.ok()) {
+    if (lane.parts.kind == ids::CommandKey::Kind::kAction) {
+      FinishAction(lane, v1::OUTCOME_PARKED, v1::REASON_MAPPING,
+                   std::string(request.status().message()), 0);
+    } else {
+      Park(lane, v1::REASON_MAPPING, std::string(request.status().message()), 0);
+    }
+    return;
+  }
+  lane.call = lookup;
+  lane.request = *std::move(request);
+  lane.request_id = 0;
+  lane.phase = Lane::Phase::kLookingUp;
+  target->waiting_for_rate.push_back(lane.key);
+  dirty_targets_.insert(lane.target);
+}
+
+void LoaderStage::PlanCalls(Lane& lane) {
+  const connector::Object& object = *lane.connector->FindObject(lane.parts.object);
+  const v1::DesiredState& state = lane.command.state();
+  lane.creating = lane.next_entry.id().empty();
+  lane.calls.clear();
+  lane.next_call = 0;
+  for (const connector::Call& call : lane.creating ? object.create : object.update) {
+    if (connector::Applies(call, state)) lane.calls.push_back(&call);
+  }
+  NextCall(lane);
+}
+
+void LoaderStage::NextCall(Lane& lane) {
+  const connector::Object& object = *lane.connector->FindObject(lane.parts.object);
+  const v1::DesiredState& state = lane.command.state();
+  const Target* target = FindTarget(lane.target);
+  const bool is_certain = lane.doubt == Doubt::kNone;
+  connector::CallInput input;
+  input.id = lane.next_entry.id();
+  input.state = &state;
+  for (; lane.next_call < lane.calls.size(); ++lane.next_call) {
+    const connector::Call& call = *lane.calls[lane.next_call];
+    absl::StatusOr<http::Request> request =
+        connector::Render(*lane.connector, target->account, &object, call, input);
+    if (!request.ok()) {
+      Park(lane, v1::REASON_MAPPING, std::string(request.status().message()), 0);
+      return;
+    }
+    const std::string hash = connector::HashOf(*request);
+    const bool is_same =
+        is_certain && std::any_of(lane.next_entry.calls().begin(), lane.next_entry.calls().end(),
+                                  [&](const v1::CallHash& known) {
+                                    return known.step() == call.name && known.hash() == hash;
+                                  });
+    if (is_same) continue;
+    lane.request_hash = hash;
+    WriteIntent(lane, call, *std::move(request), {});
+    return;
+  }
+  if (object.tags_add && object.tags_remove) {
+    const std::vector<std::string> desired =
+        connector::CanonicalTags(object, {state.tags().begin(), state.tags().end()});
+    std::vector<std::string> have(lane.next_entry.tags().begin(), lane.next_entry.tags().end());
+    have = connector::CanonicalTags(object, std::move(have));
+    // Without certainty everything that should be there is added; adding twice does no harm.
+    const bool known = lane.tags_told || is_certain;
+    std::vector<std::string> add;
+    std::vector<std::string> remove;
+    std::set_difference(desired.begin(), desired.end(), have.begin(), have.end(),
+                        std::back_inserter(add));
+    std::set_difference(have.begin(), have.end(), desired.begin(), desired.end(),
+                        std::back_inserter(remove));
+    if (!known) add = desired;
+    const connector::Call* call = nullptr;
+    std::vector<std::string> tags;
+    if (!add.empty()) {
+      call = &*object.tags_add;
+      tags = add;
+    } else if (!remove.empty()) {
+      call = &*object.tags_remove;
+      tags = remove;
+    }
+    if (call != nullptr) {
+      input.tags = tags;
+      absl::StatusOr<http::Request> request =
+          connector::Render(*lane.connector, target->account, &object, *call, input);
+      if (!request.ok()) {
+        Park(lane, v1::REASON_UNSUPPORTED, std::string(request.status().message()), 0);
+        return;
+      }
+      lane.request_hash.clear();
+      WriteIntent(lane, *call, *std::move(request), std::move(tags));
+      return;
+    }
+  }
+  FinishState(lane);
+}
+
+void LoaderStage::WriteIntent(Lane& lane, const connector::Call& call, http::Request request,
+                              std::vector<std::string> tags) {
+  lane.call = &call;
+  lane.call_tags = std::move(tags);
+  lane.request = std::move(request);
+  v1::RecordEntry& next = lane.next_entry;
+  const bool is_action = lane.parts.kind == ids::CommandKey::Kind::kAction;
+  next.set_sends(next.sends() + 1);
+  next.set_final(false);
+  v1::Intent& intent = *next.mutable_intent();
+  intent.Clear();
+  intent.set_send(next.sends());
+  intent.set_step(call.name);
+  SetTime(now_.wall, intent.mutable_written_at());
+  if (is_action) {
+    intent.set_action_command(lane.command_bytes);
+    next.set_object(lane.command.action().operation());
+    if (lane.command.action().has_event_time()) {
+      *next.mutable_event_time() = lane.command.action().event_time();
+    }
+  } else {
+    *intent.mutable_version() = lane.command.version();
+    intent.set_content_hash(lane.command.state().content_hash());
+    next.set_object(lane.parts.object);
+    // Whether they arrive or not, they are ours to take away again.
+    const connector::Object& object = *lane.connector->FindObject(lane.parts.object);
+    if (object.tags_add && &call == &*object.tags_add) {
+      std::vector<std::string> all(next.tags().begin(), next.tags().end());
+      all.insert(all.end(), lane.call_tags.begin(), lane.call_tags.end());
+      all = connector::CanonicalTags(object, std::move(all));
+      next.mutable_tags()->Clear();
+      for (std::string& tag : all) next.add_tags(std::move(tag));
+    }
+  }
+  next.set_in_doubt(lane.doubt != Doubt::kNone);
+  if (lane.doubt != Doubt::kNone) {
+    next.clear_content_hash();
+    next.clear_calls();
+  }
+  const bool is_new_version =
+      !is_action && (!next.has_status_version() ||
+                     Compare(next.status_version(), lane.command.version()) != 0);
+  const std::int32_t attempts = is_new_version ? 0 : next.attempts();
+  const v1::Reason reason = next.reason();
+  ClearStatus(next);
+  next.set_attempts(attempts);
+  if (!is_action) *next.mutable_status_version() = lane.command.version();
+  // "Cleared the id once at this version" must outlive the intent (rule 27).
+  if (!is_new_version && reason == v1::REASON_MISSING) next.set_reason(reason);
+  if (lane.batch != 0) {
+    Batch& batch = batches_[lane.batch];
+    batch.keys.push_back(lane.key);
+    ++batch.unacknowledged;
+  }
+  lane.next_entry_goes_on = true;
+  Conclude(lane, std::nullopt);
+}
+
+void LoaderStage::FinishState(Lane& lane) {
+  v1::RecordEntry& next = lane.next_entry;
+  const connector::Object& object = *lane.connector->FindObject(lane.parts.object);
+  const v1::DesiredState& state = lane.command.state();
+  const v1::Outcome outcome = lane.sent_any ? v1::OUTCOME_APPLIED : v1::OUTCOME_NOOP;
+  *next.mutable_resolved() = lane.command.version();
+  next.set_outcome(outcome);
+  next.set_content_hash(state.content_hash());
+  if (lane.sent_any) *next.mutable_applied() = lane.command.version();
+  next.set_in_doubt(false);
+  next.clear_intent();
+  next.set_object(lane.parts.object);
+  const std::vector<std::string> tags =
+      connector::CanonicalTags(object, {state.tags().begin(), state.tags().end()});
+  next.mutable_tags()->Clear();
+  for (const std::string& tag : tags) next.add_tags(tag);
+  if (lane.creating) {
+    // What was created is what these updates would make of it.
+    next.clear_calls();
+    connector::CallInput input;
+    input.id = next.id();
+    input.state = &state;
+    for (const connector::Call& call : object.update) {
+      if (!connector::Applies(call, state)) continue;
+      const absl::StatusOr<http::Request> request = connector::Render(
+          *lane.connector, FindTarget(lane.target)->account, &object, call, input);
+      if (!request.ok()) continue;
+      v1::CallHash& hash = *next.add_calls();
+      hash.set_step(call.name);
+      hash.set_hash(connector::HashOf(*request));
+    }
+  }
+  ClearStatus(next);
+  lane.doubt = Doubt::kNone;
+  lane.looked_up = false;
+  lane.lookup_failures = 0;
+  SyncStats& stats = StatsOf(lane.parts);
+  if (outcome == v1::OUTCOME_APPLIED) {
+    ++counters_.applied;
+    ++stats.applied;
+  } else {
+    ++counters_.noop;
+    ++stats.noop;
+  }
+  ReleaseMatchLocks(lane, lane.creating);
+  Conclude(lane, ReceiptOf(lane, outcome, v1::REASON_UNSPECIFIED, "", 0));
+}
+
+void LoaderStage::FinishAction(Lane& lane, v1::Outcome outcome, v1::Reason reason,
+                               const std::string& detail, int http_status) {
+  v1::RecordEntry& next = lane.next_entry;
+  next.set_outcome(outcome);
+  next.clear_intent();
+  next.set_in_doubt(false);
+  next.set_object(lane.command.action().operation());
+  if (lane.command.action().has_event_time()) {
+    *next.mutable_event_time() = lane.command.action().event_time();
+  }
+  ClearStatus(next);
+  next.set_final(true);
+  if (outcome == v1::OUTCOME_PARKED || outcome == v1::OUTCOME_UNKNOWN) {
+    next.set_status(v1::RecordEntry::STATUS_PARKED);
+    SetTime(now_.wall, next.mutable_since());
+  }
+  next.set_reason(reason);
+  next.set_detail(detail);
+  SyncStats& stats = StatsOf(lane.parts);
+  switch (outcome) {
+    case v1::OUTCOME_APPLIED:
+      ++counters_.applied;
+      ++stats.applied;
+      break;
+    case v1::OUTCOME_DROPPED:
+      ++counters_.dropped;
+      ++stats.dropped;
+      break;
+    case v1::OUTCOME_UNKNOWN:
+      ++counters_.actions_unknown;
+      break;
+    default:
+      ++counters_.parked;
+      break;
+  }
+  lane.doubt = Doubt::kNone;
+  lane.looked_up = false;
+  Conclude(lane, ReceiptOf(lane, outcome, reason, detail, http_status));
+}
+
+void LoaderStage::ResolveWithoutCall(Lane& lane, const Verdict& verdict) {
+  v1::RecordEntry& next = lane.next_entry;
+  *next.mutable_resolved() = lane.command.version();
+  next.set_outcome(verdict.outcome);
+  next.clear_intent();
+  ClearStatus(next);
+  next.set_object(lane.parts.object);
+  next.set_reason(verdict.reason);
+  next.set_detail(verdict.detail);
+  // Rule 21: what closes the intent of a key in doubt says so itself.
+  next.set_in_doubt(lane.doubt != Doubt::kNone);
+  SyncStats& stats = StatsOf(lane.parts);
+  switch (verdict.outcome) {
+    case v1::OUTCOME_NOOP:
+      ++counters_.noop;
+      ++stats.noop;
+      break;
+    case v1::OUTCOME_DROPPED:
+      ++counters_.dropped;
+      ++stats.dropped;
+      break;
+    default:
+      ++counters_.left;
+      break;
+  }
+  Conclude(lane, ReceiptOf(lane, verdict.outcome, verdict.reason, verdict.detail, 0));
+}
+
+void LoaderStage::Park(Lane& lane, v1::Reason reason, const std::string& detail, int http_status) {
+  v1::RecordEntry& next = lane.next_entry;
+  next.clear_intent();
+  next.set_object(lane.parts.object);
+  next.set_in_doubt(lane.doubt != Doubt::kNone);
+  next.set_status(v1::RecordEntry::STATUS_PARKED);
+  *next.mutable_status_version() = lane.command.version();
+  next.set_reason(reason);
+  next.set_detail(detail);
+  next.clear_retry_at();
+  SetTime(now_.wall, next.mutable_since());
+  ++counters_.parked;
+  ReleaseMatchLocks(lane, false);
+  Conclude(lane, ReceiptOf(lane, v1::OUTCOME_PARKED, reason, detail, http_status));
+}
+
+void LoaderStage::CloseIntent(Lane& lane) {
+  lane.next_entry = lane.entry;
+  lane.next_entry.clear_intent();
+  lane.next_entry.set_in_doubt(lane.doubt != Doubt::kNone);
+  Conclude(lane, std::nullopt);
+}
+
+v1::Receipt LoaderStage::ReceiptOf(const Lane& lane, v1::Outcome outcome, v1::Reason reason,
+                                   const std::string& detail, int http_status) const {
+  v1::Receipt receipt;
+  receipt.set_key(lane.key);
+  if (lane.parts.kind == ids::CommandKey::Kind::kAction) {
+    receipt.set_action_id(lane.parts.action_id);
+    receipt.set_operation(lane.command.action().operation());
+  } else {
+    *receipt.mutable_version() = lane.command.version();
+    receipt.set_operation(lane.parts.object + (lane.call == nullptr ? "" : "." + lane.call->name));
+  }
+  receipt.set_send(lane.next_entry.sends());
+  receipt.set_outcome(outcome);
+  receipt.set_reason(reason);
+  receipt.set_detail(detail);
+  receipt.set_http_status(http_status);
+  receipt.set_id(lane.next_entry.id());
+  SetTime(now_.wall, receipt.mutable_at());
+  return receipt;
+}
+
+void LoaderStage::Conclude(Lane& lane, std::optional<v1::Receipt> receipt) {
+  lane.intent_unsent = false;
+  if (!receipt) {
+    WriteNextEntry(lane);
+    return;
+  }
+  const std::string version = VersionOrAction(lane);
+  eventlog::RecordMeta meta;
+  meta.id = ids::ReceiptId(lane.key, version, receipt->send(), TextOf(receipt->outcome()));
+  meta.source = kSource;
+  meta.type = "tributary.receipt.v1";
+  meta.time = FormatRfc3339(now_.wall);
+  meta.traceparent = ids::TraceParent(lane.key + "/" + version);
+  lane.phase = Lane::Phase::kReceipt;
+  lane.write = owner_->Append(Topic::kOutcomes, lane.partition, lane.key,
+                              receipt->SerializeAsString(), meta);
+  // Refused: the partition is lost, and OnGone forgets the lane.
+  if (lane.write != 0) writes_[lane.write] = lane.key;
+}
+
+void LoaderStage::WriteNextEntry(Lane& lane) {
+  eventlog::RecordMeta meta;
+  meta.id = ids::ReceiptId(lane.key, VersionOrAction(lane), lane.next_entry.sends(),
+                           lane.next_entry_goes_on ? "intent" : "entry");
+  meta.source = kSource;
+  meta.type = "tributary.record.v1";
+  meta.time = FormatRfc3339(now_.wall);
+  meta.traceparent = ids::TraceParent(lane.key + "/" + VersionOrAction(lane));
+  lane.phase = lane.next_entry_goes_on ? Lane::Phase::kIntent : Lane::Phase::kEntry;
+  lane.next_entry_goes_on = false;
+  lane.write = owner_->Write(Topic::kRecords, lane.partition, lane.key,
+                             lane.next_entry.SerializeAsString(), meta);
+  if (lane.write != 0) writes_[lane.write] = lane.key;
+}
+
+void LoaderStage::Rest(Lane& lane) {
+  lane.phase = Lane::Phase::kIdle;
+  lane.batch = 0;
+  lane.claim.clear();
+  lane.request_id = 0;
+  ReleaseMatchLocks(lane, false);
+  if (lane.has_slot) {
+    lane.has_slot = false;
+    if (Target* target = FindTarget(lane.target)) target->budget.ReturnSlot();
+    dirty_targets_.insert(lane.target);
+  }
+  Touch(lane.key);
+}
+
+void LoaderStage::AwaitUntil(Lane& lane, Instant until) {
+  lane.not_before = std::max(lane.not_before, until);
+  SetTimer(lane, lane.not_before);
+  Rest(lane);
+}
+
+bool LoaderStage::TakeMatchLocks(Lane& lane, const connector::Object& object) {
+  std::vector<std::string> names;
+  for (const std::string& path : object.match) {
+    const std::string value = Lower(connector::FieldText(lane.command.state(), path));
+    if (value.empty()) continue;
+    names.push_back(
+        ids::JoinKey({lane.target.first, lane.target.second, object.name, path, value}));
+  }
+  for (const std::string& name : names) {
+    const auto held = match_locks_.find(name);
+    if (held != match_locks_.end() && held->second.key != lane.key &&
+        held->second.until > now_.steady) {
+      return false;
+    }
+  }
+  for (const std::string& name : names) match_locks_[name] = {lane.key, Instant::max()};
+  lane.match_locks = std::move(names);
+  return true;
+}
+
+void LoaderStage::ReleaseMatchLocks(Lane& lane, bool made_one) {
+  for (const std::string& name : lane.match_locks) {
+    const auto held = match_locks_.find(name);
+    if (held == match_locks_.end() || held->second.key != lane.key) continue;
+    if (made_one) {
+      held->second.until = now_.steady + IndexLagOf(lane.target);
+    } else if (lane.doubt != Doubt::kNone) {
+      // It may have been made after all; nobody else matches before that can be seen.
+      held->second.until = lane.settle_until + IndexLagOf(lane.target);
+    } else {
+      match_locks_.erase(held);
+    }
+  }
+  lane.match_locks.clear();
+}
+
+void LoaderStage::Tombstone(const std::string& key) {
+  const std::optional<ids::CommandKey> parts = ids::ParseCommandKey(key);
+  if (!parts || parts->kind != ids::CommandKey::Kind::kAction) return;
+  const eventlog::Table* records = Table(Topic::kRecords, parts->tenant);
+  const eventlog::Table* commands = Table(Topic::kCommands, parts->tenant);
+  if (records == nullptr || commands == nullptr || !commands->Get(key)) return;
+  const std::optional<eventlog::TableEntry> entry = records->Get(key);
+  v1::RecordEntry record;
+  if (!entry || entry->is_void || !record.ParseFromString(entry->value) || !record.final()) return;
+  // A parked one keeps its command, so that a person can have it done.
+  if (record.outcome() == v1::OUTCOME_PARKED) return;
+  eventlog::RecordMeta meta;
+  meta.id = ids::ReceiptId(key, parts->action_id, record.sends(), "tombstone");
+  meta.source = kSource;
+  meta.type = "tributary.command.v1";
+  meta.time = FormatRfc3339(now_.wall);
+  owner_->Append(Topic::kCommands, PartitionOf(parts->tenant), key, std::nullopt, meta);
+}
+
+}  // namespace tributary::loader
