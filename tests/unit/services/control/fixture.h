@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -35,9 +36,13 @@ class TemporaryDirectory {
 class QuietLogger : public Logger {
  public:
   void Log(Level, std::string_view message, const Fields&) override {
+    const std::lock_guard lock(mutex_);
     messages.emplace_back(message);
   }
   std::vector<std::string> messages;
+
+ private:
+  std::mutex mutex_;
 };
 
 /// Files that are accepted unless they contain `bad`.

@@ -1,0 +1,278 @@
+#include "services/control/attachment_client.h"
+
+#include <grpcpp/grpcpp.h>
+
+#include <algorithm>
+#include <condition_variable>
+#include <deque>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <random>
+#include <thread>
+#include <utility>
+
+#include "tributary/v1/control.grpc.pb.h"
+
+namespace tributary::control {
+namespace {
+
+// Messages that wait for one connection; more means that it is stuck.
+constexpr std::size_t kQueueMax = 10'000;
+
+using ConnectionName = std::pair<std::string, std::string>;
+
+// One stream, from its start to its end. gRPC may call it until OnDone has returned.
+class Session : public grpc::ClientBidiReactor<v1::FromService, v1::ToService> {
+ public:
+  Session(v1::Attachment::Stub& stub, const std::function<void(const v1::ToService&)>& on_message)
+      : on_message_(on_message) {
+    stub.async()->Attach(&context_, this);
+    // Writes begin outside of reactions.
+    AddHold();
+    StartRead(&received_);
+    StartCall();
+  }
+
+  void Send(const v1::FromService& message) {
+    const std::lock_guard lock(mutex_);
+    if (is_over_) {
+      return;
+    }
+    if (queue_.size() >= kQueueMax) {
+      context_.TryCancel();
+      return;
+    }
+    queue_.push_back(message);
+    if (queue_.size() == 1) {
+      StartWrite(&queue_.front());
+    }
+  }
+
+  void Cancel() { context_.TryCancel(); }
+
+  // Blocks until gRPC has let go of it.
+  grpc::Status Wait() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return is_done_; });
+    return status_;
+  }
+  bool was_answered() const {
+    const std::lock_guard lock(mutex_);
+    return was_answered_;
+  }
+
+ private:
+  void OnReadInitialMetadataDone(bool ok) override {
+    const std::lock_guard lock(mutex_);
+    was_answered_ = was_answered_ || ok;
+  }
+  void OnReadDone(bool ok) override {
+    if (ok) {
+      on_message_(received_);
+      StartRead(&received_);
+      return;
+    }
+    {
+      const std::lock_guard lock(mutex_);
+      is_over_ = true;
+    }
+    context_.TryCancel();
+    RemoveHold();
+  }
+  void OnWriteDone(bool ok) override {
+    const std::lock_guard lock(mutex_);
+    queue_.pop_front();
+    if (ok && !is_over_ && !queue_.empty()) {
+      StartWrite(&queue_.front());
+    }
+  }
+  void OnDone(const grpc::Status& status) override {
+    const std::lock_guard lock(mutex_);
+    status_ = status;
+    is_done_ = true;
+    changed_.notify_all();
+  }
+
+  const std::function<void(const v1::ToService&)>& on_message_;
+  grpc::ClientContext context_;
+  v1::ToService received_;
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<v1::FromService> queue_;
+  bool is_over_ = false;
+  bool is_done_ = false;
+  bool was_answered_ = false;
+  grpc::Status status_;
+};
+
+}  // namespace
+
+struct AttachmentClient::State {
+  AttachmentOptions options;
+  Logger& logger;
+  std::function<void(const v1::ToService&)> deliver;
+  std::function<void(const v1::ToService&)> on_message;
+  std::unique_ptr<v1::Attachment::Stub> stub;
+
+  mutable std::mutex mutex;
+  std::condition_variable changed;
+  bool is_stopping = false;
+  bool is_attached = false;
+  std::shared_ptr<Session> session;
+  // What control must know when it is back.
+  std::optional<v1::FromService> hello;
+  std::optional<v1::FromService> ownership;
+  std::optional<v1::FromService> status;
+  std::map<ConnectionName, v1::FromService> credential_requests;
+  std::map<ConnectionName, v1::FromService> reports;
+
+  std::thread thread;
+
+  void Keep(const v1::FromService& message) {
+    switch (message.kind_case()) {
+      case v1::FromService::kHello:
+        hello = message;
+        break;
+      case v1::FromService::kOwnership:
+        ownership = message;
+        break;
+      case v1::FromService::kStatus:
+        status = message;
+        break;
+      case v1::FromService::kCredentialRequest:
+        credential_requests[{message.credential_request().tenant(),
+                             message.credential_request().connection()}] = message;
+        break;
+      case v1::FromService::kConnectionReport:
+        reports[{message.connection_report().tenant(),
+                 message.connection_report().connection()}] = message;
+        break;
+      default:
+        break;
+    }
+  }
+
+  void OnMessage(const v1::ToService& message) {
+    {
+      const std::lock_guard lock(mutex);
+      is_attached = true;
+      if (message.has_credential()) {
+        credential_requests.erase(
+            {message.credential().tenant(), message.credential().connection()});
+      }
+    }
+    deliver(message);
+  }
+
+  // With the lock. A new stream begins with what was kept, hello first.
+  void SendKept() {
+    for (const std::optional<v1::FromService>* kept : {&hello, &ownership, &status}) {
+      if (kept->has_value()) {
+        session->Send(**kept);
+      }
+    }
+    for (const auto& [name, report] : reports) {
+      session->Send(report);
+    }
+    for (const auto& [name, request] : credential_requests) {
+      session->Send(request);
+    }
+  }
+
+  void Run() {
+    std::mt19937_64 random{std::random_device{}()};
+    Duration bound = options.retry_delay_min;
+    bool was_told = false;
+    while (true) {
+      std::shared_ptr<Session> current;
+      {
+        std::unique_lock lock(mutex);
+        // Nothing to say before the service has said who it is.
+        changed.wait(lock, [&] { return is_stopping || hello.has_value(); });
+        if (is_stopping) {
+          return;
+        }
+        session = std::make_shared<Session>(*stub, on_message);
+        current = session;
+        SendKept();
+      }
+      const grpc::Status ended = current->Wait();
+      std::unique_lock lock(mutex);
+      session.reset();
+      is_attached = false;
+      if (is_stopping) {
+        return;
+      }
+      if (current->was_answered()) {
+        bound = options.retry_delay_min;
+        was_told = false;
+      }
+      if (!was_told) {
+        logger.Log(Logger::Level::kWarning, "Control cannot be reached; trying again.",
+                   {{"address", options.address}, {"problem", ended.error_message()}});
+        was_told = true;
+      }
+      const Duration delay(std::uniform_int_distribution<std::int64_t>(0, bound.count())(random));
+      bound = std::min(bound * 2, options.retry_delay_max);
+      changed.wait_for(lock, delay, [&] { return is_stopping; });
+    }
+  }
+};
+
+AttachmentClient::AttachmentClient(AttachmentOptions options, Logger& logger,
+                                   std::function<void(const v1::ToService&)> deliver)
+    : state_(new State{.options = std::move(options), .logger = logger,
+                       .deliver = std::move(deliver)}) {
+  State& state = *state_;
+  state.on_message = [&state](const v1::ToService& message) { state.OnMessage(message); };
+  grpc::SslCredentialsOptions ssl;
+  ssl.pem_root_certs = state.options.identity.ca_pem;
+  ssl.pem_cert_chain = state.options.identity.cert_pem;
+  ssl.pem_private_key = state.options.identity.key_pem;
+  grpc::ChannelArguments arguments;
+  // Whatever the address: who answers must be control.
+  arguments.SetSslTargetNameOverride("control");
+  arguments.SetMaxReceiveMessageSize(state.options.message_bytes_max);
+  arguments.SetMaxSendMessageSize(state.options.message_bytes_max);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 60'000);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
+  // Our own delays decide when to try again.
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1'000);
+  state.stub = v1::Attachment::NewStub(grpc::CreateCustomChannel(
+      state.options.address, grpc::SslCredentials(ssl), arguments));
+  state.thread = std::thread([&state] { state.Run(); });
+}
+
+AttachmentClient::~AttachmentClient() {
+  {
+    const std::lock_guard lock(state_->mutex);
+    state_->is_stopping = true;
+    if (state_->session != nullptr) {
+      state_->session->Cancel();
+    }
+    state_->changed.notify_all();
+  }
+  state_->thread.join();
+}
+
+void AttachmentClient::Send(const v1::FromService& message) {
+  const std::lock_guard lock(state_->mutex);
+  const bool is_first_hello = !state_->hello.has_value();
+  state_->Keep(message);
+  if (state_->session != nullptr) {
+    state_->session->Send(message);
+  } else if (is_first_hello && message.has_hello()) {
+    state_->changed.notify_all();
+  }
+}
+
+bool AttachmentClient::is_attached() const {
+  const std::lock_guard lock(state_->mutex);
+  return state_->is_attached ||
+         (state_->session != nullptr && state_->session->was_answered());
+}
+
+}  // namespace tributary::control

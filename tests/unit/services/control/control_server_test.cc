@@ -1,0 +1,290 @@
+#include "services/control/control_server.h"
+
+#include <gmock/gmock.h>
+#include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
+
+#include <condition_variable>
+#include <deque>
+#include <mutex>
+#include <thread>
+
+#include "libs/ids/keys.h"
+#include "services/control/attachment_client.h"
+#include "services/control/local_attachment.h"
+#include "tests/unit/services/control/fixture.h"
+#include "tributary/v1/control.grpc.pb.h"
+
+namespace tributary::control {
+namespace {
+
+using ::testing::HasSubstr;
+
+// Control's thread.
+class Loop {
+ public:
+  Loop() : thread_([this] { Run(); }) {}
+  ~Loop() {
+    {
+      const std::lock_guard lock(mutex_);
+      is_stopping_ = true;
+    }
+    changed_.notify_all();
+    thread_.join();
+  }
+
+  Post post() {
+    return [this](std::function<void(Now)> task) {
+      const std::lock_guard lock(mutex_);
+      tasks_.push_back(std::move(task));
+      changed_.notify_all();
+    };
+  }
+
+ private:
+  void Run() {
+    std::unique_lock lock(mutex_);
+    while (true) {
+      changed_.wait(lock, [&] { return is_stopping_ || !tasks_.empty(); });
+      if (tasks_.empty()) {
+        return;
+      }
+      const std::function<void(Now)> task = std::move(tasks_.front());
+      tasks_.pop_front();
+      lock.unlock();
+      task({});
+      lock.lock();
+    }
+  }
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<std::function<void(Now)>> tasks_;
+  bool is_stopping_ = false;
+  std::thread thread_;
+};
+
+// What a service was sent, waited for.
+class Mailbox {
+ public:
+  std::function<void(const v1::ToService&)> deliver() {
+    return [this](const v1::ToService& message) {
+      const std::lock_guard lock(mutex_);
+      messages_.push_back(message);
+      changed_.notify_all();
+    };
+  }
+  std::optional<v1::ToService> Take() {
+    std::unique_lock lock(mutex_);
+    if (!changed_.wait_for(lock, std::chrono::seconds(20), [&] { return !messages_.empty(); })) {
+      return std::nullopt;
+    }
+    v1::ToService message = messages_.front();
+    messages_.pop_front();
+    return message;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<v1::ToService> messages_;
+};
+
+class ControlServerTest : public ControlTest {
+ protected:
+  ControlServerTest() {
+    EXPECT_TRUE(tls::EnsureDirectory(directory / "tls",
+                                     {"control", "loader", "transformer", "tributary"})
+                    .ok());
+    Apply(AcmeRequest());
+    StartServer("127.0.0.1:0");
+    address_ = "127.0.0.1:" + std::to_string(server_->port());
+  }
+  ~ControlServerTest() override { server_.reset(); }
+
+  void StartServer(const std::string& listen) {
+    absl::StatusOr<std::unique_ptr<ControlServer>> server = ControlServer::Start(
+        {.listen = listen, .identity = Identity("control")}, *core, loop_.post(), nullptr);
+    ASSERT_TRUE(server.ok()) << server.status();
+    server_ = *std::move(server);
+  }
+
+  tls::Identity Identity(const std::string& name) {
+    return tls::Load(directory / "tls/" + name).value();
+  }
+
+  std::unique_ptr<AttachmentClient> Connect(const std::string& name, Mailbox& mailbox) {
+    return std::make_unique<AttachmentClient>(
+        AttachmentOptions{.address = address_,
+                          .identity = Identity(name),
+                          .retry_delay_max = std::chrono::milliseconds(400)},
+        logger, mailbox.deliver());
+  }
+
+  std::unique_ptr<v1::Control::Stub> Stub(const tls::Identity& identity) {
+    grpc::SslCredentialsOptions ssl;
+    ssl.pem_root_certs = identity.ca_pem;
+    ssl.pem_cert_chain = identity.cert_pem;
+    ssl.pem_private_key = identity.key_pem;
+    return v1::Control::NewStub(grpc::CreateChannel(address_, grpc::SslCredentials(ssl)));
+  }
+
+  static v1::FromService Hello(const std::string& service) {
+    v1::FromService message;
+    message.mutable_hello()->set_service(service);
+    return message;
+  }
+  static v1::FromService OwnsAcme() {
+    v1::FromService message;
+    message.mutable_ownership()->add_partitions(ids::PartitionOf("acme", kPartitions));
+    return message;
+  }
+  static v1::FromService WantsCredential() {
+    v1::FromService message;
+    message.mutable_credential_request()->set_tenant("acme");
+    message.mutable_credential_request()->set_connection("crm");
+    return message;
+  }
+
+  // Ends after the server, whose streams post their end.
+  Loop loop_;
+  std::unique_ptr<ControlServer> server_;
+  std::string address_;
+};
+
+grpc::Status GetStatus(v1::Control::Stub& stub, v1::StatusResponse& response) {
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(10));
+  return stub.GetStatus(&context, {}, &response);
+}
+
+TEST_F(ControlServerTest, TheCommandLineMayCallWithItsCertificate) {
+  v1::StatusResponse response;
+
+  const grpc::Status status = GetStatus(*Stub(Identity("tributary")), response);
+
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  EXPECT_EQ(response.syncs_size(), 1);
+  EXPECT_EQ(response.missing_services_size(), 3);
+}
+
+TEST_F(ControlServerTest, AServicesCertificateIsNotTheCommandLines) {
+  v1::StatusResponse response;
+
+  EXPECT_EQ(GetStatus(*Stub(Identity("loader")), response).error_code(),
+            grpc::StatusCode::PERMISSION_DENIED);
+}
+
+TEST_F(ControlServerTest, WithoutACertificateOfOurAuthorityNobodyIsServed) {
+  ASSERT_TRUE(tls::EnsureDirectory(directory / "evil", {"tributary"}).ok());
+  tls::Identity evil = tls::Load(directory / "evil/tributary").value();
+  evil.ca_pem = Identity("tributary").ca_pem;
+  v1::StatusResponse response;
+  EXPECT_EQ(GetStatus(*Stub(evil), response).error_code(), grpc::StatusCode::UNAVAILABLE);
+
+  tls::Identity none;
+  none.ca_pem = evil.ca_pem;
+  EXPECT_EQ(GetStatus(*Stub(none), response).error_code(), grpc::StatusCode::UNAVAILABLE);
+
+  EXPECT_FALSE(
+      v1::Control::NewStub(
+          grpc::CreateChannel(address_, grpc::InsecureChannelCredentials()))
+          ->GetStatus(std::make_unique<grpc::ClientContext>().get(), {}, &response)
+          .ok());
+}
+
+TEST_F(ControlServerTest, AnAttachedOwnerGetsItsCredential) {
+  Mailbox mailbox;
+  const auto client = Connect("loader", mailbox);
+  client->Send(Hello("loader"));
+  client->Send(OwnsAcme());
+  client->Send(WantsCredential());
+
+  const std::optional<v1::ToService> answer = mailbox.Take();
+
+  ASSERT_TRUE(answer.has_value()) << "no credential came";
+  EXPECT_EQ(answer->credential().fields().at("token"), "canary-highlevel-token");
+}
+
+TEST_F(ControlServerTest, AServiceCannotAttachAsAnother) {
+  const tls::Identity identity = Identity("transformer");
+  grpc::SslCredentialsOptions ssl;
+  ssl.pem_root_certs = identity.ca_pem;
+  ssl.pem_cert_chain = identity.cert_pem;
+  ssl.pem_private_key = identity.key_pem;
+  const auto stub =
+      v1::Attachment::NewStub(grpc::CreateChannel(address_, grpc::SslCredentials(ssl)));
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(10));
+  const auto stream = stub->Attach(&context);
+  stream->Write(Hello("loader"));
+  v1::ToService message;
+  EXPECT_FALSE(stream->Read(&message));
+
+  const grpc::Status status = stream->Finish();
+
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::PERMISSION_DENIED) << status.error_message();
+}
+
+TEST_F(ControlServerTest, AfterControlWasAwayTheClientSaysAgainWhatItMustKnow) {
+  Mailbox mailbox;
+  const auto client = Connect("loader", mailbox);
+  client->Send(Hello("loader"));
+  client->Send(OwnsAcme());
+  client->Send(WantsCredential());
+  ASSERT_TRUE(mailbox.Take().has_value());
+
+  server_.reset();
+  client->Send(WantsCredential());
+  StartServer(address_);
+
+  const std::optional<v1::ToService> answer = mailbox.Take();
+  ASSERT_TRUE(answer.has_value()) << "the request was lost";
+  EXPECT_EQ(answer->credential().problem(), "");
+}
+
+TEST_F(ControlServerTest, TheClientEndsWhileControlIsAwayAndBeforeHello) {
+  Mailbox mailbox;
+  const auto silent = Connect("loader", mailbox);
+  server_.reset();
+  const auto lonely = Connect("loader", mailbox);
+  lonely->Send(Hello("loader"));
+  // Their destructors return.
+}
+
+TEST_F(ControlServerTest, AMessageThatIsTooLargeIsRefused) {
+  v1::ApplyRequest request;
+  (*request.mutable_files())["f"] = std::string(5 << 20, 'x');
+  v1::ApplyResponse response;
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(10));
+
+  EXPECT_EQ(Stub(Identity("tributary"))->Apply(&context, request, &response).error_code(),
+            grpc::StatusCode::RESOURCE_EXHAUSTED);
+}
+
+TEST_F(ControlServerTest, AnAddressThatIsTakenIsSaid) {
+  const absl::Status status = ControlServer::Start({.listen = address_,
+                                                    .identity = Identity("control")},
+                                                   *core, loop_.post(), nullptr)
+                                  .status();
+
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(std::string(status.message()), HasSubstr(address_));
+}
+
+TEST_F(ControlServerTest, AServiceInTheSameProcessAttachesByTheSameMessages) {
+  Mailbox mailbox;
+  LocalAttachment attachment("loader", *core, loop_.post(), mailbox.deliver());
+  attachment.Send(Hello("loader"));
+  attachment.Send(OwnsAcme());
+  attachment.Send(WantsCredential());
+
+  const std::optional<v1::ToService> answer = mailbox.Take();
+
+  ASSERT_TRUE(answer.has_value());
+  EXPECT_EQ(answer->credential().fields().at("token"), "canary-highlevel-token");
+}
+
+}  // namespace
+}  // namespace tributary::control
