@@ -191,7 +191,7 @@ class Fold {
 
   std::set<std::string> ExpectedTags(const Person& person) const {
     std::set<std::string> tags;
-    if (person.is_gone) tags.insert(std::string(kTagPrefix) + "gone");
+    if (person.is_gone) return {std::string(kTagPrefix) + "gone"};
     for (const std::string& id : person.subscriptions) {
       tags.insert(std::string(kTagPrefix) + Lowered(subscriptions_.at(id).state));
     }
@@ -200,8 +200,8 @@ class Fold {
 
  private:
   std::string Status(const Person& person) const {
-    static const std::set<std::string> kLive = {"active",  "trialing", "past_due",    "assessing",
-                                                "pending", "paused",   "soft_failure"};
+    static const std::set<std::string> kLive = {"active",  "assessing",    "past_due", "paused",
+                                                "pending", "soft_failure", "trialing", "unpaid"};
     if (person.is_gone) return "gone";
     for (const std::string& id : person.subscriptions) {
       if (kLive.count(subscriptions_.at(id).state) > 0) return "active";

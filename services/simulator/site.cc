@@ -485,12 +485,21 @@ void Site::ChangeCustomer(WallTime now, std::uint32_t index) {
       break;
     }
     case 2: {
+      if (row.phone && random_.Chance(0.2)) {
+        row.phone.reset();
+        break;
+      }
       const std::string serial = std::to_string(2'000'000 + index);
       row.phone = "+1 " + std::to_string(random_.Between(556, 989)) + " " +
                   serial.substr(0, serial.size() - 4) + "-" + serial.substr(serial.size() - 4);
       break;
     }
     case 3: {
+      // Cleared, not only changed.
+      if (row.organization && random_.Chance(0.2)) {
+        row.organization.reset();
+        break;
+      }
       row.organization = std::string(PickOf(random_, kCompanies)) + " " +
                          std::to_string(random_.Between(1'000, 99'999));
       break;

@@ -65,7 +65,7 @@ class JudgeTest : public ::testing::Test {
       due += std::stoll(amount.substr(0, dot)) * 100 + std::stoll(part);
     }
     bool is_live = false;
-    for (const char* state : {"active", "trialing", "past_due"})
+    for (const char* state : {"active", "trialing", "past_due", "unpaid"})
       is_live = is_live || states.count(state) > 0;
     const auto list = [](const std::set<std::string>& words) {
       json::Array array;
