@@ -5,9 +5,11 @@
 #include <atomic>
 #include <condition_variable>
 #include <mutex>
+#include <set>
 #include <thread>
 
 #include "libs/eventlog/clock.h"
+#include "libs/observe/build_info.h"
 #include "libs/runtime/random.h"
 #include "libs/runtime/stage_metrics.h"
 #include "tributary/v1/control.pb.h"
@@ -26,7 +28,8 @@ constexpr Duration kProvenLife = std::chrono::minutes(1);
 
 Now CurrentTime() { return {.steady = eventlog::BootTime(), .wall = eventlog::SystemTime()}; }
 
-/// Control messages of the stage go out, and are read on the way for metrics.
+/// Says to control who is here and what it owns; all else comes from the stage, and is read on the
+/// way for metrics.
 class ControlAdapter final : public ControlPort {
  public:
   ControlAdapter(ControlPort& control, StageMetrics& metrics)
@@ -36,7 +39,44 @@ class ControlAdapter final : public ControlPort {
     control_.Send(message);
   }
 
+  void SayHello(const StageRunnerOptions& options) {
+    v1::FromService message;
+    v1::Hello& hello = *message.mutable_hello();
+    hello.set_service(options.service);
+    hello.set_instance(options.instance);
+    const observe::BuildInfo build = observe::GetBuildInfo();
+    hello.mutable_build()->set_version(build.version);
+    hello.mutable_build()->set_commit(build.commit);
+    hello.mutable_build()->set_compiler(build.compiler);
+    for (const auto& [name, version] : build.libraries) {
+      (*hello.mutable_build()->mutable_libraries())[name] = version;
+    }
+    control_.Send(message);
+    SayOwnership();
+  }
+
+  void OnFact(const eventlog::Fact& fact) {
+    if (const auto* given = std::get_if<eventlog::Assigned>(&fact)) {
+      owned_.insert(given->partitions.begin(), given->partitions.end());
+    } else if (const auto* revoking = std::get_if<eventlog::Revoking>(&fact)) {
+      for (const auto partition : revoking->partitions) owned_.erase(partition);
+    } else if (const auto* lost = std::get_if<eventlog::Lost>(&fact)) {
+      for (const auto partition : lost->partitions) owned_.erase(partition);
+    } else {
+      return;
+    }
+    SayOwnership();
+  }
+
  private:
+  void SayOwnership() {
+    v1::FromService message;
+    v1::Ownership& ownership = *message.mutable_ownership();
+    for (const auto partition : owned_) ownership.add_partitions(partition);
+    control_.Send(message);
+  }
+
+  std::set<eventlog::Partition> owned_;
   ControlPort& control_;
   StageMetrics& metrics_;
 };
@@ -72,6 +112,7 @@ struct StageRunner::State {
   std::atomic<bool> ended = false;
   std::atomic<bool> released = false;
   std::atomic<int> restarts = 0;
+  std::atomic<std::int64_t> lag = 0;
   /// Zero: not inside a turn.
   std::atomic<Instant> turn_began = Instant{};
 
@@ -145,6 +186,8 @@ Duration StageRunner::turn_age() const {
   const Instant began = state_->turn_began;
   return began == Instant{} ? Duration::zero() : eventlog::BootTime() - began;
 }
+
+std::int64_t StageRunner::lag() const { return state_->lag; }
 
 int StageRunner::restarts() const { return state_->restarts; }
 
@@ -233,6 +276,7 @@ StageRunner::State::End StageRunner::State::Live(StageParts parts, std::string& 
                                                    .logger = logger,
                                                    .random = Random64});
   asked = stage.get();
+  control_port.SayHello(options);
 
   End end = End::kStopped;
   Instant drain_deadline{};
@@ -261,6 +305,7 @@ StageRunner::State::End StageRunner::State::Live(StageParts parts, std::string& 
     turn_began = eventlog::BootTime();
     for (const eventlog::Fact& fact : parts.log->Poll(Duration::zero())) {
       metrics.OnFact(fact);
+      control_port.OnFact(fact);
       stage->OnLog(CurrentTime(), fact);
     }
     for (http::Completion& completion : completions) {
@@ -308,7 +353,11 @@ void StageRunner::State::Report(const Stage& stage, const eventlog::LogMember& l
     not_ready = std::move(reasons);
   }
   if (became_ready) logger.Log(Level::kInfo, "Ready.", {});
-  metrics.OnLags(log.lags());
+  const std::vector<eventlog::LogMember::Lag> lags = log.lags();
+  std::int64_t sum = 0;
+  for (const auto& each : lags) sum += each.offsets;
+  lag = sum;
+  metrics.OnLags(lags);
 }
 
 }  // namespace tributary::runtime

@@ -24,8 +24,10 @@ class ToService;
 namespace tributary::runtime {
 
 struct StageRunnerOptions {
-  /// `extractor`, `transformer`, `loader`; for messages and metrics.
+  /// `extractor`, `transformer`, `loader`; for messages and metrics, and to say hello to control.
   std::string service;
+  /// Name of this member of the group.
+  std::string instance;
   http::ClientOptions http;
   /// Between two lives of a stage whose log failed: a random part of a bound that doubles.
   Duration restart_delay_min = std::chrono::milliseconds(200);
@@ -76,6 +78,8 @@ class StageRunner {
 
   /// Why the service is not ready; empty: it is.
   std::vector<std::string> not_ready_because() const;
+  /// Offsets between where reading stands and the ends, of everything that is read.
+  std::int64_t lag() const;
   /// How long the thread has been inside one turn; for liveness, which depends on nothing else.
   Duration turn_age() const;
   /// Lives that ended in a failure.

@@ -1,0 +1,72 @@
+#include "libs/runtime/service_shell.h"
+
+#include <iostream>
+
+#include <unistd.h>
+
+#include "libs/observe/build_info.h"
+#include "libs/observe/logger.h"
+#include "libs/runtime/admin.h"
+#include "libs/runtime/log_config.h"
+
+namespace tributary::runtime {
+namespace {
+
+/// No turn of a stage takes so long unless it is stuck.
+constexpr Duration kTurnMax = std::chrono::minutes(5);
+
+}  // namespace
+
+std::unique_ptr<Logger> MakeServiceLogger(const v1::LoggingConfig& config,
+                                          const std::string& service, observe::Metrics& metrics) {
+  return observe::MakeLogger(
+      {.service = service,
+       .level = observe::ParseLevel(config.level()).value_or(Logger::Level::kInfo),
+       .format = observe::ParseFormat(config.format()).value_or(observe::LogOptions::Format::kAuto),
+       .descriptor = STDOUT_FILENO},
+      metrics);
+}
+
+StageRunnerOptions RunnerOptionsFrom(const v1::ConfigFile& config, const std::string& service) {
+  StageRunnerOptions options;
+  options.service = service;
+  options.instance = InstanceOf(config.log());
+  options.http.user_agent = "tributary/" + observe::GetBuildInfo().version;
+  // Stages keep their own, smaller limits; these only bound descriptors.
+  options.http.requests_per_host_max = 128;
+  options.http.requests_max = 512;
+  return options;
+}
+
+int RefuseConfiguration(const std::string& service, const absl::Status& why) {
+  std::cerr << service << ": error: " << why.message() << '\n';
+  return 78;
+}
+
+int RunService(const v1::ConfigFile& config, StageRunner& runner, ControlPort& control,
+               StopSignals& signals, const observe::Metrics& metrics, Logger& logger) {
+  std::unique_ptr<http::Server> admin;
+  if (!config.admin().listen().empty()) {
+    auto started = StartAdmin(
+        config.admin(),
+        {.metrics = &metrics,
+         .not_ready_because = [&runner] { return runner.not_ready_because(); },
+         .not_alive_because = [&runner]() -> std::string {
+           const Duration age = runner.turn_age();
+           if (age < kTurnMax) return "";
+           return "one turn of the stage takes " +
+                  std::to_string(std::chrono::duration_cast<std::chrono::seconds>(age).count()) +
+                  " s";
+         }});
+    if (!started.ok()) return RefuseConfiguration("admin", started.status());
+    admin = *std::move(started);
+    logger.Log(Logger::Level::kInfo, "Serving health and metrics.", {{"url", admin->url()}});
+  }
+  runner.Start(control);
+  signals.Watch([&runner] { runner.Drain(); });
+  runner.Join();
+  logger.Log(Logger::Level::kInfo, "Ended.", {});
+  return 0;
+}
+
+}  // namespace tributary::runtime

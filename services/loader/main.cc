@@ -1,0 +1,9 @@
+#include "libs/runtime/service_flags.h"
+#include "services/loader/app.h"
+
+int main(int argc, char** argv) {
+  const tributary::runtime::ServiceCommand command = tributary::runtime::ReadServiceCommandLine(
+      "loader", "Makes the records at CRMs equal the commands.", argc, argv);
+  if (command.exit_code) return *command.exit_code;
+  return tributary::loader::Run(command.config);
+}

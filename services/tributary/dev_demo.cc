@@ -1,0 +1,124 @@
+#include "services/tributary/dev_demo.h"
+
+#include <algorithm>
+#include <iostream>
+
+#include "libs/config/quantities.h"
+#include "libs/connector/connector.h"
+
+namespace tributary::dev {
+namespace {
+
+constexpr const char* kTenant = "demo";
+
+v1::ConnectionConfig& AddConnection(v1::TenantConfig& tenant, v1::ApplyRequest& request,
+                                    const std::string& name, const std::string& integration,
+                                    const std::string& url, const std::string& field,
+                                    const std::string& secret) {
+  v1::ConnectionConfig& connection = *tenant.add_connections();
+  connection.set_name(name);
+  connection.set_integration(integration);
+  connection.set_url(url);
+  connection.set_allow_insecure_loopback(true);
+  v1::SealedInput& credential = *request.add_credentials();
+  credential.set_tenant(kTenant);
+  credential.set_connection(name);
+  (*credential.mutable_fields())[field] = secret;
+  return connection;
+}
+
+void AddSync(v1::TenantConfig& tenant, const std::string& target) {
+  v1::SyncConfig& sync = *tenant.add_syncs();
+  sync.set_name(target);
+  sync.set_source("billing");
+  sync.set_target(target);
+  sync.set_on_missing("recreate");
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<simulator::SimulatorServer>> StartDemo(const Flags& flags) {
+  simulator::ServerSettings settings;
+  simulator::WorldOptions& world = settings.world;
+  world.seed = flags.seed;
+  world.customers = flags.customers;
+  world.tenant = kTenant;
+  world.visibility_lag = kDemoVisibilityLag;
+  world.index_lag = kDemoIndexLag;
+  if (flags.once) {
+    // A few seconds of changes, some of them between the pages of a list.
+    world.mutations_total = std::max<std::int64_t>(20, flags.customers / 2);
+    world.mutation_rate = std::max(5.0, static_cast<double>(world.mutations_total) / 8);
+    world.switches.mutations_per_page = 2;
+  } else {
+    world.mutations_total = 1'000'000'000;
+    world.mutation_rate = 1;
+  }
+  return simulator::SimulatorServer::Start(std::move(settings));
+}
+
+void TuneForDemo(v1::ConfigFile& config) {
+  *config.mutable_extractor()->mutable_visibility_lag() = config::ToProto(kDemoVisibilityLag);
+  *config.mutable_extractor()->mutable_poll_interval() =
+      config::ToProto(std::chrono::milliseconds(500));
+  // Q is less than L.
+  *config.mutable_loader()->mutable_request_timeout() =
+      config::ToProto(std::chrono::milliseconds(1500));
+  *config.mutable_loader()->mutable_retry_delay_min() =
+      config::ToProto(std::chrono::milliseconds(200));
+}
+
+v1::ApplyRequest DemoTenant(simulator::SimulatorServer& simulator) {
+  simulator::Access access;
+  simulator.WithWorld([&access](simulator::World& world, WallTime) { access = world.access(); });
+  v1::ApplyRequest request;
+  v1::TenantConfig& tenant = *request.add_tenants();
+  tenant.set_name(kTenant);
+
+  v1::ConnectionConfig& billing =
+      AddConnection(tenant, request, "billing", "chargify",
+                    simulator.url(simulator::Target::kChargify), "api_key", access.chargify_key);
+  (*billing.mutable_settings())["poll_interval"] = "500ms";
+  (*billing.mutable_settings())["visibility_lag"] = config::FormatDuration(kDemoVisibilityLag);
+
+  v1::ConnectionConfig& highlevel = AddConnection(
+      tenant, request, "highlevel", "highlevel", simulator.url(simulator::Target::kHighLevel),
+      "token", access.highlevel_token);
+  (*highlevel.mutable_settings())["location"] = access.highlevel_location;
+
+  v1::ConnectionConfig& rest =
+      AddConnection(tenant, request, "rest", "rest", simulator.url(simulator::Target::kRest),
+                    "api_key", access.rest_key);
+  rest.set_connector_file("rest.yaml");
+  (*request.mutable_files())["rest.yaml"] = *connector::BuiltinFile("rest.yaml");
+
+  for (v1::ConnectionConfig* crm : {&highlevel, &rest}) {
+    (*crm->mutable_settings())["settle"] = config::FormatDuration(kDemoSettle);
+    (*crm->mutable_settings())["index_lag"] = config::FormatDuration(kDemoIndexLag);
+  }
+  AddSync(tenant, "highlevel");
+  AddSync(tenant, "rest");
+  return request;
+}
+
+std::optional<WallTime> QuietSince(simulator::SimulatorServer& simulator) {
+  std::optional<WallTime> since;
+  simulator.WithWorld([&since](simulator::World& world, WallTime now) {
+    world.Advance(now);
+    if (world.finished_mutating()) since = now;
+  });
+  return since;
+}
+
+Judged Judge(simulator::SimulatorServer& simulator) {
+  simulator::Judgement judgement;
+  simulator.WithWorld(
+      [&judgement](simulator::World& world, WallTime now) { judgement = world.Judge(now); });
+  for (const std::string& problem : judgement.problems) std::cerr << "differs: " << problem << '\n';
+  return {.duplicate_records = judgement.duplicate_records,
+          .regressions = judgement.regressions,
+          .mismatches = judgement.mismatches,
+          .provoked_429 = judgement.provoked_429};
+}
+
+}  // namespace tributary::dev
