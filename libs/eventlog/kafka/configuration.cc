@@ -1,0 +1,232 @@
+#include "libs/eventlog/kafka/configuration.h"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <fstream>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace tributary::eventlog::kafka {
+namespace {
+
+using std::chrono::milliseconds;
+
+// What a batch adds to its largest record.
+constexpr std::int64_t kBatchOverheadBytes = 64 << 10;
+
+struct Refused {
+  std::string_view name;
+  std::string_view reason;
+};
+
+// What the protocol rests on, and what has an option of its own.
+constexpr Refused kRefused[] = {
+    {"bootstrap.servers", "it is log.bootstrap_servers"},
+    {"metadata.broker.list", "it is log.bootstrap_servers"},
+    {"group.id", "the group is named after the service"},
+    {"group.instance.id", "it is log.instance"},
+    {"session.timeout.ms", "it is log.session_timeout"},
+    {"max.poll.interval.ms", "it follows from log.session_timeout"},
+    {"heartbeat.interval.ms", "it follows from log.session_timeout"},
+    {"partition.assignment.strategy", "partitions of all topics must go to one member together"},
+    {"enable.auto.commit", "a position is committed after what it stands for is durable"},
+    {"auto.commit.interval.ms", "a position is committed after what it stands for is durable"},
+    {"enable.auto.offset.store", "a position is committed after what it stands for is durable"},
+    {"auto.offset.reset", "a silent reset is a silent loss"},
+    {"enable.partition.eof", "tables are read to their ends by it"},
+    {"isolation.level", "transactions are not used"},
+    {"transactional.id", "transactions are not used"},
+    {"transaction.timeout.ms", "transactions are not used"},
+    {"enable.idempotence", "the order of a partition rests on it"},
+    {"enable.gapless.guarantee", "a failed record ends its producer anyway"},
+    {"acks", "what is acknowledged must be durable"},
+    {"request.required.acks", "what is acknowledged must be durable"},
+    {"max.in.flight", "the order of a partition rests on it"},
+    {"max.in.flight.requests.per.connection", "the order of a partition rests on it"},
+    {"message.timeout.ms", "a dead owner's records must not come later than that"},
+    {"delivery.timeout.ms", "a dead owner's records must not come later than that"},
+    {"message.max.bytes", "it follows from the largest record"},
+    {"receive.message.max.bytes", "it follows from log.fetch_buffer_bytes"},
+    {"fetch.max.bytes", "it follows from log.fetch_buffer_bytes"},
+    {"queued.max.messages.kbytes", "it is log.fetch_buffer_bytes"},
+    {"queue.buffering.max.kbytes", "the log bounds what waits"},
+    {"queue.buffering.max.messages", "the log bounds what waits"},
+    {"check.crcs", "a damaged record must be noticed"},
+    {"partitioner", "the partition of a tenant is computed here"},
+    {"plugin.library.paths", "code is not loaded by a setting"},
+    {"test.mock.num.brokers", "a broker that is not there loses everything"},
+    {"log_level", "it is logging.level"},
+    {"sasl.password", "secrets are not written into a configuration; name a file by sasl.password.file"},
+    {"ssl.key.password",
+     "secrets are not written into a configuration; name a file by ssl.key.password.file"},
+    {"ssl.keystore.password",
+     "secrets are not written into a configuration; name a file by ssl.keystore.password.file"},
+    {"ssl.key.pem", "secrets are not written into a configuration; name a file by ssl.key.location"},
+};
+
+constexpr std::array<std::string_view, 3> kSecretFiles = {
+    "sasl.password.file", "ssl.key.password.file", "ssl.keystore.password.file"};
+
+bool IsSecretFile(std::string_view name) {
+  return std::find(kSecretFiles.begin(), kSecretFiles.end(), name) != kSecretFiles.end();
+}
+
+std::string Milliseconds(Duration duration) {
+  return std::to_string(std::chrono::duration_cast<milliseconds>(duration).count());
+}
+
+/// Empty: fine.
+std::string Set(rd_kafka_conf_t* configuration, const std::string& name, const std::string& value) {
+  std::array<char, 512> error{};
+  if (rd_kafka_conf_set(configuration, name.c_str(), value.c_str(), error.data(), error.size()) ==
+      RD_KAFKA_CONF_OK) {
+    return "";
+  }
+  return error.data();
+}
+
+/// Empty: fine.
+std::string SetByUser(rd_kafka_conf_t* configuration, const std::string& name,
+                      const std::string& value) {
+  for (const Refused& refused : kRefused) {
+    if (name == refused.name) return "is not for the configuration: " + std::string(refused.reason);
+  }
+  if (!IsSecretFile(name)) return Set(configuration, name, value);
+  std::ifstream file(value);
+  std::string secret;
+  std::getline(file, secret);
+  if (!file && secret.empty()) return "cannot read a line of " + value;
+  const std::string target = name.substr(0, name.size() - std::string_view(".file").size());
+  // Not librdkafka's own message: it might repeat the value.
+  return Set(configuration, target, secret).empty() ? "" : "is refused by librdkafka";
+}
+
+void OnLog(const rd_kafka_t* client, int level, const char* facility, const char* text) {
+  const auto* on_log = static_cast<const std::function<void(int, std::string)>*>(
+      rd_kafka_opaque(client));
+  if (on_log != nullptr && *on_log) (*on_log)(level, std::string(facility) + ": " + text);
+}
+
+Settings Common(const KafkaOptions& options) {
+  return {{"bootstrap.servers", options.bootstrap_servers},
+          {"client.id", "tributary"},
+          {"socket.keepalive.enable", "true"},
+          // 2.0.2 knows no exponential backoff.
+          {"retry.backoff.ms", "250"},
+          {"reconnect.backoff.ms", "100"},
+          {"reconnect.backoff.max.ms", "5000"}};
+}
+
+Settings Consumer(const KafkaOptions& options, const std::string& group) {
+  Settings settings = Common(options);
+  settings["group.id"] = group;
+  settings["enable.auto.commit"] = "false";
+  settings["enable.auto.offset.store"] = "false";
+  settings["auto.offset.reset"] = "error";
+  settings["check.crcs"] = "true";
+  return settings;
+}
+
+}  // namespace
+
+std::string TopicName(const KafkaOptions& options, Topic topic) {
+  return options.topic_prefix + std::string(Name(topic));
+}
+
+absl::Status CheckSettings(const KafkaOptions& options) {
+  std::string problems;
+  const auto add = [&](const std::string& name, const std::string& problem) {
+    if (problem.empty()) return;
+    if (!problems.empty()) problems += "; ";
+    problems += name + ": " + problem;
+  };
+  if (options.bootstrap_servers.empty()) add("log.bootstrap_servers", "name at least one");
+  const Configuration scratch(rd_kafka_conf_new());
+  for (const auto& [name, value] : options.settings) {
+    add("log.kafka." + name, SetByUser(scratch.get(), name, value));
+  }
+  if (problems.empty()) return absl::OkStatus();
+  return absl::InvalidArgumentError(problems);
+}
+
+Settings ProducerSettings(const KafkaOptions& options) {
+  Settings settings = Common(options);
+  settings["enable.idempotence"] = "true";
+  settings["acks"] = "all";
+  settings["message.timeout.ms"] = "30000";
+  settings["message.max.bytes"] =
+      std::to_string(options.topics.record_bytes_max + kBatchOverheadBytes);
+  settings["queue.buffering.max.kbytes"] =
+      std::to_string(std::max<std::int64_t>(options.produce_buffer_bytes * 5 / 1024, 1024));
+  settings["queue.buffering.max.messages"] = "2000000";
+  settings["linger.ms"] = "5";
+  settings["compression.codec"] = "lz4";
+  return settings;
+}
+
+Settings MemberSettings(const KafkaOptions& options, const std::string& group,
+                        const std::string& instance) {
+  Settings settings = Consumer(options, group);
+  settings["group.instance.id"] = instance;
+  // Eager and by number. cooperative-sticky of 2.0.2 has five bugs that were fixed later.
+  settings["partition.assignment.strategy"] = "range";
+  settings["session.timeout.ms"] = Milliseconds(options.session_timeout);
+  settings["heartbeat.interval.ms"] = Milliseconds(
+      std::clamp<Duration>(options.session_timeout / 10, milliseconds(300), milliseconds(3000)));
+  // A stage that does not poll any more is expelled, and a rebalance waits no longer for anybody.
+  settings["max.poll.interval.ms"] =
+      Milliseconds(std::max<Duration>(options.session_timeout, std::chrono::seconds(60)));
+  settings["topic.metadata.refresh.interval.ms"] = "30000";
+  // Its partitions are paused as soon as they are assigned.
+  settings["queued.min.messages"] = "1";
+  settings["queued.max.messages.kbytes"] = "64";
+  return settings;
+}
+
+Settings ReaderSettings(const KafkaOptions& options, const std::string& group) {
+  // The group's name is there since librdkafka assigns nothing without one; this handle never joins.
+  Settings settings = Consumer(options, group);
+  const std::int64_t largest = options.topics.record_bytes_max + kBatchOverheadBytes;
+  const std::int64_t buffer = std::max(options.fetch_buffer_bytes, largest);
+  settings["enable.partition.eof"] = "true";
+  settings["queued.min.messages"] = "1000";
+  settings["queued.max.messages.kbytes"] = std::to_string(std::max<std::int64_t>(buffer / 1024, 1));
+  settings["message.max.bytes"] = std::to_string(largest);
+  settings["fetch.max.bytes"] = std::to_string(buffer);
+  settings["receive.message.max.bytes"] = std::to_string(buffer + (std::int64_t{1} << 20));
+  settings["fetch.wait.max.ms"] = "100";
+  // After an empty fetch or an error of one partition; 500 would be the rhythm of the pipeline.
+  settings["fetch.error.backoff.ms"] = "100";
+  return settings;
+}
+
+absl::StatusOr<Configuration> MakeConfiguration(const KafkaOptions& options,
+                                                const Settings& settings) {
+  Configuration configuration(rd_kafka_conf_new());
+  for (const auto& [name, value] : options.settings) {
+    if (const std::string error = SetByUser(configuration.get(), name, value); !error.empty()) {
+      return absl::InvalidArgumentError("log.kafka." + name + ": " + error);
+    }
+  }
+  for (const auto& [name, value] : settings) {
+    if (const std::string error = Set(configuration.get(), name, value); !error.empty()) {
+      return absl::InvalidArgumentError(error);
+    }
+  }
+  rd_kafka_conf_set_log_cb(configuration.get(), OnLog);
+  rd_kafka_conf_set_opaque(configuration.get(),
+                           const_cast<std::function<void(int, std::string)>*>(&options.on_log));
+  return configuration;
+}
+
+absl::StatusOr<Client> MakeClient(rd_kafka_type_t type, Configuration configuration) {
+  std::array<char, 512> error{};
+  rd_kafka_t* client = rd_kafka_new(type, configuration.get(), error.data(), error.size());
+  if (client == nullptr) return absl::InvalidArgumentError(error.data());
+  (void)configuration.release();  // The client has taken it.
+  return Client(client);
+}
+
+}  // namespace tributary::eventlog::kafka

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <map>
+#include <string>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+
+#include "libs/eventlog/kafka/handles.h"
+#include "libs/eventlog/kafka/kafka_log.h"
+#include "libs/eventlog/log.h"
+
+namespace tributary::eventlog::kafka {
+
+using Settings = std::map<std::string, std::string>;
+
+/// Every problem of the user's settings at once.
+absl::Status CheckSettings(const KafkaOptions& options);
+
+Settings ProducerSettings(const KafkaOptions& options);
+/// Of the handle that joins the group, serves its assignment and commits, and fetches nothing.
+Settings MemberSettings(const KafkaOptions& options, const std::string& group,
+                        const std::string& instance);
+/// Of a handle that reads where it is told, in no group.
+Settings ReaderSettings(const KafkaOptions& options, const std::string& group);
+
+/// The user's settings under `settings`. `opaque` is handed to callbacks of logging; it must be
+/// `&options.on_log`, which outlives the client.
+absl::StatusOr<Configuration> MakeConfiguration(const KafkaOptions& options,
+                                                const Settings& settings);
+
+absl::StatusOr<Client> MakeClient(rd_kafka_type_t type, Configuration configuration);
+
+std::string TopicName(const KafkaOptions& options, Topic topic);
+
+}  // namespace tributary::eventlog::kafka

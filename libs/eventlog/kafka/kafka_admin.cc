@@ -1,0 +1,273 @@
+#include "libs/eventlog/kafka/kafka_admin.h"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "libs/eventlog/clock.h"
+#include "libs/eventlog/kafka/configuration.h"
+#include "libs/eventlog/kafka/handles.h"
+#include "libs/eventlog/kafka/messages.h"
+
+namespace tributary::eventlog::kafka {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr int kRequestTimeoutMs = 30'000;
+constexpr seconds kAppendTime{60};
+constexpr seconds kSilenceMax{60};
+
+using NewTopic = std::unique_ptr<rd_kafka_NewTopic_t, Deleter<rd_kafka_NewTopic_destroy>>;
+using AdminOptions = std::unique_ptr<rd_kafka_AdminOptions_t, Deleter<rd_kafka_AdminOptions_destroy>>;
+
+std::string Milliseconds(Duration duration) {
+  return std::to_string(std::chrono::duration_cast<milliseconds>(duration).count());
+}
+
+Settings TopicConfiguration(Topic topic, const KafkaOptions& options) {
+  const TopicSettings& topics = options.topics;
+  Settings settings = {
+      {"max.message.bytes", std::to_string(topics.record_bytes_max + (64 << 10))},
+      // Records are dated by the log, not by who writes them.
+      {"message.timestamp.type", "LogAppendTime"},
+      // What was acknowledged must not be lost to a replica that had fallen behind.
+      {"unclean.leader.election.enable", "false"},
+      {"min.insync.replicas", topics.replication_factor >= 3 ? "2" : "1"}};
+  if (IsTable(topic)) {
+    settings["cleanup.policy"] = "compact";
+    settings["min.compaction.lag.ms"] = Milliseconds(topics.min_compaction_lag);
+    settings["delete.retention.ms"] = Milliseconds(topics.delete_retention);
+    for (const auto& [name, value] : options.table_settings) settings[name] = value;
+  } else {
+    settings["cleanup.policy"] = "delete";
+    settings["retention.ms"] = Milliseconds(RetentionOf(topic, topics));
+    settings["retention.bytes"] = std::to_string(topics.stream_partition_bytes_max);
+  }
+  return settings;
+}
+
+class Admin final : public LogAdmin {
+ public:
+  explicit Admin(const KafkaOptions& options) : options_(options) {}
+
+  absl::Status EnsureTopics() override {
+    absl::StatusOr<Client> client = MakeProducer(0);
+    if (!client.ok()) return client.status();
+    if (absl::Status status = CreateTopics(client->get()); !status.ok()) return status;
+    // A new topic is known to every broker only after a while.
+    const Instant until = BootTime() + milliseconds(kRequestTimeoutMs);
+    absl::Status status;
+    do {
+      status = LookAtTopics(client->get());
+      if (!absl::IsUnavailable(status)) return status;
+      std::this_thread::sleep_for(milliseconds(50));
+    } while (BootTime() < until);
+    return status;
+  }
+
+  absl::StatusOr<std::vector<PartitionSetUp>> Inspect(Topic table) override {
+    std::vector<PartitionSetUp> partitions(static_cast<std::size_t>(options_.topics.partitions));
+    const absl::Status status = ReadAll(table, [&](const Record& record) {
+      partitions[static_cast<std::size_t>(record.partition)].Add(record);
+      return true;
+    });
+    if (!status.ok()) return status;
+    return partitions;
+  }
+
+  absl::Status Append(Topic topic, const std::vector<NewRecord>& records) override {
+    absl::StatusOr<Client> client = MakeProducer(RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR);
+    if (!client.ok()) return client.status();
+    const TopicHandle handle(
+        rd_kafka_topic_new(client->get(), TopicName(options_, topic).c_str(), nullptr));
+    const Queue queue(rd_kafka_queue_get_main(client->get()));
+    std::string error;
+    std::size_t waiting = 0;
+    for (const NewRecord& record : records) {
+      const rd_kafka_resp_err_t code = Send(client->get(), handle.get(), record.partition,
+                                            record.key, record.value, record.headers, nullptr);
+      if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        error = rd_kafka_err2str(code);
+        break;
+      }
+      ++waiting;
+    }
+    const Instant until = BootTime() + kAppendTime;
+    while (waiting > 0 && BootTime() < until) {
+      const Event event(rd_kafka_queue_poll(queue.get(), 100));
+      if (event == nullptr || rd_kafka_event_type(event.get()) != RD_KAFKA_EVENT_DR) continue;
+      while (const rd_kafka_message_t* message = rd_kafka_event_message_next(event.get())) {
+        --waiting;
+        if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR) error = rd_kafka_err2str(message->err);
+      }
+    }
+    if (error.empty() && waiting > 0) error = "no acknowledgement in time";
+    if (error.empty()) return absl::OkStatus();
+    rd_kafka_purge(client->get(), RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
+    return absl::UnavailableError("writing to " + TopicName(options_, topic) + ": " + error);
+  }
+
+  absl::Status ReadAll(Topic topic, const std::function<bool(const Record&)>& visit) override {
+    Settings settings = ReaderSettings(options_, options_.topic_prefix + "setup");
+    absl::StatusOr<Configuration> configuration = MakeConfiguration(options_, settings);
+    if (!configuration.ok()) return configuration.status();
+    absl::StatusOr<Client> client = MakeClient(RD_KAFKA_CONSUMER, *std::move(configuration));
+    if (!client.ok()) return client.status();
+    rd_kafka_poll_set_consumer(client->get());
+    const Partitions list(rd_kafka_topic_partition_list_new(options_.topics.partitions));
+    const std::string name = TopicName(options_, topic);
+    for (Partition p = 0; p < options_.topics.partitions; ++p) {
+      rd_kafka_topic_partition_list_add(list.get(), name.c_str(), p)->offset =
+          RD_KAFKA_OFFSET_BEGINNING;
+    }
+    if (const rd_kafka_resp_err_t code = rd_kafka_assign(client->get(), list.get());
+        code != RD_KAFKA_RESP_ERR_NO_ERROR) {
+      return absl::UnavailableError("reading " + name + ": " + rd_kafka_err2str(code));
+    }
+    std::set<Partition> ended;
+    Instant last_heard = BootTime();
+    std::string last_error = "the broker is silent";
+    while (ended.size() < static_cast<std::size_t>(options_.topics.partitions)) {
+      const Message message(rd_kafka_consumer_poll(client->get(), 200));
+      if (message == nullptr || message->rkt == nullptr) {
+        if (message != nullptr) last_error = rd_kafka_err2str(message->err);
+        if (BootTime() - last_heard > kSilenceMax) {
+          return absl::UnavailableError("reading " + name + ": " + last_error);
+        }
+        continue;
+      }
+      if (message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
+        ended.insert(message->partition);
+      } else if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        last_error = rd_kafka_message_errstr(message.get());
+        if (BootTime() - last_heard > kSilenceMax) {
+          return absl::UnavailableError("reading " + name + ": " + last_error);
+        }
+        continue;
+      } else if (!ended.contains(message->partition) &&
+                 !visit(ToRecord(*message, topic))) {
+        return absl::OkStatus();
+      }
+      last_heard = BootTime();
+    }
+    return absl::OkStatus();
+  }
+
+  const TopicSettings& settings() const override { return options_.topics; }
+
+ private:
+  absl::StatusOr<Client> MakeProducer(int events) const {
+    absl::StatusOr<Configuration> configuration =
+        MakeConfiguration(options_, ProducerSettings(options_));
+    if (!configuration.ok()) return configuration.status();
+    if (events != 0) rd_kafka_conf_set_events(configuration->get(), events);
+    return MakeClient(RD_KAFKA_PRODUCER, *std::move(configuration));
+  }
+
+  absl::Status CreateTopics(rd_kafka_t* client) const {
+    std::vector<NewTopic> owned;
+    std::array<char, 512> text{};
+    for (const Topic topic : kAllTopics) {
+      NewTopic made(rd_kafka_NewTopic_new(TopicName(options_, topic).c_str(),
+                                          options_.topics.partitions,
+                                          options_.topics.replication_factor, text.data(),
+                                          text.size()));
+      if (made == nullptr) return absl::InvalidArgumentError(text.data());
+      for (const auto& [name, value] : TopicConfiguration(topic, options_)) {
+        rd_kafka_NewTopic_set_config(made.get(), name.c_str(), value.c_str());
+      }
+      owned.push_back(std::move(made));
+    }
+    std::vector<rd_kafka_NewTopic_t*> topics;
+    for (const NewTopic& topic : owned) topics.push_back(topic.get());
+    const AdminOptions options(rd_kafka_AdminOptions_new(client, RD_KAFKA_ADMIN_OP_CREATETOPICS));
+    rd_kafka_AdminOptions_set_request_timeout(options.get(), kRequestTimeoutMs, text.data(),
+                                              text.size());
+    rd_kafka_AdminOptions_set_operation_timeout(options.get(), kRequestTimeoutMs / 2, text.data(),
+                                                text.size());
+    const Queue queue(rd_kafka_queue_new(client));
+    rd_kafka_CreateTopics(client, topics.data(), topics.size(), options.get(), queue.get());
+    const Event event(rd_kafka_queue_poll(queue.get(), kRequestTimeoutMs + 5000));
+    if (event == nullptr) return absl::UnavailableError("creating topics: no answer");
+    if (rd_kafka_event_error(event.get()) != RD_KAFKA_RESP_ERR_NO_ERROR) {
+      return absl::UnavailableError(std::string("creating topics: ") +
+                                    rd_kafka_event_error_string(event.get()));
+    }
+    std::size_t count = 0;
+    const rd_kafka_topic_result_t** const results = rd_kafka_CreateTopics_result_topics(
+        rd_kafka_event_CreateTopics_result(event.get()), &count);
+    for (std::size_t i = 0; i < count; ++i) {
+      const rd_kafka_resp_err_t code = rd_kafka_topic_result_error(results[i]);
+      if (code == RD_KAFKA_RESP_ERR_NO_ERROR || code == RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS) {
+        continue;
+      }
+      const char* const why = rd_kafka_topic_result_error_string(results[i]);
+      const std::string error = std::string("creating topic ") +
+                                rd_kafka_topic_result_name(results[i]) + ": " +
+                                (why != nullptr ? why : rd_kafka_err2str(code));
+      switch (code) {
+        case RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT:
+        case RD_KAFKA_RESP_ERR_NOT_CONTROLLER:
+          return absl::UnavailableError(error);
+        case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
+        case RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED:
+          return absl::PermissionDeniedError(error);
+        default:
+          return absl::FailedPreconditionError(error);
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  /// kUnavailable: not all are there, or not all have leaders.
+  absl::Status LookAtTopics(rd_kafka_t* client) const {
+    const rd_kafka_metadata_t* metadata = nullptr;
+    const rd_kafka_resp_err_t code =
+        rd_kafka_metadata(client, /*all_topics=*/1, nullptr, &metadata, kRequestTimeoutMs);
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
+      return absl::UnavailableError(std::string("asking for topics: ") + rd_kafka_err2str(code));
+    }
+    const std::unique_ptr<const rd_kafka_metadata_t, Deleter<rd_kafka_metadata_destroy>> owned(
+        metadata);
+    for (const Topic topic : kAllTopics) {
+      const std::string name = TopicName(options_, topic);
+      const rd_kafka_metadata_topic_t* const begin = metadata->topics;
+      const rd_kafka_metadata_topic_t* const end = begin + metadata->topic_cnt;
+      const rd_kafka_metadata_topic_t* const found =
+          std::find_if(begin, end, [&](const rd_kafka_metadata_topic_t& seen) {
+            return name == seen.topic && seen.err == RD_KAFKA_RESP_ERR_NO_ERROR;
+          });
+      if (found == end) return absl::UnavailableError("topic " + name + " is not there");
+      if (found->partition_cnt != options_.topics.partitions) {
+        return absl::FailedPreconditionError(
+            "topic " + name + " has " + std::to_string(found->partition_cnt) +
+            " partitions; log.partitions says " + std::to_string(options_.topics.partitions));
+      }
+      for (int p = 0; p < found->partition_cnt; ++p) {
+        if (found->partitions[p].err != RD_KAFKA_RESP_ERR_NO_ERROR) {
+          return absl::UnavailableError("topic " + name + " has partitions without leaders");
+        }
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  const KafkaOptions options_;
+};
+
+}  // namespace
+
+std::unique_ptr<LogAdmin> MakeAdmin(const KafkaOptions& options) {
+  return std::make_unique<Admin>(options);
+}
+
+}  // namespace tributary::eventlog::kafka

@@ -1,0 +1,29 @@
+#include "libs/eventlog/kafka/kafka_log.h"
+
+#include <utility>
+
+#include "libs/eventlog/kafka/configuration.h"
+#include "libs/eventlog/kafka/kafka_admin.h"
+#include "libs/eventlog/kafka/kafka_member.h"
+
+namespace tributary::eventlog {
+
+KafkaLog::KafkaLog(KafkaOptions options) : options_(std::move(options)) {}
+
+absl::StatusOr<std::unique_ptr<KafkaLog>> KafkaLog::Open(KafkaOptions options) {
+  if (absl::Status status = kafka::CheckSettings(options); !status.ok()) return status;
+  return std::unique_ptr<KafkaLog>(new KafkaLog(std::move(options)));
+}
+
+absl::StatusOr<std::unique_ptr<LogMember>> KafkaLog::Join(const std::string& group,
+                                                          const std::string& instance,
+                                                          const std::vector<Topic>& subscribed) {
+  if (group.empty() || instance.empty() || subscribed.empty()) {
+    return absl::InvalidArgumentError("joining needs a group, an instance and a topic");
+  }
+  return kafka::MakeMember(options_, group, instance, subscribed);
+}
+
+std::unique_ptr<LogAdmin> KafkaLog::MakeAdmin() { return kafka::MakeAdmin(options_); }
+
+}  // namespace tributary::eventlog

@@ -1,0 +1,346 @@
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <fstream>
+#include <memory>
+#include <random>
+#include <set>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <librdkafka/rdkafka.h>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+#include "libs/eventlog/clock.h"
+#include "libs/eventlog/kafka/kafka_log.h"
+#include "tests/conformance/driver.h"
+#include "tests/conformance/log_under_test.h"
+#include "tests/conformance/temporary_directory.h"
+
+// A real broker, named by TRIBUTARY_KAFKA. Without one every test here fails: a conformance that was
+// not looked at is not one.
+
+namespace tributary::conformance {
+namespace {
+
+using eventlog::KafkaLog;
+using eventlog::KafkaOptions;
+using eventlog::Offset;
+using eventlog::Partition;
+using eventlog::Record;
+using eventlog::Topic;
+using ::testing::AnyOf;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+using ::testing::SizeIs;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+// What the broker takes at least by its default.
+constexpr seconds kSessionTimeout{6};
+
+std::string Broker() {
+  const char* const broker = std::getenv("TRIBUTARY_KAFKA");
+  return broker == nullptr ? "" : broker;
+}
+
+std::string UniquePrefix() {
+  std::random_device random;
+  return "conformance-" + std::to_string(random()) + "-" + std::to_string(random()) + ".";
+}
+
+KafkaOptions OptionsFor(const std::string& prefix) {
+  KafkaOptions options;
+  options.bootstrap_servers = Broker();
+  options.topic_prefix = prefix;
+  options.topics.partitions = kPartitions;
+  options.topics.record_bytes_max = kRecordBytesMax;
+  options.topics.min_compaction_lag = milliseconds(100);
+  options.session_timeout = kSessionTimeout;
+  // Compaction leaves the segment alone that is being written: let it be a short one.
+  options.table_settings = {{"segment.ms", "100"}, {"min.cleanable.dirty.ratio", "0.001"}};
+  return options;
+}
+
+class KafkaUnderTest final : public LogUnderTest {
+ public:
+  explicit KafkaUnderTest(std::unique_ptr<KafkaLog> log, std::string prefix)
+      : prefix_(std::move(prefix)), log_(std::move(log)) {}
+  ~KafkaUnderTest() override { DeleteTopics(); }
+
+  absl::StatusOr<std::unique_ptr<eventlog::LogMember>> Join(const std::string& group,
+                                                            const std::string& instance) override {
+    return log_->Join(prefix_ + group, instance, {Topic::kChanges, Topic::kEvents});
+  }
+  std::unique_ptr<eventlog::LogAdmin> MakeAdmin() override { return log_->MakeAdmin(); }
+  void Reopen() override {
+    auto log = KafkaLog::Open(OptionsFor(prefix_));
+    ASSERT_TRUE(log.ok()) << log.status();
+    log_ = *std::move(log);
+  }
+
+  void Compact(Topic table, Partition partition) override {
+    const auto admin = log_->MakeAdmin();
+    const Instant until = eventlog::BootTime() + seconds(60);
+    std::vector<std::string> keys;
+    while (eventlog::BootTime() < until) {
+      std::this_thread::sleep_for(milliseconds(300));
+      // A segment is closed by the first record behind its time.
+      ASSERT_TRUE(admin->Append(table, {{partition, "filler", "f", {}}}).ok());
+      keys.clear();
+      ASSERT_TRUE(admin->ReadAll(table, [&](const Record& record) {
+                         if (record.partition == partition && record.key != "filler") {
+                           keys.push_back(record.key);
+                         }
+                         return true;
+                       }).ok());
+      if (std::set<std::string>(keys.begin(), keys.end()).size() == keys.size()) return;
+    }
+    FAIL() << "the broker has not compacted in a minute";
+  }
+
+  void LetTimePass() override {}
+
+  void DropBefore(Topic stream, Partition partition, Offset offset) override {
+    rd_kafka_t* const client = Client();
+    rd_kafka_topic_partition_list_t* const list = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_list_add(list, (prefix_ + std::string(Name(stream))).c_str(),
+                                      partition)
+        ->offset = offset;
+    rd_kafka_DeleteRecords_t* request = rd_kafka_DeleteRecords_new(list);
+    rd_kafka_queue_t* const queue = rd_kafka_queue_new(client);
+    rd_kafka_DeleteRecords(client, &request, 1, nullptr, queue);
+    rd_kafka_event_t* const event = rd_kafka_queue_poll(queue, 30'000);
+    EXPECT_NE(event, nullptr);
+    EXPECT_EQ(rd_kafka_event_error(event), RD_KAFKA_RESP_ERR_NO_ERROR);
+    rd_kafka_event_destroy(event);
+    rd_kafka_queue_destroy(queue);
+    rd_kafka_DeleteRecords_destroy(request);
+    rd_kafka_topic_partition_list_destroy(list);
+    rd_kafka_destroy(client);
+  }
+
+ private:
+  static rd_kafka_t* Client() {
+    rd_kafka_conf_t* const configuration = rd_kafka_conf_new();
+    char error[512];
+    rd_kafka_conf_set(configuration, "bootstrap.servers", Broker().c_str(), error, sizeof error);
+    return rd_kafka_new(RD_KAFKA_PRODUCER, configuration, error, sizeof error);
+  }
+
+  void DeleteTopics() {
+    rd_kafka_t* const client = Client();
+    std::vector<rd_kafka_DeleteTopic_t*> topics;
+    for (const Topic topic : eventlog::kAllTopics) {
+      topics.push_back(rd_kafka_DeleteTopic_new((prefix_ + std::string(Name(topic))).c_str()));
+    }
+    rd_kafka_queue_t* const queue = rd_kafka_queue_new(client);
+    rd_kafka_DeleteTopics(client, topics.data(), topics.size(), nullptr, queue);
+    if (rd_kafka_event_t* const event = rd_kafka_queue_poll(queue, 10'000)) {
+      rd_kafka_event_destroy(event);
+    }
+    rd_kafka_queue_destroy(queue);
+    rd_kafka_DeleteTopic_destroy_array(topics.data(), topics.size());
+    rd_kafka_destroy(client);
+  }
+
+  const std::string prefix_;
+  std::unique_ptr<KafkaLog> log_;
+};
+
+std::unique_ptr<KafkaUnderTest> MakeKafka(const KafkaOptions& options) {
+  if (Broker().empty()) {
+    ADD_FAILURE() << "TRIBUTARY_KAFKA is not set. Start a broker by `./dev kafka up`, and set it to "
+                     "127.0.0.1:9092";
+    return nullptr;
+  }
+  auto log = KafkaLog::Open(options);
+  EXPECT_TRUE(log.ok()) << log.status();
+  if (!log.ok()) return nullptr;
+  const absl::Status status = (*log)->MakeAdmin()->EnsureTopics();
+  EXPECT_TRUE(status.ok()) << status;
+  if (!status.ok()) return nullptr;
+  return std::make_unique<KafkaUnderTest>(*std::move(log), options.topic_prefix);
+}
+
+class KafkaLogTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    log_ = MakeKafka(options_);
+    ASSERT_NE(log_, nullptr);
+  }
+
+  std::unique_ptr<Driver> Join(const std::string& instance) {
+    auto member = log_->Join("g", instance);
+    EXPECT_TRUE(member.ok()) << member.status();
+    return std::make_unique<Driver>(*std::move(member));
+  }
+
+  /// Polls both until it holds: neither must keep the group waiting for the other.
+  static bool Until(Driver& one, Driver& two, const std::function<bool()>& holds,
+                    seconds timeout = seconds(60)) {
+    const Instant until = eventlog::BootTime() + timeout;
+    while (!holds()) {
+      if (eventlog::BootTime() >= until) return false;
+      one.PollOnce(milliseconds(10));
+      two.PollOnce(milliseconds(10));
+    }
+    return true;
+  }
+
+  KafkaOptions options_ = OptionsFor(UniquePrefix());
+  std::unique_ptr<KafkaUnderTest> log_;
+};
+
+TEST_F(KafkaLogTest, HandsPartitionsOverToASecondMemberAndAllOfThemBackWhenItHasGone) {
+  const auto one = Join("one");
+  ASSERT_TRUE(one->UntilAssigned(kPartitions));
+  auto two = Join("two");
+  ASSERT_TRUE(Until(*one, *two, [&] {
+    return !one->assigned.empty() && !two->assigned.empty() &&
+           one->assigned.size() + two->assigned.size() == kPartitions;
+  }));
+  for (const Partition p : two->assigned) EXPECT_FALSE(one->assigned.contains(p)) << p;
+  EXPECT_THAT(one->revocations, SizeIs(1));
+  EXPECT_THAT(one->losses, IsEmpty());
+  EXPECT_EQ(one->RenewLease().error, "");
+  EXPECT_EQ(two->RenewLease().error, "");
+
+  EXPECT_TRUE(two->log().Close(seconds(10)).ok());
+  two.reset();
+  // A static member does not say goodbye: its session has to end.
+  EXPECT_TRUE(one->UntilAssigned(kPartitions));
+}
+
+TEST_F(KafkaLogTest, GivesTheSecondMemberNothingBeforeTheFirstHasFinishedRevoking) {
+  const auto one = Join("one");
+  ASSERT_TRUE(one->UntilAssigned(kPartitions));
+  one->finishes_revoking = false;
+  const auto two = Join("two");
+  ASSERT_TRUE(Until(*one, *two, [&] { return !one->revocations.empty(); }));
+  const Instant until = eventlog::BootTime() + seconds(2);
+  while (eventlog::BootTime() < until) {
+    one->PollOnce(milliseconds(10));
+    two->PollOnce(milliseconds(10));
+    ASSERT_THAT(two->assigned, IsEmpty());
+  }
+  // What was open is finished now: it still counts.
+  EXPECT_GE(one->ProduceAndWait(Topic::kRecords, 0, "last", "v"), 0);
+  EXPECT_EQ(one->Commit(Topic::kEvents, 0, 3), "");
+  one->finishes_revoking = true;
+  one->log().FinishRevoking();
+  EXPECT_TRUE(Until(*one, *two, [&] {
+    return !one->assigned.empty() && !two->assigned.empty();
+  }));
+}
+
+TEST_F(KafkaLogTest, GivesThePartitionsOfASilentMemberToTheOtherAndRefusesItsLease) {
+  auto one = Join("one");
+  ASSERT_TRUE(one->UntilAssigned(kPartitions));
+  const auto two = Join("two");
+  ASSERT_TRUE(Until(*one, *two, [&] { return !one->assigned.empty() && !two->assigned.empty(); }));
+  one->Drop();
+  EXPECT_TRUE(two->UntilAssigned(kPartitions));
+}
+
+TEST_F(KafkaLogTest, EndsTheEarlierOfTwoMembersOfOneInstance) {
+  const auto one = Join("same");
+  ASSERT_TRUE(one->UntilAssigned(kPartitions));
+  const auto two = Join("same");
+  ASSERT_TRUE(Until(*one, *two, [&] { return !one->failures.empty(); }));
+  EXPECT_THAT(one->failures[0], HasSubstr("FENCED"));
+  EXPECT_THAT(one->RenewLease().error, Not(IsEmpty()));
+  EXPECT_TRUE(two->UntilAssigned(kPartitions));
+  EXPECT_EQ(two->RenewLease().error, "");
+}
+
+TEST_F(KafkaLogTest, WaitsForTopicsThatAreNotThereYet) {
+  KafkaOptions options = OptionsFor(UniquePrefix());
+  auto log = KafkaLog::Open(options);
+  ASSERT_TRUE(log.ok());
+  auto member = (*log)->Join(options.topic_prefix + "g", "one", {Topic::kChanges});
+  ASSERT_TRUE(member.ok());
+  Driver driver(*std::move(member));
+  driver.PollFor(seconds(1));
+  EXPECT_THAT(driver.assigned, IsEmpty());
+  EXPECT_THAT(driver.failures, IsEmpty());
+  const auto made = MakeKafka(options);
+  ASSERT_NE(made, nullptr);
+  EXPECT_TRUE(driver.UntilAssigned(kPartitions));
+}
+
+TEST_F(KafkaLogTest, FailsWhenTopicsHaveAnotherNumberOfPartitions) {
+  KafkaOptions options = options_;
+  options.topics.partitions = kPartitions + 1;
+  auto log = KafkaLog::Open(options);
+  ASSERT_TRUE(log.ok());
+  EXPECT_EQ((*log)->MakeAdmin()->EnsureTopics().code(), absl::StatusCode::kFailedPrecondition);
+  auto member = (*log)->Join(options.topic_prefix + "h", "one", {Topic::kChanges});
+  ASSERT_TRUE(member.ok());
+  Driver driver(*std::move(member));
+  ASSERT_TRUE(driver.Until([&] { return !driver.failures.empty(); }));
+  EXPECT_THAT(driver.failures[0], HasSubstr("log.partitions"));
+}
+
+TEST_F(KafkaLogTest, MakesTopicsAgainWithoutHarm) {
+  EXPECT_TRUE(log_->MakeAdmin()->EnsureTopics().ok());
+}
+
+TEST_F(KafkaLogTest, CommitsOfTopicsThatTheGroupDoesNotFollowAreKeptToo) {
+  const auto one = Join("one");
+  ASSERT_TRUE(one->UntilAssigned(kPartitions));
+  EXPECT_EQ(one->Commit(Topic::kCommands, 2, 17), "");
+  EXPECT_EQ(one->Committed(Topic::kCommands, 2).next, 17);
+}
+
+TEST_F(KafkaLogTest, ClosesInTimeWhenTheBrokerIsNotThere) {
+  KafkaOptions options = options_;
+  options.bootstrap_servers = "127.0.0.1:1";
+  auto log = KafkaLog::Open(options);
+  ASSERT_TRUE(log.ok());
+  auto member = (*log)->Join("g", "one", {Topic::kChanges});
+  ASSERT_TRUE(member.ok());
+  (*member)->Produce(1, Topic::kEvents, 0, "k", "v", {});
+  const Instant before = eventlog::BootTime();
+  EXPECT_EQ((*member)->Close(seconds(2)).code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_LT(eventlog::BootTime() - before, seconds(4));
+}
+
+TEST(KafkaOptionsTest, NamesEverySettingThatIsNotForTheUserWithTheReason) {
+  KafkaOptions options;
+  options.bootstrap_servers = "127.0.0.1:9092";
+  options.settings = {{"acks", "1"}, {"no.such.thing", "x"}, {"auto.offset.reset", "latest"},
+                      {"socket.timeout.ms", "5000"}, {"sasl.password", "hunter2"}};
+  const auto log = KafkaLog::Open(options);
+  ASSERT_EQ(log.status().code(), absl::StatusCode::kInvalidArgument);
+  const std::string text(log.status().message());
+  EXPECT_THAT(text, HasSubstr("log.kafka.acks: is not for the configuration"));
+  EXPECT_THAT(text, HasSubstr("a silent reset is a silent loss"));
+  EXPECT_THAT(text, HasSubstr("no.such.thing"));
+  EXPECT_THAT(text, HasSubstr("sasl.password.file"));
+  EXPECT_THAT(text, Not(HasSubstr("hunter2")));
+  EXPECT_THAT(text, Not(HasSubstr("socket.timeout.ms")));
+}
+
+TEST(KafkaOptionsTest, TakesPasswordsFromFiles) {
+  TemporaryDirectory directory;
+  const std::string path = directory.path() + "/password";
+  std::ofstream(path) << "hunter2\n";
+  KafkaOptions options;
+  options.bootstrap_servers = "127.0.0.1:9092";
+  options.settings = {{"sasl.password.file", path}};
+  EXPECT_TRUE(KafkaLog::Open(options).ok());
+  options.settings = {{"sasl.password.file", path + "-missing"}};
+  EXPECT_EQ(KafkaLog::Open(options).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+}  // namespace
+
+std::unique_ptr<LogUnderTest> MakeLogUnderTest() { return MakeKafka(OptionsFor(UniquePrefix())); }
+
+}  // namespace tributary::conformance
