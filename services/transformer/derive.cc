@@ -1,0 +1,192 @@
+#include <algorithm>
+
+#include "libs/ids/keys.h"
+#include "libs/mapping/content_hash.h"
+#include "services/transformer/stage.h"
+
+// From a customer's view to its commands.
+
+namespace tributary::transformer {
+
+using eventlog::Topic;
+
+std::optional<StandingState> TransformerStage::Standing(const PartitionWork& work,
+                                                        std::string_view key) {
+  const auto own = work.own_states.find(key);
+  if (own != work.own_states.end()) return own->second;
+  const std::optional<eventlog::TableEntry> entry =
+      table(Topic::kCommands, work.partition).Get(key);
+  if (!entry || entry->is_void) return std::nullopt;
+  v1::Command command;
+  if (!command.ParseFromString(entry->value) || !command.has_state()) {
+    KeepAside(Topic::kCommands, work.partition, entry->offset, key, entry->value);
+    return std::nullopt;
+  }
+  return StandingState{command.version(), command.state().presence(),
+                       command.state().content_hash() + command.mapping_error()};
+}
+
+void TransformerStage::Derive(PartitionWork& work, const Customer& customer) {
+  const Gathered gathered = Gather(table(Topic::kChanges, work.partition), customer);
+  ++counters_.derived_customers;
+  if (!gathered.has_void) work.held.erase(customer);
+  for (auto& [name, sync] : work.syncs) {
+    if (name.first != customer.tenant || sync.is_removed ||
+        sync.sync.source() != customer.connection) {
+      continue;
+    }
+    DeriveFor(work, name, sync, customer, gathered);
+  }
+}
+
+void TransformerStage::DeriveFor(PartitionWork& work, const SyncKey& name, SyncWork& sync,
+                                 const Customer& customer, const Gathered& gathered) {
+  if (gathered.has_void) {
+    work.held.insert(customer);
+    return;
+  }
+  if (gathered.offset < 0) return;
+  if (!sync.mapping) {
+    ForgetMapped(work, name, sync);
+    return;
+  }
+  v1::Command base;
+  base.mutable_version()->set_generation(work.generation);
+  base.mutable_version()->set_offset(gathered.offset);
+  base.mutable_version()->set_revision(sync.revision);
+  base.set_customer(customer.id);
+  if (gathered.changed_at) *base.mutable_changed_at() = *gathered.changed_at;
+
+  std::vector<mapping::DesiredRecord> records;
+  if (gathered.is_known && gathered.problem.empty()) {
+    records = sync.mapping->Apply(gathered.view);
+  } else {
+    // Only other entities name this customer yet; or a document of it cannot be read.
+    for (const std::string& object : sync.mapping->objects()) {
+      mapping::DesiredRecord record;
+      record.state.set_object(object);
+      record.error = gathered.problem;
+      if (gathered.problem.empty()) {
+        record.state.set_presence(v1::DesiredState::PRESENCE_UNWANTED);
+        record.state.set_content_hash(mapping::ContentHash(record.state));
+      }
+      records.push_back(std::move(record));
+    }
+  }
+  std::set<std::string> yielded;
+  for (mapping::DesiredRecord& record : records) {
+    v1::Command command = base;
+    record.state.set_backfill(gathered.first_read);
+    if (!record.error.empty()) {
+      ++counters_.mapping_errors;
+      record.state.set_presence(gathered.view.gone ? v1::DesiredState::PRESENCE_GONE
+                                                   : v1::DesiredState::PRESENCE_PRESENT);
+      command.set_mapping_error(record.error);
+    }
+    const std::string key = ids::StateKey(name.first, name.second, record.state.object(),
+                                          "customers", customer.id);
+    *command.mutable_state() = std::move(record.state);
+    yielded.insert(key);
+    PutState(work, key, std::move(command), name);
+  }
+  // Rule 10: what the derivation does not yield any more.
+  std::vector<std::string> left;
+  table(Topic::kCommands, work.partition)
+      .ScanIndex(CustomerRow({name.first, name.second, customer.id}),
+                 [&](std::string_view, std::string_view key) {
+                   if (!yielded.contains(std::string(key))) left.emplace_back(key);
+                   return true;
+                 });
+  for (const std::string& key : left) {
+    const std::optional<ids::CommandKey> parts = ids::ParseCommandKey(key);
+    if (!parts) continue;
+    v1::Command command = base;
+    command.mutable_state()->set_object(parts->object);
+    command.mutable_state()->set_presence(v1::DesiredState::PRESENCE_WITHDRAWN);
+    PutState(work, key, std::move(command), name);
+  }
+}
+
+void TransformerStage::PutState(PartitionWork& work, const std::string& key, v1::Command command,
+                                const SyncKey& sync) {
+  const std::optional<StandingState> standing = Standing(work, key);
+  StandingState desired{command.version(), command.state().presence(),
+                        command.state().content_hash() + command.mapping_error()};
+  if (standing) {
+    const std::strong_ordering order = Compare(standing->version, desired.version);
+    if (order >= 0) {
+      ++counters_.unchanged;
+      if (order == 0 && (standing->presence != desired.presence ||
+                         standing->content_hash != desired.content_hash)) {
+        ++counters_.equal_version_conflicts;
+        ports_.logger.Log(Logger::Level::kError, "Equal versions have different content.",
+                          {{"key", key}});
+      }
+      return;
+    }
+  }
+  ++counters_.state_commands;
+  Put(work, key, command, sync);
+  work.own_states.insert_or_assign(key, std::move(desired));
+}
+
+void TransformerStage::Withdraw(PartitionWork& work, const SyncKey& name, const std::string& key) {
+  const std::optional<ids::CommandKey> parts = ids::ParseCommandKey(key);
+  if (!parts) return;
+  std::optional<StandingState> standing = Standing(work, key);
+  v1::Command command;
+  if (standing) {
+    if (standing->presence == v1::DesiredState::PRESENCE_WITHDRAWN) return;
+    *command.mutable_version() = standing->version;
+  } else if (const std::optional<eventlog::TableEntry> entry =
+                 table(Topic::kCommands, work.partition).Get(key)) {
+    // Only void entries are left; its offset is a hint that cannot be too small.
+    v1::Command hint;
+    if (hint.ParseFromString(entry->value)) *command.mutable_version() = hint.version();
+  }
+  command.mutable_version()->set_generation(
+      std::max(work.generation, command.version().generation()));
+  command.mutable_version()->set_revision(
+      std::max(table(Topic::kTenants, work.partition).next_offset() - 1,
+               command.version().revision() + 1));
+  command.set_customer(parts->source_id);
+  command.mutable_state()->set_object(parts->object);
+  command.mutable_state()->set_presence(v1::DesiredState::PRESENCE_WITHDRAWN);
+  PutState(work, key, std::move(command), name);
+}
+
+void TransformerStage::RepairCommand(PartitionWork& work, std::string_view key,
+                                     const eventlog::TableEntry& entry) {
+  const std::optional<ids::CommandKey> parts = ids::ParseCommandKey(key);
+  if (!parts) return;
+  const SyncKey name(parts->tenant, parts->sync);
+  const auto sync = work.syncs.find(name);
+  ++counters_.void_entries_repaired;
+  switch (parts->kind) {
+    case ids::CommandKey::Kind::kMapped:
+      if (sync != work.syncs.end() && !sync->second.is_removed) {
+        sync->second.mapped = 0;
+        sync->second.remapping = 0;
+        if (sync->second.problem.empty()) StartRemap(work, parts->tenant, sync->second);
+      }
+      break;
+    case ids::CommandKey::Kind::kState:
+      // What we wrote before is void with it, or below it: it counts for nothing.
+      work.own_states.erase(std::string(key));
+      if (sync == work.syncs.end() || sync->second.is_removed) {
+        if (sync != work.syncs.end()) sync->second.withdraw.push_back(std::string(key));
+      } else {
+        AddDirty(work, {parts->tenant, sync->second.sync.source(), parts->source_id});
+      }
+      break;
+    case ids::CommandKey::Kind::kAction: {
+      v1::Command command;
+      if (entry.value.empty() || !command.ParseFromString(entry.value)) break;
+      Put(work, std::string(key), command, name);
+      work.own_actions.insert(std::string(key));
+      break;
+    }
+  }
+}
+
+}  // namespace tributary::transformer

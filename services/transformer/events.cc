@@ -1,0 +1,128 @@
+#include <algorithm>
+
+#include "libs/ids/keys.h"
+#include "services/transformer/stage.h"
+
+// From live events to actions (rule 37).
+
+namespace tributary::transformer {
+namespace {
+
+constexpr std::size_t kEventsWaitingMin = 100;
+
+std::string CustomerOf(const v1::SourceEvent& event) {
+  if (!event.customer().empty()) return event.customer();
+  for (const v1::Entity& entity : event.entities()) {
+    if (entity.kind() == "customers") return entity.id();
+  }
+  return "";
+}
+
+// The object that an operation is about: `contact` of `contact.note.create`.
+std::string ObjectOf(const std::string& operation, const std::vector<std::string>& objects) {
+  const std::string first = operation.substr(0, operation.find('.'));
+  if (std::find(objects.begin(), objects.end(), first) != objects.end()) return first;
+  return objects.empty() ? first : objects.front();
+}
+
+}  // namespace
+
+using eventlog::Topic;
+
+bool TransformerStage::HandleEvents(PartitionWork& work) {
+  std::int32_t budget = options_.batch_customers_max;
+  for (EventWork& event : work.events) {
+    if (event.is_handled) continue;
+    if (!may_write(work)) return false;
+    if (budget-- <= 0) return true;
+    event.is_handled = true;
+    HandleEvent(work, event);
+  }
+  return false;
+}
+
+void TransformerStage::HandleEvent(PartitionWork& work, EventWork& waiting) {
+  ++counters_.events;
+  const eventlog::Record& record = waiting.record;
+  v1::SourceEvent event;
+  if (!record.value || !event.ParseFromString(*record.value) || event.id().empty()) {
+    KeepAside(Topic::kEvents, work.partition, record.offset, record.key,
+              record.value.value_or(""));
+    return;
+  }
+  if (!event.live()) return;
+  const std::optional<std::vector<std::string>> key = ids::SplitKey(record.key);
+  if (!key || key->empty()) {
+    KeepAside(Topic::kEvents, work.partition, record.offset, record.key, *record.value);
+    return;
+  }
+  const std::string& tenant = key->front();
+  const std::string customer = CustomerOf(event);
+  std::optional<mapping::EventView> view;
+  for (auto& [name, sync] : work.syncs) {
+    if (name.first != tenant || sync.is_removed || sync.sync.source() != event.connection() ||
+        !sync.rules || !sync.rules->ListensTo(event.key())) {
+      continue;
+    }
+    if (!view) view = ViewOf(event);
+    const std::vector<std::string> objects =
+        sync.mapping ? sync.mapping->objects() : std::vector<std::string>();
+    std::string previous;
+    std::string previous_rule;
+    for (const mapping::Step& step : sync.rules->Fire(event.key(), *view)) {
+      v1::Command command;
+      v1::Action& action = *command.mutable_action();
+      action.set_action_id(
+          ids::ActionId(tenant, name.second, event.id(), step.rule, step.step, 0));
+      action.set_event_id(event.id());
+      action.set_event_key(event.key());
+      if (event.has_occurred_at()) {
+        *action.mutable_event_time() = event.occurred_at();
+        *command.mutable_changed_at() = event.occurred_at();
+      }
+      action.set_rule(step.rule);
+      action.set_step(step.step);
+      action.set_operation(step.operation);
+      for (const v1::Field& argument : step.arguments) *action.add_arguments() = argument;
+      action.set_at_least_once(step.at_least_once);
+      if (step.rule == previous_rule) action.set_after_action_id(previous);
+      previous_rule = step.rule;
+      previous = action.action_id();
+      command.set_customer(customer);
+      command.set_mapping_error(step.error);
+      if (customer.empty()) {
+        if (step.error.empty()) command.set_mapping_error("the event names no customer");
+      } else {
+        action.set_record_key(ids::StateKey(tenant, name.second,
+                                            ObjectOf(step.operation, objects), "customers",
+                                            customer));
+      }
+      if (!command.mapping_error().empty()) ++counters_.mapping_errors;
+
+      const std::string action_key = ids::ActionKey(tenant, name.second, action.action_id());
+      const std::optional<eventlog::TableEntry> standing =
+          table(Topic::kCommands, work.partition).Get(action_key);
+      // The first valid entry decides (rule 28): the event came again.
+      if ((standing && !standing->is_void) || work.own_actions.contains(action_key)) continue;
+      ++counters_.action_commands;
+      Put(work, action_key, command, name, record.offset);
+      work.own_actions.insert(action_key);
+    }
+  }
+}
+
+void TransformerStage::CommitEvents(PartitionWork& work) {
+  std::optional<eventlog::Offset> next;
+  while (!work.events.empty() && work.events.front().is_handled &&
+         work.events.front().unacknowledged.empty()) {
+    next = work.events.front().record.offset + 1;
+    work.events.pop_front();
+  }
+  if (next) owner_->Commit(Topic::kEvents, work.partition, *next);
+  if (work.events_paused && work.events.size() < kEventsWaitingMin) {
+    work.events_paused = false;
+    owner_->Resume(Topic::kEvents, work.partition);
+  }
+}
+
+}  // namespace tributary::transformer

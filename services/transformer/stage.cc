@@ -1,0 +1,462 @@
+#include "services/transformer/stage.h"
+
+#include <algorithm>
+
+#include "libs/ids/keys.h"
+#include "libs/time/rfc3339.h"
+#include "tributary/v1/config.pb.h"
+
+namespace tributary::transformer {
+namespace {
+
+using eventlog::Topic;
+
+constexpr std::size_t kEventsWaitingMax = 1000;
+constexpr std::size_t kAsidePrefixBytes = 64;
+
+eventlog::OwnerOptions OwnerOptionsOf(const Options& options) {
+  eventlog::OwnerOptions owner;
+  owner.service = "transformer";
+  owner.instance = options.instance;
+  owner.writes = {Topic::kCommands};
+  owner.reads = {Topic::kTenants, Topic::kChanges};
+  owner.streams = {Topic::kEvents};
+  owner.persists_when_told = {Topic::kChanges};
+  owner.indexers = {{Topic::kChanges, IndexChange}, {Topic::kCommands, IndexCommand}};
+  owner.is_leased = false;
+  owner.lease = options.lease;
+  owner.pause_bound = options.pause_bound;
+  owner.min_compaction_lag = options.min_compaction_lag;
+  owner.delete_retention = options.delete_retention;
+  owner.predecessor_is_dead = options.predecessor_is_dead;
+  return owner;
+}
+
+}  // namespace
+
+TransformerStage::TransformerStage(Options options, StagePorts ports)
+    : options_(std::move(options)),
+      ports_(ports),
+      // Not make_unique: that one does not see the private base.
+      owner_(new eventlog::Owner(OwnerOptionsOf(options_), ports_.log, ports_.stores,
+                                 ports_.random, *this)) {}
+
+TransformerStage::~TransformerStage() = default;
+
+// ---- what happened ----
+
+void TransformerStage::OnLog(Now now, const eventlog::Fact& fact) {
+  now_ = now;
+  owner_->OnFact(now, fact);
+  Work();
+}
+
+void TransformerStage::OnHttp(Now, http::Completion) {}
+
+void TransformerStage::OnControl(Now now, const v1::ToService& message) {
+  now_ = now;
+  if (message.kind_case() == v1::ToService::kTrace) AnswerTrace(message.id(), message.trace());
+}
+
+void TransformerStage::OnTick(Now now) {
+  now_ = now;
+  owner_->OnTick(now);
+  Work();
+  if (now.steady >= status_due_) {
+    status_due_ = now.steady + options_.status_interval;
+    Report();
+  }
+}
+
+Instant TransformerStage::next_tick() const {
+  const Instant next = std::min(owner_->next_tick(), status_due_);
+  return has_more_ ? std::min(next, now_.steady) : next;
+}
+
+bool TransformerStage::MaySend(Now, http::RequestId) { return false; }
+
+void TransformerStage::Drain(Now now) {
+  now_ = now;
+  owner_->ReleaseAll(now);
+}
+
+bool TransformerStage::drained() const { return owner_->partitions().empty(); }
+
+std::vector<std::string> TransformerStage::not_ready_because() const {
+  return owner_->not_ready_because();
+}
+
+std::string TransformerStage::failure() const {
+  return failure_.empty() ? owner_->failure() : failure_;
+}
+
+// ---- ownership ----
+
+const eventlog::Table& TransformerStage::table(Topic topic, eventlog::Partition partition) const {
+  return *owner_->table(topic, partition);
+}
+
+void TransformerStage::OnReady(const eventlog::Takeover& takeover) {
+  const eventlog::Partition partition = takeover.partition;
+  PartitionWork& work = partitions_[partition];
+  work = PartitionWork();
+  work.partition = partition;
+  work.generation = takeover.generation;
+  std::optional<eventlog::Offset> committed;
+  for (const auto& [topic, next] : takeover.committed) {
+    if (topic == Topic::kChanges) committed = next;
+  }
+  work.committed = committed.value_or(0);
+
+  const eventlog::Table& changes = table(Topic::kChanges, partition);
+  // Rule 33: what was committed is derived and durable; whatever is named behind it may not be.
+  std::vector<std::string> keys;
+  const std::string first = OffsetRow(work.committed);
+  changes.ScanIndex("o/", [&](std::string_view row, std::string_view key) {
+    if (row >= first) keys.emplace_back(key);
+    return true;
+  });
+  const auto touch = [&](const std::string& key, bool is_held) {
+    const std::optional<eventlog::TableEntry> entry = changes.Get(key);
+    if (!entry) return;
+    for (const Customer& customer : CustomersOf(key, *entry).value_or(std::vector<Customer>())) {
+      if (is_held) {
+        work.held.insert(customer);
+      } else {
+        AddDirty(work, customer);
+      }
+    }
+  };
+  for (const std::string& key : keys) touch(key, false);
+  for (const std::string& key : changes.void_keys()) touch(key, true);
+  keys.clear();
+  changes.ScanIndex("u/", [&](std::string_view, std::string_view key) {
+    keys.emplace_back(key);
+    return true;
+  });
+  for (const std::string& key : keys) {
+    const std::optional<eventlog::TableEntry> entry = changes.Get(key);
+    if (entry && !entry->is_void) {
+      KeepAside(Topic::kChanges, partition, entry->offset, key, entry->value);
+    }
+  }
+
+  directory_.Load(partition, table(Topic::kTenants, partition));
+  std::set<std::string> tenants;
+  directory_.ForEach([&](const tenants::TenantState& tenant) {
+    if (tenant.partition == partition) tenants.insert(tenant.snapshot.tenant());
+  });
+  for (const SyncKey& name : SyncsInCommands(work)) tenants.insert(name.first);
+  for (const std::string& tenant : tenants) Refresh(work, tenant);
+
+  const std::set<std::string> void_keys = table(Topic::kCommands, partition).void_keys();
+  for (const std::string& key : void_keys) {
+    const std::optional<eventlog::TableEntry> entry =
+        table(Topic::kCommands, partition).Get(key);
+    if (entry) RepairCommand(work, key, *entry);
+  }
+}
+
+void TransformerStage::OnGone(eventlog::Partition partition) {
+  partitions_.erase(partition);
+  directory_.Forget(partition);
+  std::erase_if(pending_, [&](const auto& write) { return write.second.partition == partition; });
+}
+
+void TransformerStage::OnRevoking(eventlog::Partition partition, Instant) {
+  const auto work = partitions_.find(partition);
+  if (work != partitions_.end()) work->second.is_revoking = true;
+  // It waits for what is unacknowledged; what is not committed is derived again by the successor.
+  owner_->Release(partition);
+}
+
+// ---- what was read ----
+
+void TransformerStage::OnEntry(Topic topic, eventlog::Partition partition, std::string_view key,
+                               const std::optional<eventlog::TableEntry>& entry) {
+  const auto found = partitions_.find(partition);
+  if (found == partitions_.end()) return;
+  PartitionWork& work = found->second;
+  switch (topic) {
+    case Topic::kTenants: {
+      const std::string tenant = directory_.OnEntry(partition, key, entry);
+      if (!tenant.empty()) {
+        Refresh(work, tenant);
+      } else if (key.starts_with("!b/")) {
+        // Somebody may have waited for it.
+        std::set<std::string> waiting;
+        for (const auto& [name, sync] : work.syncs) {
+          if (!sync.problem.empty()) waiting.insert(name.first);
+        }
+        for (const std::string& name : waiting) Refresh(work, name);
+      }
+      break;
+    }
+    case Topic::kChanges: {
+      if (!entry) break;
+      const std::optional<std::vector<Customer>> customers = CustomersOf(key, *entry);
+      if (!customers) {
+        KeepAside(topic, partition, entry->offset, key, entry->value);
+        break;
+      }
+      for (const Customer& customer : *customers) {
+        if (entry->is_void) {
+          work.held.insert(customer);
+        } else {
+          AddDirty(work, customer);
+        }
+      }
+      break;
+    }
+    case Topic::kCommands: {
+      if (!entry) {
+        const auto action = work.own_actions.find(key);
+        if (action != work.own_actions.end()) work.own_actions.erase(action);
+        break;
+      }
+      if (entry->is_void) {
+        RepairCommand(work, key, *entry);
+        break;
+      }
+      const auto action = work.own_actions.find(key);
+      if (action != work.own_actions.end()) work.own_actions.erase(action);
+      const auto own = work.own_states.find(key);
+      if (own == work.own_states.end()) break;
+      v1::Command command;
+      if (command.ParseFromString(entry->value) &&
+          Compare(command.version(), own->second.version) >= 0) {
+        work.own_states.erase(own);
+      }
+      break;
+    }
+    default: break;
+  }
+}
+
+void TransformerStage::OnStreamRecord(const eventlog::Record& record) {
+  const auto work = partitions_.find(record.partition);
+  if (work == partitions_.end()) return;
+  work->second.events.push_back({record, false, {}});
+  if (!work->second.events_paused && work->second.events.size() > kEventsWaitingMax) {
+    work->second.events_paused = true;
+    owner_->Pause(Topic::kEvents, record.partition);
+  }
+}
+
+void TransformerStage::OnWritten(eventlog::ProduceId id, eventlog::Offset) {
+  const auto found = pending_.find(id);
+  if (found == pending_.end()) return;
+  const PendingWrite write = found->second;
+  pending_.erase(found);
+  const auto work = partitions_.find(write.partition);
+  if (work == partitions_.end()) return;
+  --work->second.unacknowledged;
+  work->second.unacknowledged_bytes -= write.bytes;
+  const auto sync = work->second.syncs.find(write.sync);
+  if (sync != work->second.syncs.end()) {
+    --sync->second.unacknowledged;
+    if (sync->second.mapped_under_way == write.mapped) {
+      sync->second.mapped_under_way.reset();
+      sync->second.mapped = write.mapped;
+    }
+  }
+  if (write.event) {
+    for (EventWork& event : work->second.events) {
+      if (event.record.offset != *write.event) continue;
+      event.unacknowledged.erase(id);
+      break;
+    }
+  }
+}
+
+// ---- what to do ----
+
+bool TransformerStage::may_write(const PartitionWork& work) const {
+  return !work.is_revoking && owner_->ready(work.partition) &&
+         work.unacknowledged_bytes < options_.batch_bytes_max;
+}
+
+void TransformerStage::Work() {
+  has_more_ = false;
+  if (!failure().empty()) return;
+  std::vector<eventlog::Partition> owned;
+  for (const auto& [partition, work] : partitions_) owned.push_back(partition);
+  for (const eventlog::Partition partition : owned) {
+    const auto work = partitions_.find(partition);
+    if (work != partitions_.end() && WorkOn(work->second)) has_more_ = true;
+  }
+}
+
+bool TransformerStage::WorkOn(PartitionWork& work) {
+  if (work.is_revoking || !owner_->ready(work.partition)) return false;
+  std::int32_t budget = options_.batch_customers_max;
+  bool has_more = HandleEvents(work);
+  while (may_write(work)) {
+    const std::optional<Customer> customer = TakeDirty(work);
+    if (!customer) break;
+    if (budget-- <= 0) {
+      AddDirty(work, *customer);
+      has_more = true;
+      break;
+    }
+    Derive(work, *customer);
+  }
+  // Syncs take turns, so that a large tenant does not hold up the others.
+  bool is_working = true;
+  while (is_working && budget > 0) {
+    is_working = false;
+    for (auto& [name, sync] : work.syncs) {
+      if (!may_write(work) || budget <= 0) break;
+      if (!sync.withdraw.empty()) {
+        const std::string key = std::move(sync.withdraw.front());
+        sync.withdraw.pop_front();
+        Withdraw(work, name, key);
+      } else if (!sync.remap.empty()) {
+        const Customer customer{name.first, sync.sync.source(), sync.remap.front()};
+        sync.remap.pop_front();
+        const Gathered gathered = Gather(table(Topic::kChanges, work.partition), customer);
+        DeriveFor(work, name, sync, customer, gathered);
+      } else {
+        continue;
+      }
+      --budget;
+      is_working = true;
+    }
+  }
+  bool waits_for_turn = false;
+  for (auto& [name, sync] : work.syncs) {
+    waits_for_turn = waits_for_turn || !sync.withdraw.empty() || !sync.remap.empty();
+    FinishRemap(work, name, sync);
+  }
+  CommitEvents(work);
+  FinishBatch(work);
+  return may_write(work) && (has_more || waits_for_turn);
+}
+
+void TransformerStage::AddDirty(PartitionWork& work, const Customer& customer) {
+  if (work.dirty[customer.tenant].insert(customer).second) ++work.dirty_count;
+}
+
+std::optional<Customer> TransformerStage::TakeDirty(PartitionWork& work) {
+  if (work.dirty.empty()) return std::nullopt;
+  auto tenant = work.dirty.upper_bound(work.last_tenant);
+  if (tenant == work.dirty.end()) tenant = work.dirty.begin();
+  work.last_tenant = tenant->first;
+  const Customer customer = *tenant->second.begin();
+  tenant->second.erase(tenant->second.begin());
+  if (tenant->second.empty()) work.dirty.erase(tenant);
+  --work.dirty_count;
+  return customer;
+}
+
+void TransformerStage::FinishBatch(PartitionWork& work) {
+  const eventlog::Table& changes = table(Topic::kChanges, work.partition);
+  const auto limit = static_cast<std::size_t>(options_.batch_customers_max);
+  const bool is_full = work.dirty_count > limit || changes.unpersisted() > 4 * limit;
+  if (is_full && !work.changes_paused) {
+    work.changes_paused = true;
+    owner_->Pause(Topic::kChanges, work.partition);
+  }
+  // Rule 32: outputs acknowledged, then the local copy with its offset, then the group's commit.
+  if (work.dirty_count > 0 || work.unacknowledged > 0) return;
+  const eventlog::Offset next = changes.next_offset();
+  if (next > work.committed) {
+    const absl::Status persisted = owner_->Persist(Topic::kChanges, work.partition);
+    if (!persisted.ok()) {
+      failure_ = "the local copy of changes cannot be written: " +
+                 std::string(persisted.message());
+      return;
+    }
+    owner_->Commit(Topic::kChanges, work.partition, next);
+    work.committed = next;
+    ++counters_.batches;
+  }
+  if (work.changes_paused) {
+    work.changes_paused = false;
+    owner_->Resume(Topic::kChanges, work.partition);
+  }
+}
+
+void TransformerStage::Put(PartitionWork& work, const std::string& key, const v1::Command& command,
+                           const SyncKey& sync, std::optional<eventlog::Offset> event) {
+  std::string bytes = command.SerializeAsString();
+  const std::string seed = key + "/" + std::to_string(command.version().generation()) + "/" +
+                           std::to_string(command.version().offset()) + "/" +
+                           std::to_string(command.version().revision());
+  eventlog::RecordMeta meta;
+  meta.id = seed;
+  meta.source = "/transformer";
+  meta.type = "tributary.command.v1";
+  meta.time = FormatRfc3339(now_.wall);
+  meta.traceparent = ids::TraceParent(seed);
+  const auto size = static_cast<std::int64_t>(bytes.size());
+  const eventlog::ProduceId id =
+      owner_->Write(Topic::kCommands, work.partition, key, std::move(bytes), meta);
+  // Not ours any more: OnGone comes, and the successor derives it.
+  if (id == 0) return;
+  PendingWrite write;
+  write.partition = work.partition;
+  write.sync = sync;
+  write.event = event;
+  write.bytes = size;
+  write.mapped = command.has_mapped() ? command.mapped().revision() : -1;
+  pending_.emplace(id, std::move(write));
+  ++work.unacknowledged;
+  work.unacknowledged_bytes += size;
+  const auto of_sync = work.syncs.find(sync);
+  if (of_sync != work.syncs.end()) ++of_sync->second.unacknowledged;
+  if (event) {
+    for (EventWork& waiting : work.events) {
+      if (waiting.record.offset == *event) waiting.unacknowledged.insert(id);
+    }
+  }
+}
+
+void TransformerStage::KeepAside(Topic topic, eventlog::Partition partition,
+                                 eventlog::Offset offset, std::string_view key,
+                                 std::string_view bytes) {
+  ++counters_.undecodable;
+  SetAside aside;
+  aside.topic = topic;
+  aside.partition = partition;
+  aside.offset = offset;
+  aside.key = std::string(key);
+  aside.sha256_hex = ids::Sha256Hex(bytes);
+  aside.prefix_hex = ids::ToHex(bytes.substr(0, kAsidePrefixBytes));
+  ports_.logger.Log(Logger::Level::kError, "A record cannot be decoded and is set aside.",
+                    {{"topic", std::string(eventlog::Name(topic))},
+                     {"partition", std::to_string(partition)},
+                     {"offset", std::to_string(offset)},
+                     {"key", aside.key},
+                     {"sha256", aside.sha256_hex},
+                     {"bytes", aside.prefix_hex}});
+  set_aside_.push_back(std::move(aside));
+  if (set_aside_.size() > kSetAsideMax) set_aside_.pop_front();
+}
+
+namespace {
+
+Duration FromProto(const google::protobuf::Duration& duration) {
+  return std::chrono::seconds(duration.seconds()) + Duration(duration.nanos() / 1000);
+}
+
+}  // namespace
+
+Options OptionsFrom(const v1::ConfigFile& file) {
+  Options options;
+  options.instance = file.log().instance();
+  options.partitions = file.log().partitions();
+  options.lease = FromProto(file.loader().lease());
+  options.pause_bound = FromProto(file.loader().pause_bound());
+  options.min_compaction_lag = FromProto(file.log().min_compaction_lag());
+  options.delete_retention = FromProto(file.log().delete_retention());
+  options.batch_customers_max = file.transformer().batch_customers_max();
+  options.batch_bytes_max = file.transformer().batch_bytes_max();
+  return options;
+}
+
+std::unique_ptr<Transformer> MakeTransformer(Options options, StagePorts ports) {
+  return std::make_unique<TransformerStage>(std::move(options), ports);
+}
+
+}  // namespace tributary::transformer

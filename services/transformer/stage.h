@@ -1,0 +1,226 @@
+#pragma once
+
+#include <compare>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "libs/eventlog/owner.h"
+#include "libs/mapping/mapping.h"
+#include "libs/mapping/rules.h"
+#include "libs/stage/stage.h"
+#include "libs/tenants/directory.h"
+#include "services/transformer/transformer.h"
+#include "tributary/v1/changes.pb.h"
+#include "tributary/v1/commands.pb.h"
+#include "tributary/v1/control.pb.h"
+
+// Private to the transformer.
+
+namespace tributary::transformer {
+
+struct Customer {
+  std::string tenant;
+  std::string connection;
+  std::string id;
+  friend auto operator<=>(const Customer&, const Customer&) = default;
+};
+
+/// A state command that stands, as far as the version gate must know it.
+struct StandingState {
+  v1::Version version;
+  v1::DesiredState::Presence presence = v1::DesiredState::PRESENCE_UNSPECIFIED;
+  std::string content_hash;
+};
+
+/// A sync of a tenant, compiled, and what is still to be done for its newest revision.
+struct SyncWork {
+  v1::Sync sync;
+  std::int64_t revision = 0;
+  std::optional<mapping::Mapping> mapping;
+  std::optional<mapping::Rules> rules;
+  /// Why it cannot be compiled. Empty: it was.
+  std::string problem;
+  /// Of the newest valid `mapped` entry. 0: none.
+  std::int64_t mapped = 0;
+  /// The revision for which `remap` was filled. 0: none.
+  std::int64_t remapping = 0;
+  /// Customers still to be derived under the new revision (rule 36).
+  std::deque<std::string> remap;
+  /// Keys still to be written as withdrawn.
+  std::deque<std::string> withdraw;
+  /// Writes not acknowledged yet.
+  std::int64_t unacknowledged = 0;
+  bool is_removed = false;
+  /// The `mapped` entry that is under way, by its revision. None: none is.
+  std::optional<std::int64_t> mapped_under_way;
+};
+
+struct EventWork {
+  eventlog::Record record;
+  bool is_handled = false;
+  std::set<eventlog::ProduceId> unacknowledged;
+};
+
+struct PendingWrite {
+  eventlog::Partition partition = 0;
+  std::pair<std::string, std::string> sync;
+  /// Offset in `events`. None: of no event.
+  std::optional<eventlog::Offset> event;
+  std::int64_t bytes = 0;
+  /// Of a `mapped` entry.
+  std::int64_t mapped = 0;
+};
+
+struct PartitionWork {
+  eventlog::Partition partition = 0;
+  std::int64_t generation = 0;
+  bool is_revoking = false;
+  /// Customers to derive, by tenant, so that tenants take turns.
+  std::map<std::string, std::set<Customer>> dirty;
+  std::string last_tenant;
+  std::size_t dirty_count = 0;
+  /// Named by a void entry of `changes`: nothing is derived until its repair (rule 2).
+  std::set<Customer> held;
+  /// By (tenant, sync).
+  std::map<std::pair<std::string, std::string>, SyncWork> syncs;
+  /// Own state commands that were not read back yet, by key (rule 7).
+  std::map<std::string, StandingState, std::less<>> own_states;
+  std::set<std::string, std::less<>> own_actions;
+  std::deque<EventWork> events;
+  bool events_paused = false;
+  bool changes_paused = false;
+  std::int64_t unacknowledged = 0;
+  std::int64_t unacknowledged_bytes = 0;
+  /// Of `changes`: committed for the group.
+  eventlog::Offset committed = 0;
+};
+
+/// All current entities of one customer, read for one derivation.
+struct Gathered {
+  mapping::View view;
+  /// Of the newest valid change that names the customer, now or formerly. -1: none does.
+  eventlog::Offset offset = -1;
+  bool has_void = false;
+  bool is_known = false;
+  bool first_read = false;
+  std::optional<google::protobuf::Timestamp> changed_at;
+  /// A document that could not be parsed.
+  std::string problem;
+};
+
+/// Reads of one partition's tables; no effects.
+Gathered Gather(const eventlog::Table& changes, const Customer& customer);
+/// Rows of the index over `changes`: by customer, by offset, and of what cannot be decoded.
+std::vector<std::string> IndexChange(std::string_view key, const eventlog::TableEntry& entry);
+std::vector<std::string> IndexCommand(std::string_view key, const eventlog::TableEntry& entry);
+std::string CustomerRow(const Customer& customer);
+/// Begin of the rows of all customers of a connection.
+std::string ConnectionRows(std::string_view tenant, std::string_view connection);
+std::string OffsetRow(eventlog::Offset offset);
+/// Customers that an entry of `changes` names, now or formerly; of a void one too. None: it cannot
+/// be decoded.
+std::optional<std::vector<Customer>> CustomersOf(std::string_view key,
+                                                 const eventlog::TableEntry& entry);
+std::strong_ordering Compare(const v1::Version& a, const v1::Version& b);
+mapping::EventView ViewOf(const v1::SourceEvent& event);
+
+class TransformerStage : public Transformer, private eventlog::OwnerListener {
+ public:
+  TransformerStage(Options options, StagePorts ports);
+  ~TransformerStage() override;
+
+  void OnLog(Now now, const eventlog::Fact& fact) override;
+  void OnHttp(Now now, http::Completion completion) override;
+  void OnControl(Now now, const v1::ToService& message) override;
+  void OnTick(Now now) override;
+  Instant next_tick() const override;
+  bool MaySend(Now now, http::RequestId id) override;
+  void Drain(Now now) override;
+  bool drained() const override;
+  std::vector<std::string> not_ready_because() const override;
+  std::string failure() const override;
+  const Counters& counters() const override { return counters_; }
+  const std::deque<SetAside>& set_aside() const override { return set_aside_; }
+
+ private:
+  using SyncKey = std::pair<std::string, std::string>;
+
+  void OnReady(const eventlog::Takeover& takeover) override;
+  void OnEntry(eventlog::Topic topic, eventlog::Partition partition, std::string_view key,
+               const std::optional<eventlog::TableEntry>& entry) override;
+  void OnStreamRecord(const eventlog::Record& record) override;
+  void OnWritten(eventlog::ProduceId id, eventlog::Offset offset) override;
+  void OnGone(eventlog::Partition partition) override;
+  void OnRevoking(eventlog::Partition partition, Instant deadline) override;
+
+  // ---- stage.cc ----
+  void Work();
+  /// True: there is more to do, and nothing to wait for.
+  bool WorkOn(PartitionWork& work);
+  bool may_write(const PartitionWork& work) const;
+  void AddDirty(PartitionWork& work, const Customer& customer);
+  std::optional<Customer> TakeDirty(PartitionWork& work);
+  void FinishBatch(PartitionWork& work);
+  void Put(PartitionWork& work, const std::string& key, const v1::Command& command,
+           const SyncKey& sync, std::optional<eventlog::Offset> event = std::nullopt);
+  void KeepAside(eventlog::Topic topic, eventlog::Partition partition, eventlog::Offset offset,
+                 std::string_view key, std::string_view bytes);
+  const eventlog::Table& table(eventlog::Topic topic, eventlog::Partition partition) const;
+
+  // ---- syncs.cc ----
+  void Refresh(PartitionWork& work, const std::string& tenant);
+  void Compile(PartitionWork& work, SyncWork& sync);
+  void StartRemap(PartitionWork& work, const std::string& tenant, SyncWork& sync);
+  void StartWithdrawal(PartitionWork& work, const std::string& tenant, SyncWork& sync);
+  void FinishRemap(PartitionWork& work, const SyncKey& name, SyncWork& sync);
+  void ForgetMapped(PartitionWork& work, const SyncKey& name, SyncWork& sync);
+  std::int64_t MappedRevision(const PartitionWork& work, const SyncKey& name);
+  /// Syncs of which `commands` has entries.
+  std::set<SyncKey> SyncsInCommands(const PartitionWork& work) const;
+
+  // ---- derive.cc ----
+  void Derive(PartitionWork& work, const Customer& customer);
+  void DeriveFor(PartitionWork& work, const SyncKey& name, SyncWork& sync,
+                 const Customer& customer, const Gathered& gathered);
+  /// The version gate: writes unless what stands is as new. `command` has its version.
+  void PutState(PartitionWork& work, const std::string& key, v1::Command command,
+                const SyncKey& sync);
+  void Withdraw(PartitionWork& work, const SyncKey& name, const std::string& key);
+  std::optional<StandingState> Standing(const PartitionWork& work, std::string_view key);
+  void RepairCommand(PartitionWork& work, std::string_view key, const eventlog::TableEntry& entry);
+
+  // ---- events.cc ----
+  bool HandleEvents(PartitionWork& work);
+  void HandleEvent(PartitionWork& work, EventWork& event);
+  void CommitEvents(PartitionWork& work);
+
+  // ---- status.cc ----
+  void Report();
+  void AnswerTrace(std::int64_t id, const v1::TraceRequest& request);
+
+  Options options_;
+  StagePorts ports_;
+  std::unique_ptr<eventlog::Owner> owner_;
+  tenants::Directory directory_;
+  std::map<eventlog::Partition, PartitionWork> partitions_;
+  std::map<eventlog::ProduceId, PendingWrite> pending_;
+  Now now_{};
+  bool has_more_ = false;
+  bool said_hello_ = false;
+  Instant status_due_{};
+  std::string last_ownership_;
+  std::string last_status_;
+  std::string failure_;
+  Counters counters_;
+  std::deque<SetAside> set_aside_;
+};
+
+}  // namespace tributary::transformer

@@ -1,0 +1,82 @@
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <string>
+
+#include "libs/eventlog/log.h"
+#include "libs/stage/stage.h"
+#include "libs/time/time.h"
+
+// The transformer keeps the mirror of every entity, joins the view of each touched customer, maps it
+// and says what its records should look like. It also turns live events into actions, by rules. No
+// I/O but the log; protocol rules 10 and 32 to 38.
+
+namespace tributary::v1 {
+class ConfigFile;
+}
+
+namespace tributary::transformer {
+
+struct Options {
+  std::string instance;
+  std::int32_t partitions = 64;
+  /// V and P of the protocol; the transformer sends to nobody but the log and waits for neither.
+  Duration lease = std::chrono::seconds(10);
+  Duration pause_bound = std::chrono::seconds(5);
+  /// C and R.
+  Duration min_compaction_lag = std::chrono::hours(1);
+  Duration delete_retention = std::chrono::hours(24);
+  /// Rule 14.
+  bool predecessor_is_dead = false;
+  /// Customers derived in one call, and customers that wait before reading pauses.
+  std::int32_t batch_customers_max = 500;
+  /// Of commands whose acknowledgement is awaited.
+  std::int64_t batch_bytes_max = 8 << 20;
+  Duration status_interval = std::chrono::seconds(1);
+};
+
+/// `predecessor_is_dead` is what the shell found out, not an option of the file.
+Options OptionsFrom(const v1::ConfigFile& file);
+
+/// Since the stage was made. Only ever grow.
+struct Counters {
+  std::int64_t derived_customers = 0;
+  std::int64_t state_commands = 0;
+  std::int64_t action_commands = 0;
+  std::int64_t mapping_errors = 0;
+  /// Derivations that the version gate found to be no news.
+  std::int64_t unchanged = 0;
+  std::int64_t events = 0;
+  std::int64_t batches = 0;
+  std::int64_t void_entries_repaired = 0;
+  std::int64_t undecodable = 0;
+  /// A broken promise: equal versions must have equal content. Stays 0.
+  std::int64_t equal_version_conflicts = 0;
+};
+
+/// A record that could not be decoded. It is no state, and it is not forgotten.
+struct SetAside {
+  eventlog::Topic topic{};
+  eventlog::Partition partition = 0;
+  eventlog::Offset offset = 0;
+  std::string key;
+  std::string sha256_hex;
+  /// Of the first bytes.
+  std::string prefix_hex;
+};
+
+class Transformer : public Stage {
+ public:
+  virtual const Counters& counters() const = 0;
+  /// The newest ones, at most kSetAsideMax.
+  virtual const std::deque<SetAside>& set_aside() const = 0;
+
+  static constexpr std::size_t kSetAsideMax = 100;
+};
+
+/// `ports` outlive the transformer.
+std::unique_ptr<Transformer> MakeTransformer(Options options, StagePorts ports);
+
+}  // namespace tributary::transformer
