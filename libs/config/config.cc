@@ -571,7 +571,8 @@ class Reader {
       }
       if ((path == "log.kafka" && IsSecretKafkaSetting(name))) {
         Report(place, child + ": a secret is never written into a file; set the environment "
-                              "variable " + EnvironmentName(child));
+                              "variable " + EnvironmentName(child) +
+                              ", or `" + name + ".file: FILE`");
         continue;
       }
       Message& entry = *message.GetReflection()->AddMessage(&message, &field);

@@ -49,6 +49,8 @@ bool MapsTheSame(const v1::TenantSnapshot& a, const v1::Sync& sync_a, const v1::
                  const v1::Sync& sync_b) {
   return sync_a.mapping() == sync_b.mapping() && sync_a.rules() == sync_b.rules() &&
          sync_a.source() == sync_b.source() && sync_a.target() == sync_b.target() &&
+         // Withdrawn, and what comes after a revival, are versions too.
+         (sync_a.state() == v1::SYNC_STATE_REMOVED) == (sync_b.state() == v1::SYNC_STATE_REMOVED) &&
          ConnectorFileOf(a, sync_a.target()) == ConnectorFileOf(b, sync_b.target()) &&
          ConnectorFileOf(a, sync_a.source()) == ConnectorFileOf(b, sync_b.source());
 }

@@ -197,6 +197,27 @@ TEST_F(PublisherTest, TheRevisionIsTheOffsetOfTheSnapshotThatLastChangedTheMappi
   EXPECT_EQ(snapshots_[3].syncs(0).revision(), offsets_[2]);
 }
 
+// Rule 10: withdrawn is a value with a version, and so is what comes after it.
+TEST_F(PublisherTest, RemovalAndRevivalOfASyncRaiseItsRevision) {
+  Settle();
+  Apply(AcmeRequest());
+  Settle();
+  v1::ApplyRequest removal = AcmeRequest();
+  removal.mutable_tenants(0)->clear_syncs();
+  removal.set_prune(true);
+  Apply(removal);
+  Settle();
+  Apply(AcmeRequest());
+  Settle();
+
+  Written();
+  ASSERT_EQ(snapshots_.size(), 3U);
+  EXPECT_EQ(snapshots_[1].syncs(0).state(), v1::SYNC_STATE_REMOVED);
+  EXPECT_EQ(snapshots_[1].syncs(0).revision(), 0);
+  EXPECT_EQ(snapshots_[2].syncs(0).state(), v1::SYNC_STATE_ACTIVE);
+  EXPECT_EQ(snapshots_[2].syncs(0).revision(), 0);
+}
+
 TEST_F(PublisherTest, ChangesInQuickSuccessionFollowOneAnother) {
   Settle();
   v1::ApplyRequest request = AcmeRequest();

@@ -1,0 +1,218 @@
+#include "services/control/app.h"
+
+#include <atomic>
+#include <filesystem>
+#include <iostream>
+#include <string>
+#include <thread>
+
+#include "libs/config/config.h"
+#include "libs/eventlog/clock.h"
+#include "libs/eventlog/kafka/kafka_log.h"
+#include "libs/observe/build_info.h"
+#include "libs/observe/logger.h"
+#include "libs/observe/metrics.h"
+#include "libs/runtime/admin.h"
+#include "libs/runtime/log_config.h"
+#include "libs/runtime/random.h"
+#include "libs/runtime/stage_runner.h"
+#include "libs/tls/tls.h"
+#include "libs/verify/verify.h"
+#include "services/control/catalogue_files.h"
+#include "services/control/control_core.h"
+#include "services/control/control_server.h"
+#include "services/control/database.h"
+#include "services/control/publisher.h"
+#include "services/control/vault.h"
+
+namespace tributary::control {
+namespace {
+
+constexpr int kTemporary = 75;
+constexpr int kConfiguration = 78;
+// A turn of the loop that takes longer than this does not come back.
+constexpr Duration kTurnMax = std::chrono::minutes(2);
+
+int Refuse(int code, const std::string& problem) {
+  std::cerr << "control: " << problem << '\n';
+  return code;
+}
+
+v1::BuildInfo BuildInfoProto() {
+  const observe::BuildInfo info = observe::GetBuildInfo();
+  v1::BuildInfo proto;
+  proto.set_version(info.version);
+  proto.set_commit(info.commit);
+  proto.set_compiler(info.compiler);
+  proto.mutable_libraries()->insert(info.libraries.begin(), info.libraries.end());
+  return proto;
+}
+
+class NoControl : public ControlPort {
+ public:
+  void Send(const v1::FromService&) override {}
+};
+
+// Reads all topics on a thread of its own, one at a time.
+class Verifications {
+ public:
+  Verifications(eventlog::KafkaLog& log, Duration action_age) : log_(log), action_age_(action_age) {}
+  ~Verifications() {
+    if (thread_.joinable()) {
+      thread_.join();
+    }
+  }
+
+  // Called on control's thread only.
+  void Start(Reply<v1::VerifyResponse> reply) {
+    if (is_running_.exchange(true)) {
+      reply(absl::UnavailableError("a verification is running; try again when it has ended"));
+      return;
+    }
+    if (thread_.joinable()) {
+      thread_.join();
+    }
+    thread_ = std::thread([this, reply = std::move(reply)] {
+      const std::unique_ptr<eventlog::LogAdmin> admin = log_.MakeAdmin();
+      absl::StatusOr<v1::VerifyResponse> response = verify::Verify(
+          {.partitions = admin->settings().partitions,
+           .read_all = [&](eventlog::Topic topic,
+                           const auto& visit) { return admin->ReadAll(topic, visit); }},
+          {.action_age = action_age_,
+           .wait = [] { std::this_thread::sleep_for(std::chrono::seconds(3)); }});
+      is_running_ = false;
+      reply(std::move(response));
+    });
+  }
+
+ private:
+  eventlog::KafkaLog& log_;
+  const Duration action_age_;
+  std::atomic<bool> is_running_ = false;
+  std::thread thread_;
+};
+
+}  // namespace
+
+int Run(const v1::ConfigFile& config, runtime::StopSignals& signals) {
+  if (config.log().kind() != "kafka") {
+    return Refuse(kConfiguration,
+                  "log.kind: services in processes of their own need `kafka`; for one machine run "
+                  "`tributary dev --no-simulator --config FILE`");
+  }
+  if (config.control().tls_directory().empty()) {
+    return Refuse(kConfiguration,
+                  "control.tls_directory: must be set; `tributary tls init DIR` makes DIR/control");
+  }
+  const absl::StatusOr<tls::Identity> identity = tls::Load(config.control().tls_directory());
+  if (!identity.ok()) {
+    return Refuse(kConfiguration,
+                  "control.tls_directory: " + std::string(identity.status().message()));
+  }
+
+  observe::Metrics metrics;
+  observe::AddBuildInfo(metrics);
+  observe::LogOptions log_options{.service = "control"};
+  log_options.level = observe::ParseLevel(config.logging().level()).value_or(log_options.level);
+  log_options.format = observe::ParseFormat(config.logging().format()).value_or(log_options.format);
+  const std::unique_ptr<Logger> logger = observe::MakeLogger(log_options, metrics);
+
+  std::string key_file = config.control().master_key_file();
+  if (key_file.empty()) {
+    key_file = std::filesystem::path(config.control().database()).parent_path() / "master.key";
+  }
+  const absl::StatusOr<std::unique_ptr<Vault>> vault = Vault::Open(key_file);
+  if (!vault.ok()) {
+    return Refuse(kConfiguration, std::string(vault.status().message()));
+  }
+  const absl::StatusOr<std::unique_ptr<Database>> database =
+      Database::Open(config.control().database(), **vault);
+  if (!database.ok()) {
+    return Refuse(kTemporary, std::string(database.status().message()));
+  }
+  const std::unique_ptr<Catalogue> catalogue = MakeCatalogue();
+  const absl::StatusOr<std::unique_ptr<ControlCore>> core =
+      ControlCore::Make({.partitions = config.log().partitions(), .build = BuildInfoProto()},
+                        **database, *catalogue, *logger);
+  if (!core.ok()) {
+    return Refuse(kTemporary, std::string(core.status().message()));
+  }
+
+  const absl::StatusOr<std::unique_ptr<eventlog::KafkaLog>> log =
+      eventlog::KafkaLog::Open(runtime::KafkaOptionsFrom(config.log(), *logger));
+  if (!log.ok()) {
+    return Refuse(kConfiguration, std::string(log.status().message()));
+  }
+  const std::string instance = runtime::InstanceOf(config.log());
+  runtime::StageRunner runner(
+      {.service = "control"},
+      [&]() -> absl::StatusOr<runtime::StageParts> {
+        // Services wait for topics; control makes them, and finishes what it began (section 0).
+        const std::unique_ptr<eventlog::LogAdmin> admin = (*log)->MakeAdmin();
+        if (absl::Status made = admin->EnsureTopics(); !made.ok()) {
+          return made;
+        }
+        const absl::StatusOr<std::int64_t> generation = eventlog::Found(
+            *admin, {.now = eventlog::SystemTime(), .random = runtime::Random64});
+        if (!generation.ok()) {
+          return generation.status();
+        }
+        absl::StatusOr<std::unique_ptr<eventlog::LogMember>> member =
+            (*log)->Join(runtime::GroupOf(config.log(), "control"), instance,
+                         runtime::CommittedBy("control"));
+        if (!member.ok()) {
+          return member.status();
+        }
+        // The table is small, and read from its start each time.
+        return runtime::StageParts{.stores = eventlog::MakeMemoryStores(),
+                                   .log = *std::move(member)};
+      },
+      [&](const StagePorts& ports) {
+        return MakePublisher(
+            {.instance = instance,
+             .partitions = config.log().partitions(),
+             .min_compaction_lag = config::FromProto(config.log().min_compaction_lag()),
+             .delete_retention = config::FromProto(config.log().delete_retention())},
+            **core, ports);
+      },
+      *logger, metrics);
+  NoControl no_control;
+  runner.Start(no_control);
+  const Post post = [&runner](std::function<void(Now)> task) { runner.Post(std::move(task)); };
+
+  Verifications verifications(**log, config::FromProto(config.loader().action_age()));
+  absl::StatusOr<std::unique_ptr<ControlServer>> server = ControlServer::Start(
+      {.listen = config.control().listen(),
+       .identity = *identity,
+       .message_bytes_max = config.control().message_bytes_max()},
+      **core, post, [&](auto reply) { verifications.Start(std::move(reply)); });
+  if (!server.ok()) {
+    return Refuse(kTemporary, std::string(server.status().message()));
+  }
+  std::unique_ptr<http::Server> admin_server;
+  if (!config.admin().listen().empty()) {
+    absl::StatusOr<std::unique_ptr<http::Server>> started = runtime::StartAdmin(
+        config.admin(),
+        {.metrics = &metrics,
+         .not_ready_because = [&] { return runner.not_ready_because(); },
+         .not_alive_because = [&] {
+           return runner.turn_age() > kTurnMax ? std::string("the loop does not turn")
+                                               : std::string();
+         }});
+    if (!started.ok()) {
+      return Refuse(kTemporary, std::string(started.status().message()));
+    }
+    admin_server = *std::move(started);
+  }
+  logger->Log(Logger::Level::kInfo, "Control serves.",
+              {{"listen", config.control().listen()}, {"instance", instance}});
+
+  signals.Watch([&runner, &logger] {
+    logger->Log(Logger::Level::kInfo, "Control stops.", {});
+    runner.Drain();
+  });
+  runner.Join();
+  return 0;
+}
+
+}  // namespace tributary::control
