@@ -1,6 +1,8 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -16,8 +18,10 @@ using Extra = std::vector<std::pair<std::string, std::string>>;
 /// Appends one JSON object member by member, far faster than a tree of values.
 class ObjectText {
  public:
-  /// `extra`, if given, outlives this object.
-  explicit ObjectText(std::string& out, const Extra* extra = nullptr) : out_(out), extra_(extra) {
+  /// `extra`, if given, outlives this object. Of the members, those in `only`; empty: all.
+  explicit ObjectText(std::string& out, const Extra* extra = nullptr,
+                      std::span<const std::string_view> only = {})
+      : out_(out), extra_(extra), only_(only) {
     out_.push_back('{');
   }
 
@@ -39,8 +43,9 @@ class ObjectText {
   void Raw(std::string_view name, std::string_view json) {
     if (Key(name)) out_ += json;
   }
-  /// Begins a member whose value the caller appends. False: it is overridden, append nothing.
+  /// Begins a member whose value the caller appends. False: it has no place here, append nothing.
   bool Key(std::string_view name) {
+    if (!only_.empty() && std::find(only_.begin(), only_.end(), name) == only_.end()) return false;
     if (extra_ != nullptr) {
       for (const auto& [key, value] : *extra_) {
         if (key == name) return false;
@@ -69,6 +74,7 @@ class ObjectText {
 
   std::string& out_;
   const Extra* extra_;
+  std::span<const std::string_view> only_;
   bool is_first_ = true;
 };
 

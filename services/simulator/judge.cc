@@ -1,6 +1,7 @@
 #include "services/simulator/judge.h"
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <set>
 #include <unordered_map>
@@ -13,6 +14,31 @@ namespace {
 
 constexpr std::size_t kProblemsMax = 50;
 constexpr std::string_view kTagPrefix = "chargify:";
+/// The members of documents that are looked at below.
+constexpr std::array<std::string_view, 24> kJudged = {"id",
+                                                      "first_name",
+                                                      "last_name",
+                                                      "email",
+                                                      "phone",
+                                                      "organization",
+                                                      "address",
+                                                      "city",
+                                                      "state",
+                                                      "zip",
+                                                      "country",
+                                                      "customer",
+                                                      "product",
+                                                      "handle",
+                                                      "balance_in_cents",
+                                                      "subscription_id",
+                                                      "component_handle",
+                                                      "component_id",
+                                                      "kind",
+                                                      "unit_balance",
+                                                      "allocated_quantity",
+                                                      "customer_id",
+                                                      "status",
+                                                      "due_amount"};
 
 struct PartHashes {
   std::uint64_t customer = 0;
@@ -500,7 +526,7 @@ Judgement JudgeRecords(const Site& site, const HighLevel& highlevel, const RestC
                        JudgeScope scope) {
   Judgement judgement;
   Fold fold;
-  site.ForEachTruth([&](std::string_view line) { fold.Take(line); });
+  site.ForEachTruth([&](std::string_view line) { fold.Take(line); }, kJudged);
   fold.Finish();
   if (scope.rest) JudgeRest(fold, rest, judgement);
   if (scope.highlevel) JudgeHighLevel(fold, highlevel, judgement);

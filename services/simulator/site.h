@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -144,14 +145,15 @@ class Site {
   static const std::vector<Product>& products();
   static const std::vector<Component>& components();
 
-  /// The documents as the site writes them.
-  void WriteCustomer(std::string& out, const Customer& customer) const;
-  void WriteSubscription(std::string& out, const Subscription& subscription,
-                         bool embeds_customer) const;
-  void WriteAllocation(std::string& out, const Allocation& allocation) const;
-  void WriteInvoice(std::string& out, const Invoice& invoice) const;
+  /// The documents as the site writes them; of their members those in `only`, if it is not empty.
+  using Names = std::span<const std::string_view>;
+  void WriteCustomer(std::string& out, const Customer& customer, Names only = {}) const;
+  void WriteSubscription(std::string& out, const Subscription& subscription, bool embeds_customer,
+                         Names only = {}) const;
+  void WriteAllocation(std::string& out, const Allocation& allocation, Names only = {}) const;
+  void WriteInvoice(std::string& out, const Invoice& invoice, Names only = {}) const;
   void WriteEvent(std::string& out, const Event& event) const;
-  void WriteProduct(std::string& out, const Product& product) const;
+  void WriteProduct(std::string& out, const Product& product, Names only = {}) const;
   static std::string InvoiceUid(std::int64_t id);
   static std::optional<std::int64_t> InvoiceIdOf(std::string_view uid);
   std::string AllocationId(const Allocation& allocation) const;
@@ -162,7 +164,9 @@ class Site {
   std::int64_t site_id() const { return site_id_; }
   std::string subdomain() const { return options_.tenant; }
 
-  void ForEachTruth(const std::function<void(std::string_view line)>& line) const;
+  /// `only` shortens the documents of what was there from the beginning: with a large site nobody
+  /// wants to parse the members that he does not look at.
+  void ForEachTruth(const std::function<void(std::string_view line)>& line, Names only = {}) const;
 
  private:
   std::int64_t mutations_left() const { return options_.mutations_total - scheduled_; }

@@ -52,8 +52,8 @@ std::string Site::AllocationId(const Allocation& allocation) const {
          std::to_string(components()[static_cast<std::size_t>(allocation.component)].id);
 }
 
-void Site::WriteCustomer(std::string& out, const Customer& customer) const {
-  ObjectText object(out, &customer.extra);
+void Site::WriteCustomer(std::string& out, const Customer& customer, Names only) const {
+  ObjectText object(out, &customer.extra, only);
   object.Text("first_name", customer.first_name);
   object.Text("last_name", customer.last_name);
   object.TextOrNull("organization", customer.organization ? &*customer.organization : nullptr);
@@ -85,8 +85,8 @@ void Site::WriteCustomer(std::string& out, const Customer& customer) const {
   object.End();
 }
 
-void Site::WriteProduct(std::string& out, const Product& product) const {
-  ObjectText object(out);
+void Site::WriteProduct(std::string& out, const Product& product, Names only) const {
+  ObjectText object(out, nullptr, only);
   object.Integer("id", product.id);
   object.Text("name", product.name);
   object.Text("handle", product.handle);
@@ -112,7 +112,7 @@ void Site::WriteProduct(std::string& out, const Product& product) const {
 }
 
 void Site::WriteSubscription(std::string& out, const Subscription& subscription,
-                             bool embeds_customer) const {
+                             bool embeds_customer, Names only) const {
   const auto time_or_null = [this](ObjectText& object, std::string_view name,
                                    std::int64_t seconds) {
     if (seconds == 0) {
@@ -121,7 +121,7 @@ void Site::WriteSubscription(std::string& out, const Subscription& subscription,
       object.Text(name, Time(seconds));
     }
   };
-  ObjectText object(out, &subscription.extra);
+  ObjectText object(out, &subscription.extra, only);
   const bool has_product = subscription.product >= 0;
   const Product& product =
       products()[static_cast<std::size_t>(has_product ? subscription.product : 0)];
@@ -162,7 +162,7 @@ void Site::WriteSubscription(std::string& out, const Subscription& subscription,
     object.Null("product");
     object.Null("product_price_point_id");
   } else {
-    if (object.Key("product")) WriteProduct(out, product);
+    if (object.Key("product")) WriteProduct(out, product, only);
     object.Integer("product_price_point_id", product.id * 10 + 1);
   }
   object.Null("credit_card");
@@ -177,7 +177,7 @@ void Site::WriteSubscription(std::string& out, const Subscription& subscription,
   object.End();
 }
 
-void Site::WriteAllocation(std::string& out, const Allocation& allocation) const {
+void Site::WriteAllocation(std::string& out, const Allocation& allocation, Names only) const {
   const Component& component = components()[static_cast<std::size_t>(allocation.component)];
   const Subscription& subscription = subscriptions_.embedded(allocation.subscription);
   // Quantities flip between integer and text.
@@ -186,7 +186,7 @@ void Site::WriteAllocation(std::string& out, const Allocation& allocation) const
   const std::string whole = std::to_string(allocation.tenths / 10);
   const std::string quantity =
       is_text ? "\"" + whole + "." + std::to_string(allocation.tenths % 10) + "\"" : whole;
-  ObjectText object(out, &allocation.extra);
+  ObjectText object(out, &allocation.extra, only);
   object.Integer("id", allocation.id);
   object.Text("name", component.name);
   object.Text("kind", component.is_metered ? "metered_component" : "quantity_based_component");
@@ -215,12 +215,12 @@ void Site::WriteAllocation(std::string& out, const Allocation& allocation) const
   object.End();
 }
 
-void Site::WriteInvoice(std::string& out, const Invoice& invoice) const {
+void Site::WriteInvoice(std::string& out, const Invoice& invoice, Names only) const {
   const Subscription& subscription = subscriptions_.embedded(invoice.subscription);
   const Customer& customer = customers_.embedded(invoice.customer);
   const bool is_voided = invoice.status == "voided";
   const std::int64_t due = is_voided ? 0 : invoice.total_in_cents - invoice.paid_in_cents;
-  ObjectText object(out, &invoice.extra);
+  ObjectText object(out, &invoice.extra, only);
   object.Text("uid", InvoiceUid(invoice.id));
   object.Integer("site_id", site_id_);
   object.Integer("customer_id", customer.id);
@@ -375,7 +375,7 @@ absl::Status Site::Set(WallTime now, std::string_view entity, std::string_view i
       "entity: customers, subscriptions, components or invoices is expected");
 }
 
-void Site::ForEachTruth(const std::function<void(std::string_view line)>& line) const {
+void Site::ForEachTruth(const std::function<void(std::string_view line)>& line, Names only) const {
   const auto base = [&](std::string_view kind, const std::string& id, const std::string& document) {
     line(History::Line(0, options_.start, History::Op::kPut, kind, id, document));
   };
@@ -383,25 +383,25 @@ void Site::ForEachTruth(const std::function<void(std::string_view line)>& line) 
   for (std::uint32_t i = 0; i < customers_.base_rows(); ++i) {
     const Customer& row = customers_.base(i);
     document.clear();
-    WriteCustomer(document, row);
+    WriteCustomer(document, row, only);
     base("customers", std::to_string(row.id), document);
   }
   for (std::uint32_t i = 0; i < subscriptions_.base_rows(); ++i) {
     const Subscription& row = subscriptions_.base(i);
     document.clear();
-    WriteSubscription(document, row, false);
+    WriteSubscription(document, row, false, only);
     base("subscriptions", std::to_string(row.id), document);
   }
   for (std::uint32_t i = 0; i < allocations_.base_rows(); ++i) {
     const Allocation& row = allocations_.base(i);
     document.clear();
-    WriteAllocation(document, row);
+    WriteAllocation(document, row, only);
     base("components", AllocationId(row), document);
   }
   for (std::uint32_t i = 0; i < invoices_.base_rows(); ++i) {
     const Invoice& row = invoices_.base(i);
     document.clear();
-    WriteInvoice(document, row);
+    WriteInvoice(document, row, only);
     base("invoices", InvoiceUid(row.id), document);
   }
   history_.ForEachLine(line);
