@@ -1,0 +1,333 @@
+#include "tests/simulation/checks.h"
+
+#include <algorithm>
+#include <tuple>
+
+#include "libs/ids/keys.h"
+#include "libs/json/value.h"
+#include "tributary/v1/changes.pb.h"
+#include "tributary/v1/commands.pb.h"
+#include "tributary/v1/records.pb.h"
+
+namespace tributary::simulation {
+namespace {
+
+using eventlog::Partition;
+using eventlog::Record;
+using eventlog::Table;
+using eventlog::TableEntry;
+using eventlog::Topic;
+
+auto Ordered(const v1::Version& version) {
+  return std::make_tuple(version.generation(), version.offset(), version.revision());
+}
+
+std::string Text(const v1::Version& version) {
+  return std::to_string(version.generation()) + "." + std::to_string(version.offset()) + "." +
+         std::to_string(version.revision());
+}
+
+// What makes two commands the same content; times and queues are none of it.
+std::string ContentOf(const v1::Command& command) {
+  v1::Command content = command;
+  content.clear_changed_at();
+  content.mutable_state()->clear_backfill();
+  return Serialize(content);
+}
+
+constexpr std::size_t kViolationsMax = 20;
+
+}  // namespace
+
+Checks::Checks(Trace& trace, std::vector<std::string> names)
+    : trace_(trace), names_(std::move(names)), stores_(eventlog::MakeMemoryStores()) {}
+
+void Checks::Violate(std::string what) {
+  trace_.Line("check", "VIOLATION " + what);
+  if (violations_.size() < kViolationsMax) violations_.push_back(std::move(what));
+}
+
+Table& Checks::TableOf(Topic topic, Partition partition) {
+  std::unique_ptr<Table>& table = tables_[{topic, partition}];
+  if (!table) {
+    Table::Options options;
+    options.topic = topic;
+    options.partition = partition;
+    table = std::make_unique<Table>(options, *stores_->Open(topic, partition));
+  }
+  return *table;
+}
+
+void Checks::OnAppend(const Record& record, const std::string& by) {
+  std::string line = std::string(eventlog::Name(record.topic)) + "/" +
+                     std::to_string(record.partition) + "@" + std::to_string(record.offset) + " " +
+                     record.key;
+  line += record.value ? " " + std::to_string(record.value->size()) + " bytes " +
+                             Hex(Fingerprint(*record.value))
+                       : std::string(" tombstone");
+  std::optional<TableEntry> before;
+  std::optional<TableEntry> entry;
+  if (eventlog::IsTable(record.topic)) {
+    Table& table = TableOf(record.topic, record.partition);
+    before = table.Get(record.key);
+    entry = table.Apply(record);
+    if (entry && entry->is_void) {
+      line += " VOID";
+      ++counts_.void_entries;
+    }
+  }
+  trace_.Line("log", line + " by " + by);
+  if (!entry) return;
+  if (record.topic == Topic::kCommands) OnCommand(record, by, before, *entry);
+  if (record.topic == Topic::kRecords) OnRecordEntry(record, by, *entry);
+}
+
+void Checks::OnCommand(const Record& record, const std::string& by,
+                       const std::optional<TableEntry>& before, const TableEntry& entry) {
+  static_cast<void>(before);
+  if (entry.is_void) return;
+  v1::Command command;
+  if (!command.ParseFromString(entry.value)) {
+    Violate("undecodable command " + record.key + " by " + by);
+    return;
+  }
+  if (!command.has_state() && command.mapping_error().empty()) return;
+  std::string& newest = newest_valid_command_[record.key];
+  if (!newest.empty()) {
+    v1::Command last;
+    last.ParseFromString(newest);
+    if (Ordered(command.version()) < Ordered(last.version())) {
+      Violate("version of " + record.key + " falls from " + Text(last.version()) + " to " +
+              Text(command.version()) + " by " + by);
+    } else if (Ordered(command.version()) == Ordered(last.version()) &&
+               ContentOf(command) != ContentOf(last)) {
+      Violate("equal version with other content: " + record.key + " " + Text(last.version()) +
+              " by " + by + ": " + last.ShortDebugString() + " | " + command.ShortDebugString());
+    }
+  }
+  newest = entry.value;
+}
+
+void Checks::OnRecordEntry(const Record& record, const std::string& by, const TableEntry& entry) {
+  v1::RecordEntry written;
+  if (!written.ParseFromString(entry.value)) {
+    Violate("undecodable record " + record.key + " by " + by);
+    return;
+  }
+  if (written.has_intent()) ++counts_.intents;
+  const std::optional<ids::CommandKey> parsed = ids::ParseCommandKey(record.key);
+  if (parsed && !written.id().empty() && parsed->kind == ids::CommandKey::Kind::kState) {
+    by_contact_[{parsed->tenant, written.id()}] = record.key;
+  }
+  Key& key = keys_[record.key];
+  if (written.has_intent() || written.in_doubt()) {
+    key.is_covered = true;
+  } else if (!entry.is_void) {
+    if (!key.in_limbo.empty()) {
+      Violate("Rule 12: an entry of " + record.key + " by " + by +
+              " clears every doubt while a request of it is in limbo");
+    }
+    key.is_covered = false;
+  }
+}
+
+std::vector<std::string> Checks::KeysOf(const Transmission& transmission) {
+  const http::Request& request = transmission.request;
+  const std::string& tenant = names_[transmission.tenant];
+  std::string path = request.url.substr(request.url.find('/', 8));
+  path = path.substr(0, path.find('?'));
+  const auto contact_key = [&](std::string_view customer) {
+    return ids::StateKey(tenant, "highlevel", "contact", "customers", customer);
+  };
+  const auto client_key = [&](std::string_view customer) {
+    return ids::StateKey(tenant, "rest", "client", "customers", customer);
+  };
+  const auto body = json::Parse(request.body);
+  if (transmission.target == simulator::Target::kRest) {
+    if (request.method == "PUT" && path.starts_with("/clients/")) {
+      return {client_key(path.substr(9))};
+    }
+    if (request.method == "POST" && path == "/clients/batch" && body.ok()) {
+      std::vector<std::string> keys;
+      const json::Value* const clients = body->Find("clients");
+      if (clients == nullptr || clients->array() == nullptr) return {};
+      for (const json::Value& client : *clients->array()) {
+        const json::Value* const id = client.Find("client_id");
+        if (id != nullptr && id->ToIdText()) keys.push_back(client_key(*id->ToIdText()));
+      }
+      return keys;
+    }
+    return {};
+  }
+  if (transmission.target != simulator::Target::kHighLevel) return {};
+  if (request.method == "POST" && path == "/contacts/upsert" && body.ok()) {
+    const json::Value* const fields = body->Find("customFields");
+    if (fields == nullptr || fields->array() == nullptr) return {};
+    for (const json::Value& field : *fields->array()) {
+      const json::Value* const name = field.Find("key");
+      const json::Value* const value = field.Find("field_value");
+      if (name != nullptr && name->string() != nullptr && value != nullptr &&
+          *name->string() == "chargify_customer_id" && value->ToIdText()) {
+        return {contact_key(*value->ToIdText())};
+      }
+    }
+    return {};
+  }
+  if (path.starts_with("/contacts/") && request.method != "GET" && !path.ends_with("/notes")) {
+    const std::string rest = path.substr(10);
+    const auto found = by_contact_.find({tenant, rest.substr(0, rest.find('/'))});
+    if (found != by_contact_.end()) return {found->second};
+  }
+  return {};
+}
+
+void Checks::OnSent(const Transmission& transmission) {
+  if (transmission.target == simulator::Target::kChargify || !transmission.request.is_write) return;
+  std::vector<std::string> keys = KeysOf(transmission);
+  if (keys.empty()) {
+    ++counts_.unattributed_sends;
+    return;
+  }
+  ++counts_.checked_sends;
+  for (const std::string& name : keys) {
+    Key& key = keys_[name];
+    if (!key.is_covered) {
+      Violate("Rule 16: " + transmission.sender + " sends " + name +
+              " without an acknowledged intent");
+    }
+    if (!key.in_limbo.empty()) {
+      Violate("Rule 19: " + transmission.sender + " sends " + name +
+              " while an earlier request of it may still be applied");
+    }
+    key.in_limbo.insert(transmission.number);
+  }
+  sent_[transmission.number] = std::move(keys);
+}
+
+void Checks::OnSettled(const Transmission& transmission) {
+  const auto found = sent_.find(transmission.number);
+  if (found == sent_.end()) return;
+  for (const std::string& name : found->second) keys_[name].in_limbo.erase(transmission.number);
+  sent_.erase(found);
+}
+
+std::vector<std::string> Checks::NotAtRest(const Orders& orders) {
+  std::vector<std::string> problems;
+  counts_.parked = 0;
+  counts_.actions = 0;
+  std::set<Partition> partitions;
+  for (const auto& [where, table] : tables_) {
+    partitions.insert(where.second);
+    for (const std::string& key : table->void_keys()) {
+      problems.push_back(std::string(eventlog::Name(where.first)) + ": only void: " + key);
+    }
+  }
+  for (const Partition partition : partitions) {
+    // Newest valid change that names a customer, and the customers that live.
+    std::map<std::pair<std::string, std::string>, eventlog::Offset> newest;
+    std::set<std::pair<std::string, std::string>> live;
+    TableOf(Topic::kChanges, partition)
+        .Scan({}, {}, [&](std::string_view key, const TableEntry& entry) {
+          v1::ChangeEvent change;
+          const auto parts = ids::SplitKey(key);
+          if (!parts || entry.is_void || !change.ParseFromString(entry.value)) return true;
+          const v1::Entity& entity = change.entity();
+          const auto name = [&](const std::string& customer) {
+            eventlog::Offset& offset = newest[{(*parts)[0], customer}];
+            offset = std::max(offset, entry.offset);
+          };
+          for (const std::string& customer : entity.customers()) name(customer);
+          for (const std::string& customer : entity.former_customers()) name(customer);
+          if (entity.kind() == "customers" && !entity.gone()) {
+            live.insert({(*parts)[0], entity.id()});
+          }
+          return true;
+        });
+    Table& commands = TableOf(Topic::kCommands, partition);
+    Table& records = TableOf(Topic::kRecords, partition);
+    for (const auto& customer : live) {
+      const auto tenant = orders.tenants.find(customer.first);
+      if (tenant == orders.tenants.end()) continue;
+      for (const v1::Sync& sync : tenant->second.snapshot.syncs()) {
+        bool has_command = false;
+        commands.Scan(ids::JoinKey({customer.first, sync.name(), "s"}) + "/", {},
+                      [&](std::string_view key, const TableEntry& entry) {
+                        const auto parsed = ids::ParseCommandKey(key);
+                        v1::Command command;
+                        if (!parsed || parsed->source_id != customer.second || entry.is_void ||
+                            !command.ParseFromString(entry.value)) {
+                          return true;
+                        }
+                        has_command = true;
+                        if (command.version().offset() < newest[customer]) {
+                          problems.push_back("stale command " + std::string(key) + " " +
+                                             Text(command.version()) + ", newest change " +
+                                             std::to_string(newest[customer]));
+                        }
+                        return true;
+                      });
+        if (!has_command) {
+          problems.push_back("lost: no command for customer " + customer.first + "/" +
+                             customer.second + " in sync " + sync.name());
+        }
+      }
+    }
+    commands.Scan({}, {}, [&](std::string_view key, const TableEntry& entry) {
+      const auto parsed = ids::ParseCommandKey(key);
+      v1::Command command;
+      if (!parsed || entry.is_void || !command.ParseFromString(entry.value)) return true;
+      if (parsed->kind == ids::CommandKey::Kind::kAction) {
+        problems.push_back("action without an end: " + std::string(key));
+        return true;
+      }
+      if (parsed->kind != ids::CommandKey::Kind::kState) return true;
+      const std::optional<TableEntry> found = records.Get(key);
+      v1::RecordEntry record;
+      if (found) record.ParseFromString(found->value);
+      const bool is_resolved =
+          found && !found->is_void && Ordered(record.resolved()) == Ordered(command.version());
+      const bool is_parked = found && !found->is_void &&
+                             record.status() == v1::RecordEntry::STATUS_PARKED &&
+                             Ordered(record.status_version()) == Ordered(command.version());
+      if (is_parked) {
+        ++counts_.parked;
+        problems.push_back("parked: " + std::string(key) + ": " + v1::Reason_Name(record.reason()) +
+                           " " + record.detail());
+      } else if (!is_resolved) {
+        problems.push_back("not resolved: " + std::string(key) + " desired " +
+                           Text(command.version()) + ", resolved " + Text(record.resolved()) + " " +
+                           v1::RecordEntry::Status_Name(record.status()) + " " + record.detail());
+      }
+      return true;
+    });
+    records.Scan({}, {}, [&](std::string_view key, const TableEntry& entry) {
+      v1::RecordEntry record;
+      if (entry.is_void || !record.ParseFromString(entry.value)) return true;
+      const auto parsed = ids::ParseCommandKey(key);
+      if (record.has_intent()) problems.push_back("open intent: " + std::string(key));
+      if (parsed && parsed->kind == ids::CommandKey::Kind::kAction) {
+        ++counts_.actions;
+        if (!record.final()) problems.push_back("action not final: " + std::string(key));
+      }
+      return true;
+    });
+    for (const auto& [name, tenant] : orders.tenants) {
+      const auto snapshot = TableOf(Topic::kTenants, partition).Get(ids::JoinKey({name}));
+      if (!snapshot) continue;
+      for (const v1::Sync& sync : tenant.snapshot.syncs()) {
+        const eventlog::Offset revision =
+            sync.revision() != 0 ? sync.revision() : snapshot->offset;
+        const auto mapped = commands.Get(ids::MappedKey(name, sync.name()));
+        v1::Command command;
+        if (!mapped || mapped->is_void || !command.ParseFromString(mapped->value) ||
+            command.mapped().revision() != revision) {
+          problems.push_back("not mapped by revision " + std::to_string(revision) + ": " + name +
+                             "/" + sync.name());
+        }
+      }
+    }
+  }
+  return problems;
+}
+
+}  // namespace tributary::simulation

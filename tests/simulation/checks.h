@@ -1,0 +1,78 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "libs/eventlog/table.h"
+#include "libs/eventlog/testing/simulated_log.h"
+#include "tests/simulation/network.h"
+#include "tests/simulation/tenants_publisher.h"
+#include "tests/simulation/trace.h"
+
+namespace tributary::simulation {
+
+/// Sees every record in the moment in which it is durable and every request in the moment in which
+/// it leaves, and knows what must never be seen (protocol section 8). What it knows of keys it
+/// reads from requests and topics alone, not from the stages.
+class Checks : public TransmissionObserver {
+ public:
+  /// `names` of tenants, by their index in the network.
+  Checks(Trace& trace, std::vector<std::string> names);
+
+  void OnAppend(const eventlog::Record& record, const std::string& by);
+  void OnSent(const Transmission& transmission) override;
+  void OnSettled(const Transmission& transmission) override;
+
+  /// What was seen that must never be. Empty: nothing.
+  const std::vector<std::string>& violations() const { return violations_; }
+  /// What is not at rest, from the topics alone: each customer has its valid, newest command, each
+  /// command its record, each action its outcome. Empty: at rest.
+  std::vector<std::string> NotAtRest(const Orders& orders);
+
+  struct Counts {
+    std::int64_t void_entries = 0;
+    std::int64_t intents = 0;
+    std::int64_t checked_sends = 0;
+    std::int64_t unattributed_sends = 0;
+    std::int64_t parked = 0;
+    std::int64_t actions = 0;
+  };
+  const Counts& counts() const { return counts_; }
+
+ private:
+  struct Key {
+    // Protocol section 8: an acknowledged intent or in_doubt, valid or void, that no later valid
+    // entry has cleared.
+    bool is_covered = false;
+    std::set<std::uint64_t> in_limbo;
+  };
+  void Violate(std::string what);
+  void OnCommand(const eventlog::Record& record, const std::string& by,
+                 const std::optional<eventlog::TableEntry>& before,
+                 const eventlog::TableEntry& entry);
+  void OnRecordEntry(const eventlog::Record& record, const std::string& by,
+                     const eventlog::TableEntry& entry);
+  std::vector<std::string> KeysOf(const Transmission& transmission);
+  eventlog::Table& TableOf(eventlog::Topic topic, eventlog::Partition partition);
+
+  Trace& trace_;
+  const std::vector<std::string> names_;
+  std::unique_ptr<eventlog::LocalStores> stores_;
+  std::map<std::pair<eventlog::Topic, eventlog::Partition>, std::unique_ptr<eventlog::Table>>
+      tables_;
+  std::map<std::string, Key> keys_;
+  // (tenant, id of a contact) -> key
+  std::map<std::pair<std::string, std::string>, std::string> by_contact_;
+  std::map<std::uint64_t, std::vector<std::string>> sent_;
+  std::map<std::string, std::string> newest_valid_command_;
+  std::vector<std::string> violations_;
+  Counts counts_;
+};
+
+}  // namespace tributary::simulation

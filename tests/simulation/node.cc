@@ -1,0 +1,240 @@
+#include "tests/simulation/node.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace tributary::simulation {
+namespace {
+
+using eventlog::Fact;
+using std::chrono::microseconds;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+struct FactName {
+  std::string operator()(const eventlog::Assigned&) const { return "assigned"; }
+  std::string operator()(const eventlog::Revoking&) const { return "revoking"; }
+  std::string operator()(const eventlog::Lost&) const { return "lost"; }
+  std::string operator()(const eventlog::Produced& f) const {
+    return "produced " + std::to_string(f.id) + " at " + std::to_string(f.offset) + f.error;
+  }
+  std::string operator()(const eventlog::Fetched& f) const {
+    const eventlog::Record& first = f.records.front();
+    return "fetched " + std::to_string(f.records.size()) + " of " +
+           std::string(eventlog::Name(first.topic)) + "/" + std::to_string(first.partition) + "@" +
+           std::to_string(first.offset);
+  }
+  std::string operator()(const eventlog::CaughtUp& f) const {
+    return "caught up " + std::string(eventlog::Name(f.topic)) + "/" + std::to_string(f.partition) +
+           "@" + std::to_string(f.next);
+  }
+  std::string operator()(const eventlog::OutOfRange&) const { return "out of range"; }
+  std::string operator()(const eventlog::EndSampled& f) const {
+    return "end " + std::string(eventlog::Name(f.topic)) + "/" + std::to_string(f.partition) + "=" +
+           std::to_string(f.end);
+  }
+  std::string operator()(const eventlog::CommittedOffset&) const { return "committed offset"; }
+  std::string operator()(const eventlog::CommitDone& f) const { return "commit done" + f.error; }
+  std::string operator()(const eventlog::LeaseRenewed& f) const { return "lease " + f.error; }
+  std::string operator()(const eventlog::Failed& f) const { return "failed " + f.error; }
+};
+
+}  // namespace
+
+struct Node::Life : ControlPort, Logger {
+  Node& node;
+  std::string name;
+  std::unique_ptr<eventlog::testing::SimulatedMember> member;
+  std::unique_ptr<Network::Client> http;
+  std::unique_ptr<Stage> stage;
+  eventlog::testing::SeededRandom random;
+  std::deque<Input> inputs;
+  bool is_awake = false;
+  Instant tick_at = Instant::max();
+  bool dead = false;
+
+  Life(Node& owner, std::string life_name, std::uint64_t seed)
+      : node(owner), name(std::move(life_name)), random(seed) {}
+
+  void Send(const v1::FromService& message) override {
+    if (message.has_status()) node.status_ = message.status();
+    std::optional<v1::ToService> answer = node.machine_.control(message);
+    if (!answer) return;
+    node.machine_.time.After(
+        node.machine_.random.Between(milliseconds(1), milliseconds(50)),
+        [self = std::weak_ptr<Life>(node.life_), to_service = *std::move(answer)] {
+          const std::shared_ptr<Life> life = self.lock();
+          if (!life || life->dead) return;
+          life->inputs.emplace_back(to_service);
+          life->node.Wake(Duration::zero());
+        });
+  }
+
+  void Log(Level level, std::string_view message, const Fields& fields) override {
+    static_cast<void>(level);
+    std::string line(message);
+    for (const auto& [field, value] : fields) line += " " + std::string(field) + "=" + value;
+    node.machine_.trace.Line(name, "logs " + line);
+    if (node.keeps_log_lines_) node.log_lines_.push_back(name + ": " + line);
+  }
+};
+
+Node::Node(Machine& machine, Events& events, std::string service, std::string instance,
+           StageFactory factory)
+    : machine_(machine),
+      events_(events),
+      service_(std::move(service)),
+      instance_(std::move(instance)),
+      factory_(std::move(factory)),
+      disk_(eventlog::MakeMemoryStores()) {}
+
+Node::~Node() {
+  if (life_) life_->dead = true;
+}
+
+eventlog::testing::SimulatedMember& Node::member() { return *life_->member; }
+
+Stage* Node::stage() { return life_ ? life_->stage.get() : nullptr; }
+
+void Node::Start(bool keeps_disk) {
+  if (life_) return;
+  if (!keeps_disk) disk_ = eventlog::MakeMemoryStores();
+  ++lives_;
+  suspended_ = false;
+  const std::string name = instance_ + "#" + std::to_string(lives_);
+  machine_.trace.Line(name, keeps_disk ? "starts" : "starts with an empty disk");
+  life_ = std::make_shared<Life>(*this, name, machine_.random.Next());
+  const std::weak_ptr<Life> weak = life_;
+  life_->member = machine_.log.Join(service_, instance_, machine_.delays);
+  life_->member->OnFacts([weak, this] {
+    if (const std::shared_ptr<Life> life = weak.lock(); life && !life->dead) {
+      Wake(machine_.random.Between(microseconds(10), milliseconds(3)));
+    }
+  });
+  Network::Client::Shell shell;
+  shell.may_send = [weak, this](http::RequestId id) {
+    const std::shared_ptr<Life> life = weak.lock();
+    return life && !life->dead && life->stage->MaySend(machine_.time.now(), id);
+  };
+  shell.complete = [weak, this](http::Completion completion) {
+    const std::shared_ptr<Life> life = weak.lock();
+    if (!life || life->dead) return;
+    life->inputs.emplace_back(std::move(completion));
+    Wake(Duration::zero());
+  };
+  life_->http = std::make_unique<Network::Client>(machine_.network, name, std::move(shell));
+  StagePorts ports{*life_->member,
+                   *disk_,
+                   *life_->http,
+                   *life_,
+                   *life_,
+                   [raw = life_.get()] { return raw->random.Next(); }};
+  life_->stage = factory_(instance_, ports);
+  events_.OnStarted(*this);
+  Wake(Duration::zero());
+}
+
+void Node::Kill(std::string_view why) {
+  if (!life_) return;
+  machine_.trace.Line(life_->name, "dies: " + std::string(why));
+  const std::shared_ptr<Life> life = std::exchange(life_, nullptr);
+  life->dead = true;
+  suspended_ = false;
+  crash_after_.reset();
+  status_.Clear();
+  machine_.log.Kill(*life->member);
+  life->http->Die();
+  events_.OnDied(*this);
+  // The stage may be up the stack.
+  machine_.time.After(Duration::zero(), [life] {});
+}
+
+void Node::Suspend() {
+  if (!life_ || suspended_) return;
+  machine_.trace.Line(life_->name, "stands still");
+  suspended_ = true;
+  life_->http->Suspend();
+}
+
+void Node::Resume() {
+  if (!life_ || !suspended_) return;
+  machine_.trace.Line(life_->name, "goes on");
+  suspended_ = false;
+  life_->http->Resume();
+  Wake(Duration::zero());
+}
+
+void Node::Drain() {
+  if (!life_) return;
+  life_->stage->Drain(machine_.time.now());
+  Wake(Duration::zero());
+}
+
+void Node::Wake(Duration delay) {
+  if (!life_ || suspended_ || life_->is_awake) return;
+  life_->is_awake = true;
+  machine_.time.After(delay, [this, weak = std::weak_ptr<Life>(life_)] {
+    const std::shared_ptr<Life> life = weak.lock();
+    if (!life || life->dead) return;
+    life->is_awake = false;
+    Step();
+  });
+}
+
+bool Node::AfterStep() {
+  ++steps_;
+  if (crash_after_ && --*crash_after_ <= 0) {
+    Restart("at a step");
+    return false;
+  }
+  if (const std::string failure = life_->stage->failure(); !failure.empty()) {
+    Restart(failure);
+    return false;
+  }
+  return true;
+}
+
+void Node::Restart(std::string_view why) {
+  Kill(why);
+  machine_.time.After(machine_.random.Between(milliseconds(100), seconds(20)),
+                      [this] { Start(true); });
+}
+
+void Node::Step() {
+  const std::shared_ptr<Life> life = life_;
+  if (!life || suspended_) return;
+  for (const Fact& fact : life->member->Poll()) {
+    machine_.trace.Line(life->name, std::visit(FactName{}, fact));
+    life->stage->OnLog(machine_.time.now(), fact);
+    if (!AfterStep()) return;
+  }
+  while (!life->inputs.empty()) {
+    Input input = std::move(life->inputs.front());
+    life->inputs.pop_front();
+    if (auto* const completion = std::get_if<http::Completion>(&input)) {
+      machine_.trace.Line(life->name, "answer " + std::to_string(completion->status) + " " +
+                                          completion->error + " " +
+                                          Hex(Fingerprint(completion->body)));
+      life->stage->OnHttp(machine_.time.now(), std::move(*completion));
+    } else {
+      machine_.trace.Line(life->name, "is told by control");
+      life->stage->OnControl(machine_.time.now(), std::get<v1::ToService>(input));
+    }
+    if (!AfterStep()) return;
+  }
+  if (machine_.time.now().steady >= life->stage->next_tick()) {
+    life->stage->OnTick(machine_.time.now());
+    if (!AfterStep()) return;
+  }
+  const Instant next = std::max(life->stage->next_tick(), machine_.time.now().steady);
+  if (next == Instant::max() || next >= life->tick_at) return;
+  life->tick_at = next;
+  machine_.time.At(next, [this, next, weak = std::weak_ptr<Life>(life)] {
+    const std::shared_ptr<Life> alive = weak.lock();
+    if (!alive || alive->dead || alive->tick_at != next) return;
+    alive->tick_at = Instant::max();
+    Step();
+  });
+}
+
+}  // namespace tributary::simulation

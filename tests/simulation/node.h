@@ -1,0 +1,96 @@
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "libs/eventlog/testing/simulated_log.h"
+#include "libs/stage/stage.h"
+#include "tests/simulation/network.h"
+#include "tests/simulation/trace.h"
+#include "tributary/v1/control.pb.h"
+
+namespace tributary::simulation {
+
+/// What all processes stand on.
+struct Machine {
+  eventlog::testing::VirtualTime& time;
+  eventlog::testing::SimulatedLog& log;
+  Network& network;
+  Trace& trace;
+  eventlog::testing::SeededRandom& random;
+  eventlog::testing::MemberDelays delays;
+  /// Control's part of a conversation; empty: no answer.
+  std::function<std::optional<v1::ToService>(const v1::FromService&)> control;
+};
+
+using StageFactory =
+    std::function<std::unique_ptr<Stage>(const std::string& instance, StagePorts ports)>;
+
+/// A process with one stage, which dies, stands still, and starts again; its disk may survive it.
+class Node {
+ public:
+  class Events {
+   public:
+    virtual ~Events() = default;
+    virtual void OnStarted(Node& node) = 0;
+    virtual void OnDied(Node& node) = 0;
+  };
+
+  Node(Machine& machine, Events& events, std::string service, std::string instance,
+       StageFactory factory);
+  ~Node();
+
+  void Start(bool keeps_disk);
+  void Kill(std::string_view why);
+  void Suspend();
+  void Resume();
+  /// SIGTERM.
+  void Drain();
+  /// Dies right after so many steps more.
+  void CrashAfter(std::int64_t steps) { crash_after_ = steps; }
+
+  bool alive() const { return life_ != nullptr; }
+  bool suspended() const { return life_ != nullptr && suspended_; }
+  const std::string& service() const { return service_; }
+  const std::string& instance() const { return instance_; }
+  std::int64_t life() const { return lives_; }
+  std::int64_t steps() const { return steps_; }
+  eventlog::testing::SimulatedMember& member();
+  Stage* stage();
+  const v1::ServiceStatus& status() const { return status_; }
+  const std::vector<std::string>& log_lines() const { return log_lines_; }
+  void KeepLogLines() { keeps_log_lines_ = true; }
+
+ private:
+  struct Life;
+  using Input = std::variant<http::Completion, v1::ToService>;
+
+  void Wake(Duration delay);
+  void Step();
+  /// False: the process died in it.
+  bool AfterStep();
+  void Restart(std::string_view why);
+
+  Machine& machine_;
+  Events& events_;
+  const std::string service_;
+  const std::string instance_;
+  const StageFactory factory_;
+  std::unique_ptr<eventlog::LocalStores> disk_;
+  std::shared_ptr<Life> life_;
+  std::int64_t lives_ = 0;
+  std::int64_t steps_ = 0;
+  std::optional<std::int64_t> crash_after_;
+  bool suspended_ = false;
+  v1::ServiceStatus status_;
+  bool keeps_log_lines_ = false;
+  std::vector<std::string> log_lines_;
+};
+
+}  // namespace tributary::simulation

@@ -1,0 +1,53 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace tributary::simulation {
+
+/// One seed is one history: stages, log, network, worlds and everything that goes wrong.
+struct SimulationOptions {
+  std::uint64_t seed = 1;
+  std::int32_t tenants = 3;
+  /// Of all tenants together.
+  std::int32_t customers = 12;
+  std::int32_t mutations = 60;
+  /// How long the source changes and things go wrong, in virtual minutes.
+  std::int32_t minutes = 60;
+  bool faults = true;
+  bool keeps_trace = false;
+};
+
+struct SimulationResult {
+  /// Empty: everything that was promised held.
+  std::vector<std::string> problems;
+  std::uint64_t trace_hash = 0;
+  std::int64_t trace_lines = 0;
+  /// Only if asked for.
+  std::string trace;
+
+  // What this history went through, so that a run that tests nothing is seen.
+  std::int64_t crashes = 0;
+  std::int64_t suspensions = 0;
+  std::int64_t evictions = 0;
+  std::int64_t drains = 0;
+  std::int64_t void_entries = 0;
+  std::int64_t intents = 0;
+  std::int64_t checked_sends = 0;
+  std::int64_t unattributed_sends = 0;
+  std::int64_t unknown_outcomes = 0;
+  std::int64_t mutations = 0;
+  std::int64_t actions = 0;
+  std::int64_t parked = 0;
+  /// Virtual time from the end of the faults until everything was at rest.
+  double minutes_to_rest = 0;
+};
+
+SimulationResult Simulate(const SimulationOptions& options);
+
+/// For people: how to see this history again.
+std::string CommandToRepeat(const SimulationOptions& options);
+
+}  // namespace tributary::simulation

@@ -1,0 +1,79 @@
+#include "tests/simulation/simulation.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <string>
+
+namespace tributary::simulation {
+namespace {
+
+std::uint64_t SeedsToRun() {
+  const char* const text = std::getenv("TRIBUTARY_SEEDS");
+  return text == nullptr ? 500 : std::strtoull(text, nullptr, 10);
+}
+
+std::string Problems(const SimulationOptions& options, const SimulationResult& result) {
+  std::string out = "seed " + std::to_string(options.seed) + "; to see it again: " +
+                    CommandToRepeat(options) + "\n";
+  for (const std::string& problem : result.problems) out += "  " + problem + "\n";
+  return out;
+}
+
+TEST(SimulationTest, TheSameSeedGivesTheSameTraceByteForByte) {
+  SimulationOptions options;
+  options.seed = 42;
+  options.minutes = 20;
+  options.keeps_trace = true;
+
+  const SimulationResult first = Simulate(options);
+  const SimulationResult second = Simulate(options);
+
+  EXPECT_GT(first.trace_lines, 1000);
+  EXPECT_EQ(first.trace_hash, second.trace_hash);
+  EXPECT_TRUE(first.trace == second.trace);
+  options.seed = 43;
+  EXPECT_NE(Simulate(options).trace_hash, first.trace_hash);
+}
+
+TEST(SimulationTest, WithoutFaultsEveryRecordEqualsWhatTheSourceSays) {
+  SimulationOptions options;
+  options.faults = false;
+
+  const SimulationResult result = Simulate(options);
+
+  EXPECT_TRUE(result.problems.empty()) << Problems(options, result);
+  EXPECT_GE(result.mutations, 60);
+  EXPECT_GT(result.intents, 0);
+  EXPECT_EQ(result.crashes, 0);
+}
+
+TEST(SimulationTest, WhateverGoesWrongNothingIsLostDoubledOrSetBack) {
+  SimulationResult sum;
+  int failed = 0;
+  const std::uint64_t seeds = SeedsToRun();
+  for (std::uint64_t seed = 1; seed <= seeds; ++seed) {
+    SimulationOptions options;
+    options.seed = seed;
+    const SimulationResult result = Simulate(options);
+    EXPECT_TRUE(result.problems.empty()) << Problems(options, result);
+    if (!result.problems.empty() && ++failed == 10) break;  // more would say no more
+    sum.crashes += result.crashes;
+    sum.suspensions += result.suspensions;
+    sum.void_entries += result.void_entries;
+    sum.unknown_outcomes += result.unknown_outcomes;
+    sum.checked_sends += result.checked_sends;
+    sum.actions += result.actions;
+  }
+  if (seeds < 20) return;
+  // A run in which nothing goes wrong would prove nothing.
+  EXPECT_GT(sum.crashes, 0);
+  EXPECT_GT(sum.suspensions, 0);
+  EXPECT_GT(sum.void_entries, 0);
+  EXPECT_GT(sum.unknown_outcomes, 0);
+  EXPECT_GT(sum.checked_sends, 0);
+  EXPECT_GT(sum.actions, 0);
+}
+
+}  // namespace
+}  // namespace tributary::simulation

@@ -1,0 +1,37 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "libs/eventlog/testing/virtual_time.h"
+
+namespace tributary::simulation {
+
+/// What happened, a line each. Two histories of one seed have the same lines; the hash says so
+/// without keeping them.
+class Trace {
+ public:
+  /// `keeps_lines`: for people, and to find the first difference.
+  Trace(const eventlog::testing::VirtualTime& time, bool keeps_lines)
+      : time_(time), keeps_lines_(keeps_lines) {}
+
+  void Line(std::string_view who, std::string_view what);
+
+  std::uint64_t hash() const { return hash_; }
+  std::int64_t lines() const { return lines_; }
+  const std::string& text() const { return text_; }
+
+ private:
+  const eventlog::testing::VirtualTime& time_;
+  bool keeps_lines_;
+  std::uint64_t hash_ = 0xcbf29ce484222325;
+  std::int64_t lines_ = 0;
+  std::string text_;
+};
+
+/// FNV-1a, 64 bits: the same on every machine.
+std::uint64_t Fingerprint(std::string_view bytes, std::uint64_t hash = 0xcbf29ce484222325);
+std::string Hex(std::uint64_t number);
+
+}  // namespace tributary::simulation
