@@ -113,8 +113,6 @@ Settings Common(const KafkaOptions& options) {
   return {{"bootstrap.servers", options.bootstrap_servers},
           {"client.id", "tributary"},
           {"socket.keepalive.enable", "true"},
-          // 2.0.2 knows no exponential backoff.
-          {"retry.backoff.ms", "250"},
           {"reconnect.backoff.ms", "100"},
           {"reconnect.backoff.max.ms", "5000"}};
 }
@@ -130,6 +128,15 @@ Settings Consumer(const KafkaOptions& options, const std::string& group) {
 }
 
 }  // namespace
+
+TopicHandles MakeTopicHandles(rd_kafka_t* client, const KafkaOptions& options) {
+  TopicHandles handles;
+  for (const Topic topic : kAllTopics) {
+    handles[static_cast<std::size_t>(topic)] =
+        TopicHandle(rd_kafka_topic_new(client, TopicName(options, topic).c_str(), nullptr));
+  }
+  return handles;
+}
 
 std::string TopicName(const KafkaOptions& options, Topic topic) {
   return options.topic_prefix + std::string(Name(topic));
@@ -161,6 +168,8 @@ Settings ProducerSettings(const KafkaOptions& options) {
   settings["queue.buffering.max.kbytes"] =
       std::to_string(std::max<std::int64_t>(options.produce_buffer_bytes * 5 / 1024, 1024));
   settings["queue.buffering.max.messages"] = "2000000";
+  // 2.0.2 knows no exponential backoff.
+  settings["retry.backoff.ms"] = "250";
   settings["linger.ms"] = "5";
   settings["compression.codec"] = "lz4";
   return settings;
@@ -191,7 +200,8 @@ Settings ReaderSettings(const KafkaOptions& options, const std::string& group) {
   const std::int64_t largest = options.topics.record_bytes_max + kBatchOverheadBytes;
   const std::int64_t buffer = std::max(options.fetch_buffer_bytes, largest);
   settings["enable.partition.eof"] = "true";
-  settings["queued.min.messages"] = "1000";
+  // Bytes are the bound: at either bound 2.0.2 fetches nothing for a whole second.
+  settings["queued.min.messages"] = "100000";
   settings["queued.max.messages.kbytes"] = std::to_string(std::max<std::int64_t>(buffer / 1024, 1));
   settings["message.max.bytes"] = std::to_string(largest);
   settings["fetch.max.bytes"] = std::to_string(buffer);

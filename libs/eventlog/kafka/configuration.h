@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <map>
 #include <string>
 #include <string_view>
@@ -30,6 +31,11 @@ absl::StatusOr<Configuration> MakeConfiguration(const KafkaOptions& options,
                                                 const Settings& settings);
 
 absl::StatusOr<Client> MakeClient(rd_kafka_type_t type, Configuration configuration);
+
+using TopicHandles = std::array<TopicHandle, kAllTopics.size()>;
+/// Of all topics, by number. librdkafka learns of the topics that have handles whenever metadata
+/// comes; the first use of any other takes a second.
+TopicHandles MakeTopicHandles(rd_kafka_t* client, const KafkaOptions& options);
 
 std::string TopicName(const KafkaOptions& options, Topic topic);
 

@@ -60,14 +60,14 @@ class Admin final : public LogAdmin {
   explicit Admin(const KafkaOptions& options) : options_(options) {}
 
   absl::Status EnsureTopics() override {
-    absl::StatusOr<Client> client = MakeProducer(0);
-    if (!client.ok()) return client.status();
-    if (absl::Status status = CreateTopics(client->get()); !status.ok()) return status;
+    if (absl::Status status = Connect(); !status.ok()) return status;
+    if (absl::Status status = CreateTopics(producer_.get()); !status.ok()) return status;
     // A new topic is known to every broker only after a while.
     const Instant until = BootTime() + milliseconds(kRequestTimeoutMs);
     absl::Status status;
     do {
-      status = LookAtTopics(client->get());
+      status = LookAtTopics(producer_.get());
+      if (status.ok()) status = LookAtTopics(reader_.get());
       if (!absl::IsUnavailable(status)) return status;
       std::this_thread::sleep_for(milliseconds(50));
     } while (BootTime() < until);
@@ -85,15 +85,13 @@ class Admin final : public LogAdmin {
   }
 
   absl::Status Append(Topic topic, const std::vector<NewRecord>& records) override {
-    absl::StatusOr<Client> client = MakeProducer(RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR);
-    if (!client.ok()) return client.status();
-    const TopicHandle handle(
-        rd_kafka_topic_new(client->get(), TopicName(options_, topic).c_str(), nullptr));
-    const Queue queue(rd_kafka_queue_get_main(client->get()));
+    if (absl::Status status = Connect(); !status.ok()) return status;
+    const Queue queue(rd_kafka_queue_get_main(producer_.get()));
+    rd_kafka_topic_t* const handle = topics_[static_cast<std::size_t>(topic)].get();
     std::string error;
     std::size_t waiting = 0;
     for (const NewRecord& record : records) {
-      const rd_kafka_resp_err_t code = Send(client->get(), handle.get(), record.partition,
+      const rd_kafka_resp_err_t code = Send(producer_.get(), handle, record.partition,
                                             record.key, record.value, record.headers, nullptr);
       if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
         error = rd_kafka_err2str(code);
@@ -112,24 +110,25 @@ class Admin final : public LogAdmin {
     }
     if (error.empty() && waiting > 0) error = "no acknowledgement in time";
     if (error.empty()) return absl::OkStatus();
-    rd_kafka_purge(client->get(), RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
+    Disconnect();
     return absl::UnavailableError("writing to " + TopicName(options_, topic) + ": " + error);
   }
 
   absl::Status ReadAll(Topic topic, const std::function<bool(const Record&)>& visit) override {
-    Settings settings = ReaderSettings(options_, options_.topic_prefix + "setup");
-    absl::StatusOr<Configuration> configuration = MakeConfiguration(options_, settings);
-    if (!configuration.ok()) return configuration.status();
-    absl::StatusOr<Client> client = MakeClient(RD_KAFKA_CONSUMER, *std::move(configuration));
-    if (!client.ok()) return client.status();
-    rd_kafka_poll_set_consumer(client->get());
+    if (absl::Status status = Connect(); !status.ok()) return status;
+    rd_kafka_t* const reader = reader_.get();
+    // Also when `visit` ends it early: what is still under way belongs to no later call.
+    struct Guard {
+      rd_kafka_t* reader;
+      ~Guard() { rd_kafka_assign(reader, nullptr); }
+    } guard{reader};
     const Partitions list(rd_kafka_topic_partition_list_new(options_.topics.partitions));
     const std::string name = TopicName(options_, topic);
     for (Partition p = 0; p < options_.topics.partitions; ++p) {
       rd_kafka_topic_partition_list_add(list.get(), name.c_str(), p)->offset =
           RD_KAFKA_OFFSET_BEGINNING;
     }
-    if (const rd_kafka_resp_err_t code = rd_kafka_assign(client->get(), list.get());
+    if (const rd_kafka_resp_err_t code = rd_kafka_assign(reader, list.get());
         code != RD_KAFKA_RESP_ERR_NO_ERROR) {
       return absl::UnavailableError("reading " + name + ": " + rd_kafka_err2str(code));
     }
@@ -137,7 +136,7 @@ class Admin final : public LogAdmin {
     Instant last_heard = BootTime();
     std::string last_error = "the broker is silent";
     while (ended.size() < static_cast<std::size_t>(options_.topics.partitions)) {
-      const Message message(rd_kafka_consumer_poll(client->get(), 200));
+      const Message message(rd_kafka_consumer_poll(reader, 200));
       if (message == nullptr || message->rkt == nullptr) {
         if (message != nullptr) last_error = rd_kafka_err2str(message->err);
         if (BootTime() - last_heard > kSilenceMax) {
@@ -145,6 +144,7 @@ class Admin final : public LogAdmin {
         }
         continue;
       }
+      if (name != rd_kafka_topic_name(message->rkt)) continue;
       if (message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
         ended.insert(message->partition);
       } else if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
@@ -165,12 +165,35 @@ class Admin final : public LogAdmin {
   const TopicSettings& settings() const override { return options_.topics; }
 
  private:
-  absl::StatusOr<Client> MakeProducer(int events) const {
+  /// One producer and one reader for all calls: a new one takes a second to its first record.
+  absl::Status Connect() {
+    if (producer_ != nullptr) return absl::OkStatus();
     absl::StatusOr<Configuration> configuration =
         MakeConfiguration(options_, ProducerSettings(options_));
     if (!configuration.ok()) return configuration.status();
-    if (events != 0) rd_kafka_conf_set_events(configuration->get(), events);
-    return MakeClient(RD_KAFKA_PRODUCER, *std::move(configuration));
+    rd_kafka_conf_set_events(configuration->get(), RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR);
+    absl::StatusOr<Client> producer = MakeClient(RD_KAFKA_PRODUCER, *std::move(configuration));
+    if (!producer.ok()) return producer.status();
+    configuration =
+        MakeConfiguration(options_, ReaderSettings(options_, options_.topic_prefix + "setup"));
+    if (!configuration.ok()) return configuration.status();
+    absl::StatusOr<Client> reader = MakeClient(RD_KAFKA_CONSUMER, *std::move(configuration));
+    if (!reader.ok()) return reader.status();
+    rd_kafka_poll_set_consumer(reader->get());
+    producer_ = *std::move(producer);
+    reader_ = *std::move(reader);
+    topics_ = MakeTopicHandles(producer_.get(), options_);
+    reader_topics_ = MakeTopicHandles(reader_.get(), options_);
+    return absl::OkStatus();
+  }
+
+  /// After a record has failed, its producer takes no other.
+  void Disconnect() {
+    rd_kafka_purge(producer_.get(), RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
+    topics_ = {};
+    reader_topics_ = {};
+    producer_.reset();
+    reader_.reset();
   }
 
   absl::Status CreateTopics(rd_kafka_t* client) const {
@@ -232,7 +255,7 @@ class Admin final : public LogAdmin {
   absl::Status LookAtTopics(rd_kafka_t* client) const {
     const rd_kafka_metadata_t* metadata = nullptr;
     const rd_kafka_resp_err_t code =
-        rd_kafka_metadata(client, /*all_topics=*/1, nullptr, &metadata, kRequestTimeoutMs);
+        rd_kafka_metadata(client, /*all_topics=*/0, nullptr, &metadata, kRequestTimeoutMs);
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
       return absl::UnavailableError(std::string("asking for topics: ") + rd_kafka_err2str(code));
     }
@@ -262,6 +285,11 @@ class Admin final : public LogAdmin {
   }
 
   const KafkaOptions options_;
+  Client reader_;
+  Client producer_;
+  // Behind their clients: they go first.
+  TopicHandles topics_;
+  TopicHandles reader_topics_;
 };
 
 }  // namespace

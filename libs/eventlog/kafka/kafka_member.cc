@@ -58,7 +58,8 @@ struct Handles {
   Queue reader_queue;
   Queue producer_queue;
   Queue commit_queue;
-  std::array<TopicHandle, kAllTopics.size()> topics;
+  TopicHandles topics;
+  TopicHandles reader_topics;
   std::unique_ptr<Questions> questions;
 };
 
@@ -80,7 +81,8 @@ void WakeFrom(rd_kafka_queue_t* queue, const Inbox& inbox) {
 }
 
 std::string FatalText(rd_kafka_t* client) {
-  std::array<char, 512> text{};
+  std::array<char, 512> text;
+  text[0] = '\0';
   const rd_kafka_resp_err_t code = rd_kafka_fatal_error(client, text.data(), text.size());
   return code == RD_KAFKA_RESP_ERR_NO_ERROR
              ? std::string()
@@ -222,6 +224,7 @@ class Member final : public LogMember {
       DrainProducer(facts);
       DrainMember(facts);
       DrainCommits(facts);
+      LookForFatalErrors(facts);
       if (waiting_bytes_ <= options().produce_buffer_bytes) DrainReader(facts);
       if (!facts.empty()) return facts;
       const Duration left = until - BootTime();
@@ -323,6 +326,19 @@ class Member final : public LogMember {
     facts.push_back(Failed{.error = std::move(error)});
   }
 
+  // Asked for at each Poll: it costs the reading of a flag, and the event that should tell of one may
+  // come as another kind than one waits for.
+  void LookForFatalErrors(std::vector<Fact>& facts) {
+    if (is_failure_told_) return;
+    // Of the member: somebody else has joined with our instance's name.
+    for (const Client* client : {&handles_->member, &handles_->producer, &handles_->reader}) {
+      if (std::string text = FatalText(client->get()); !text.empty()) {
+        Fail(facts, "librdkafka has given up: " + text);
+        return;
+      }
+    }
+  }
+
   void SubscribeOnceTopicsAreThere(std::vector<Fact>& facts) {
     if (is_subscribed_ || has_failed_ || !handles_->questions->topics_are_there()) return;
     is_subscribed_ = true;
@@ -355,13 +371,7 @@ class Member final : public LogMember {
   void DrainProducer(std::vector<Fact>& facts) {
     while (const Event event{rd_kafka_queue_poll(handles_->producer_queue.get(), 0)}) {
       const rd_kafka_event_type_t type = rd_kafka_event_type(event.get());
-      if (type == RD_KAFKA_EVENT_ERROR) {
-        if (rd_kafka_event_error(event.get()) == RD_KAFKA_RESP_ERR__FATAL) {
-          Fail(facts, "producer: " + FatalText(handles_->producer.get()));
-        }
-        continue;
-      }
-      if (type != RD_KAFKA_EVENT_DR) continue;
+      if (type != RD_KAFKA_EVENT_DR) continue;  // Errors are librdkafka's to get over, or fatal.
       while (const rd_kafka_message_t* message = rd_kafka_event_message_next(event.get())) {
         waiting_bytes_ -= static_cast<std::int64_t>(message->key_len + message->len);
         --waiting_count_;
@@ -386,13 +396,7 @@ class Member final : public LogMember {
   void DrainMember(std::vector<Fact>& facts) {
     while (const Event event{rd_kafka_queue_poll(handles_->member_queue.get(), 0)}) {
       const rd_kafka_event_type_t type = rd_kafka_event_type(event.get());
-      if (type == RD_KAFKA_EVENT_REBALANCE) {
-        OnRebalance(event.get(), facts);
-      } else if (type == RD_KAFKA_EVENT_ERROR &&
-                 rd_kafka_event_error(event.get()) == RD_KAFKA_RESP_ERR__FATAL) {
-        // Somebody else has joined with our instance's name.
-        Fail(facts, "group: " + FatalText(handles_->member.get()));
-      }
+      if (type == RD_KAFKA_EVENT_REBALANCE) OnRebalance(event.get(), facts);
       // Messages that came before the pause took hold are nobody's: positions are our own.
     }
     if (is_revoking_ && rd_kafka_assignment_lost(handles_->member.get()) != 0) {
@@ -543,12 +547,7 @@ class Member final : public LogMember {
       const Message message(rd_kafka_consumer_poll(handles_->reader.get(), 0));
       if (message == nullptr) return;
       left -= 64;  // What is skipped costs time as well.
-      if (message->rkt == nullptr) {
-        if (message->err == RD_KAFKA_RESP_ERR__FATAL) {
-          Fail(facts, "reader: " + FatalText(handles_->reader.get()));
-        }
-        continue;
-      }
+      if (message->rkt == nullptr) continue;
       const auto topic = names_.find(rd_kafka_topic_name(message->rkt));
       if (topic == names_.end()) continue;
       const auto at = readings_.find({topic->second, message->partition});
@@ -662,12 +661,10 @@ absl::StatusOr<std::unique_ptr<LogMember>> MakeMember(const KafkaOptions& option
                              &handles->reader_queue, &handles->commit_queue}) {
     WakeFrom(queue->get(), handles->inbox);
   }
-  for (const Topic topic : kAllTopics) {
-    handles->topics[static_cast<std::size_t>(topic)] = TopicHandle(rd_kafka_topic_new(
-        handles->producer.get(), TopicName(kept, topic).c_str(), nullptr));
-  }
-  handles->questions = std::make_unique<Questions>(kept, handles->reader.get(),
-                                                   handles->member.get(), handles->inbox);
+  handles->topics = MakeTopicHandles(handles->producer.get(), kept);
+  handles->reader_topics = MakeTopicHandles(handles->reader.get(), kept);
+  handles->questions = std::make_unique<Questions>(
+      kept, handles->reader.get(), handles->member.get(), handles->producer.get(), handles->inbox);
   return std::make_unique<Member>(std::move(handles), subscribed);
 }
 

@@ -53,10 +53,11 @@ Answer Find(const KafkaOptions& options, rd_kafka_resp_err_t error,
 }  // namespace
 
 Questions::Questions(const KafkaOptions& options, rd_kafka_t* reader, rd_kafka_t* member,
-                     Inbox& inbox)
+                     rd_kafka_t* producer, Inbox& inbox)
     : options_(options),
       reader_(reader),
       member_(member),
+      producer_(producer),
       inbox_(inbox),
       thread_([this] { Run(); }) {}
 
@@ -116,9 +117,18 @@ void Questions::Run() {
   }
 }
 
+// By both handles that use them: 2.0.2 learns of a topic's partitions here, or else a second after
+// its first use.
 bool Questions::LookForTopics() {
+  for (rd_kafka_t* const client : {producer_, reader_}) {
+    if (!LookForTopics(client)) return false;
+  }
+  return true;
+}
+
+bool Questions::LookForTopics(rd_kafka_t* client) {
   const rd_kafka_metadata_t* metadata = nullptr;
-  if (rd_kafka_metadata(reader_, /*all_topics=*/1, nullptr, &metadata, kRequestTimeoutMs) !=
+  if (rd_kafka_metadata(client, /*all_topics=*/0, nullptr, &metadata, kRequestTimeoutMs) !=
       RD_KAFKA_RESP_ERR_NO_ERROR) {
     return false;
   }
@@ -137,7 +147,10 @@ bool Questions::LookForTopics() {
     }
   }
   rd_kafka_metadata_destroy(metadata);
-  if (!wrong.empty()) inbox_.Push(Failed{.error = wrong});
+  if (!wrong.empty()) {
+    inbox_.Push(Failed{.error = wrong});
+    RequestStop();  // A person has to look; asking again would only say it again.
+  }
   return wrong.empty() && found == kAllTopics.size();
 }
 

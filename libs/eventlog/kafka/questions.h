@@ -29,9 +29,10 @@ class Questions {
     Offset asked = 0;
   };
 
-  /// `reader` may be asked for ends, `member` for what its group has committed. Both, and the
-  /// options and the inbox, outlive this object.
-  Questions(const KafkaOptions& options, rd_kafka_t* reader, rd_kafka_t* member, Inbox& inbox);
+  /// `reader` is asked for ends, `member` for what its group has committed, `producer` for topics.
+  /// They, and the options and the inbox, outlive this object.
+  Questions(const KafkaOptions& options, rd_kafka_t* reader, rd_kafka_t* member,
+            rd_kafka_t* producer, Inbox& inbox);
   /// Waits for the question under way: its time-out at most.
   ~Questions();
 
@@ -46,6 +47,7 @@ class Questions {
   void Run();
   /// False: ask again later.
   bool LookForTopics();
+  bool LookForTopics(rd_kafka_t* client);
   void AnswerEnds(const std::vector<Question>& questions);
   void AnswerCommitted(const std::vector<Question>& questions);
   bool WaitOrStop(std::chrono::milliseconds time);
@@ -53,6 +55,7 @@ class Questions {
   const KafkaOptions& options_;
   rd_kafka_t* const reader_;
   rd_kafka_t* const member_;
+  rd_kafka_t* const producer_;
   Inbox& inbox_;
   std::mutex mutex_;
   std::condition_variable changed_;
