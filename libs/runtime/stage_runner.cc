@@ -144,10 +144,10 @@ void StageRunner::Start(ControlPort& control) {
   state_->thread = std::thread([state = state_.get()] { state->Run(); });
 }
 
-void StageRunner::Deliver(v1::ToService message) {
+void StageRunner::Deliver(const v1::ToService& message) {
   {
     const std::lock_guard lock(state_->mutex);
-    state_->messages.push_back(std::move(message));
+    state_->messages.push_back(message);
   }
   state_->Wake();
 }

@@ -63,7 +63,7 @@ class StageRunner {
 
   /// What control says to the stage. Lost between two lives, as everything that control answers is
   /// asked for again.
-  void Deliver(v1::ToService message);
+  void Deliver(const v1::ToService& message);
   /// Runs a task on the thread, soon and in order; also between two lives. Dropped once the thread
   /// has ended.
   void Post(std::function<void(Now)> task);

@@ -5,10 +5,12 @@
 #include <future>
 #include <iostream>
 #include <mutex>
+#include <thread>
 #include <vector>
 
 #include <unistd.h>
 
+#include "libs/config/quantities.h"
 #include "libs/eventlog/clock.h"
 #include "libs/http/server.h"
 #include "libs/observe/build_info.h"
@@ -19,6 +21,7 @@
 #include "libs/runtime/random.h"
 #include "libs/runtime/stage_runner.h"
 #include "libs/tls/tls.h"
+#include "libs/verify/verify.h"
 #include "services/control/apply_request.h"
 #include "services/control/catalogue_files.h"
 #include "services/control/control_core.h"
@@ -91,6 +94,36 @@ std::optional<T> Ask(runtime::StageRunner& control, std::function<T(Now)> questi
   if (future.wait_for(seconds(10)) != std::future_status::ready) return std::nullopt;
   return future.get();
 }
+
+absl::StatusOr<v1::VerifyResponse> Verify(Log& log, std::int32_t partitions, Duration wait) {
+  const std::shared_ptr<eventlog::LogAdmin> admin = log.MakeAdmin();
+  return verify::Verify(
+      {.partitions = partitions,
+       .read_all =
+           [admin](eventlog::Topic topic,
+                   const std::function<bool(const eventlog::Record&)>& visit) {
+             return admin->ReadAll(topic, visit);
+           }},
+      {.wait = [wait] { std::this_thread::sleep_for(wait); }});
+}
+
+/// Verifications that people ask for, each on a thread of its own. Waits for them at the end.
+class Verifications {
+ public:
+  Verifications(Log& log, std::int32_t partitions) : log_(log), partitions_(partitions) {}
+  void Begin(control::Reply<v1::VerifyResponse> reply) {
+    const std::lock_guard lock(mutex_);
+    threads_.emplace_back([this, reply = std::move(reply)] {
+      reply(Verify(log_, partitions_, std::chrono::seconds(2)));
+    });
+  }
+
+ private:
+  Log& log_;
+  const std::int32_t partitions_;
+  std::mutex mutex_;
+  std::vector<std::jthread> threads_;
+};
 
 /// A service inside this process.
 struct Service {
@@ -258,6 +291,8 @@ int Run(const Flags& flags, v1::ConfigFile config, runtime::StopSignals& signals
     extractor::Options options = extractor::OptionsFrom(config);
     options.instance = instance;
     options.predecessor_is_dead = predecessor_is_dead;
+    // Settling waits for every stream, and this one would come last by far.
+    if (flags.simulator) options.site_polls = 3;
     return extractor::MakeExtractor(options, ports);
   });
   start("transformer", [&](StagePorts ports) {
@@ -298,6 +333,7 @@ int Run(const Flags& flags, v1::ConfigFile config, runtime::StopSignals& signals
     shut_down();
     return Fail(kConfiguration, admin_server.status());
   }
+  Verifications verifications(**log, config.log().partitions());
   std::unique_ptr<control::ControlServer> control_server;
   const auto open_control = [&]() -> absl::Status {
     const std::string& tls = config.control().tls_directory();
@@ -307,7 +343,10 @@ int Run(const Flags& flags, v1::ConfigFile config, runtime::StopSignals& signals
     auto identity = tls::Load(tls + "/control");
     if (!identity.ok()) return identity.status();
     auto server = control::ControlServer::Start(
-        {.listen = "127.0.0.1:0", .identity = *std::move(identity)}, **core, post, nullptr);
+        {.listen = "127.0.0.1:0", .identity = *std::move(identity)}, **core, post,
+        [&verifications](control::Reply<v1::VerifyResponse> reply) {
+          verifications.Begin(std::move(reply));
+        });
     if (!server.ok()) return server.status();
     control_server = *std::move(server);
     std::ofstream(directory->path() + "/control.json")
@@ -352,7 +391,7 @@ int Run(const Flags& flags, v1::ConfigFile config, runtime::StopSignals& signals
   int syncs = 0;
   for (const v1::TenantConfig& tenant : order.tenants()) syncs += tenant.syncs_size();
   Settling settling(simulator != nullptr ? kDemoVisibilityLag
-                                         : config::FromProto(config.extractor().visibility_lag()),
+                                         : tributary::config::FromProto(config.extractor().visibility_lag()),
                     syncs);
   ProgressDisplay display(!flags.json);
   Rate rate;
@@ -377,8 +416,18 @@ int Run(const Flags& flags, v1::ConfigFile config, runtime::StopSignals& signals
     display.Show(ProgressLine(result.totals, rate.per_second(), flags.once ? waiting : ""), now);
     if (!flags.once) continue;
     if (waiting.empty()) {
-      result.settled = true;
-      break;
+      // The topics have the last word.
+      const auto verified = Verify(**log, config.log().partitions(), milliseconds(500));
+      if (verified.ok() && verified->ok()) {
+        result.settled = true;
+        break;
+      }
+      waiting = "the topics disagree: " +
+                (!verified.ok()                       ? std::string(verified.status().message())
+                 : verified->problems().empty() ? "not at rest"
+                                                      : verified->problems(0));
+      interrupted = stop.WaitFor(milliseconds(500));
+      if (interrupted) break;
     }
     if (now >= deadline) {
       display.End();
