@@ -1,0 +1,198 @@
+#include <set>
+#include <string>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "libs/ids/keys.h"
+#include "tests/unit/services/transformer/rig.h"
+
+// Rules 28 and 37 of the protocol: from live events to actions.
+
+namespace tributary::transformer {
+namespace {
+
+using eventlog::Topic;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+constexpr char kMapping[] = "object: client\nfields: {name: customer.name}\n";
+constexpr char kRules[] = R"(
+rules:
+  - id: ended
+    when:
+      event: [subscription_state_change, key_of_2031]
+      condition: customer.name != "Nobody"
+    do:
+      - operation: client.note.create
+        with: {text: '"Ended for " + customer.name + " at " + string(now)'}
+      - {operation: client.note.create, with: {text: '"second"'}, at_least_once: true}
+  - id: failing
+    when: {event: key_that_fails}
+    do: [{operation: client.note.create, with: {text: customer.nothing.size()}}]
+)";
+
+v1::SourceEvent Event(const std::string& id, const std::string& name,
+                      const std::string& key = "subscription_state_change") {
+  v1::SourceEvent event;
+  event.set_connection("billing");
+  event.set_id(id);
+  event.set_key(key);
+  event.set_live(true);
+  event.set_customer("1");
+  event.mutable_occurred_at()->set_seconds(1'700'000'000);
+  event.set_document("{\"id\":" + id + ",\"key\":\"" + key + "\"}");
+  v1::Entity& entity = *event.add_entities();
+  entity.set_kind("customers");
+  entity.set_id("1");
+  entity.set_document("{\"id\":1,\"name\":\"" + name + "\"}");
+  return event;
+}
+
+std::string KeyOfAction(const std::string& event, const std::string& rule, std::int32_t step) {
+  return ids::ActionKey("acme", "main", ids::ActionId("acme", "main", event, rule, step, 0));
+}
+
+TEST(TransformerEventTest, Rule28_ALiveEventBecomesActionsUnderDeterministicIds) {
+  Rig rig;
+  rig.PutSync(kMapping, kRules);
+  rig.PutCustomer("1", R"({"id":1,"name":"Ada"})");
+  rig.Start();
+  rig.PutEvent(Event("77", "Ada"));
+  rig.Run();
+
+  ASSERT_THAT(rig.Actions(), SizeIs(2));
+  const v1::Command first = rig.Command(KeyOfAction("77", "ended", 0));
+  const v1::Command second = rig.Command(KeyOfAction("77", "ended", 1));
+  EXPECT_EQ(first.action().operation(), "client.note.create");
+  EXPECT_EQ(first.action().arguments(0).value().text(), "Ended for Ada at 2023-11-14T22:13:20Z");
+  EXPECT_EQ(first.action().record_key(), KeyOf("1"));
+  EXPECT_EQ(first.action().event_time().seconds(), 1'700'000'000);
+  EXPECT_EQ(first.action().after_action_id(), "");
+  EXPECT_EQ(first.customer(), "1");
+  EXPECT_FALSE(first.has_version());
+  EXPECT_EQ(second.action().after_action_id(), first.action().action_id());
+  EXPECT_TRUE(second.action().at_least_once());
+}
+
+TEST(TransformerEventTest, Rule37_OnlyLiveEventsFire) {
+  Rig rig;
+  rig.PutSync(kMapping, kRules);
+  rig.Start();
+  v1::SourceEvent replayed = Event("77", "Ada");
+  replayed.set_live(false);
+  rig.PutEvent(replayed);
+  rig.Run();
+
+  EXPECT_THAT(rig.Actions(), IsEmpty());
+  EXPECT_EQ(rig.Committed(Topic::kEvents), rig.log.end(Topic::kEvents, 0));
+}
+
+TEST(TransformerEventTest, Rule37_AnEventSeesOnlyTheEntitiesThatItCarries) {
+  Rig rig;
+  rig.PutSync(kMapping, kRules);
+  // By now the customer is called otherwise; the event decides as it was.
+  rig.PutCustomer("1", R"({"id":1,"name":"Nobody"})");
+  rig.Start();
+  rig.PutEvent(Event("77", "Ada"));
+  rig.PutEvent(Event("78", "Nobody"));
+  rig.Run();
+
+  ASSERT_THAT(rig.Actions(), SizeIs(2));
+  EXPECT_TRUE(rig.Commands().contains(KeyOfAction("77", "ended", 0)));
+}
+
+TEST(TransformerEventTest, Rule37_AnEventKeyThatNobodyEverSawFires) {
+  Rig rig;
+  rig.PutSync(kMapping, kRules);
+  rig.Start();
+  rig.PutEvent(Event("5", "Ada", "key_of_2031"));
+  rig.PutEvent(Event("6", "Ada", "key_that_nobody_listens_to"));
+  rig.Run();
+
+  EXPECT_THAT(rig.Actions(), SizeIs(2));
+}
+
+TEST(TransformerEventTest, Rule37_ActionsAreAcknowledgedBeforeTheCommitAtEveryStep) {
+  for (int killed_at = 1; killed_at < 40; killed_at += 2) {
+    Rig rig;
+    rig.PutSync(kMapping, kRules);
+    std::vector<std::int64_t> offsets;
+    for (int i = 0; i < 6; ++i) {
+      offsets.push_back(rig.PutEvent(Event(std::to_string(100 + i), "Ada")));
+    }
+    int steps = 0;
+    rig.after_step = [&] {
+      const std::optional<eventlog::Offset> committed = rig.Committed(Topic::kEvents);
+      for (std::size_t i = 0; i < offsets.size(); ++i) {
+        if (committed && offsets[i] < *committed) {
+          EXPECT_TRUE(rig.Commands().contains(KeyOfAction(std::to_string(100 + i), "ended", 1)));
+        }
+      }
+      return ++steps == killed_at;
+    };
+    rig.Start();
+    rig.Run();
+    rig.after_step = nullptr;
+    if (rig.is_running()) rig.Kill();
+    rig.Start();
+    rig.Run(std::chrono::seconds(40));
+
+    EXPECT_THAT(rig.Actions(), SizeIs(12)) << killed_at;
+    EXPECT_EQ(rig.Committed(Topic::kEvents), rig.log.end(Topic::kEvents, 0)) << killed_at;
+  }
+}
+
+TEST(TransformerEventTest, Rule28_AnEventThatComesAgainWritesNothingAgain) {
+  Rig rig;
+  rig.PutSync(kMapping, kRules);
+  rig.Start();
+  rig.PutEvent(Event("77", "Ada"));
+  rig.PutEvent(Event("77", "Ada"));
+  rig.Run();
+  rig.PutEvent(Event("77", "Ada"));
+  rig.Run();
+
+  std::set<std::string> keys;
+  for (const auto& [key, command] : rig.CommandHistory()) {
+    if (!command.has_action()) continue;
+    EXPECT_TRUE(keys.insert(key).second) << key;
+  }
+  EXPECT_THAT(keys, SizeIs(2));
+}
+
+TEST(TransformerEventTest, ARuleThatFailsIsAnActionThatShowsIt) {
+  Rig rig;
+  rig.PutSync(kMapping, kRules);
+  rig.Start();
+  rig.PutEvent(Event("9", "Ada", "key_that_fails"));
+  v1::SourceEvent nobody = Event("10", "Ada");
+  nobody.clear_customer();
+  nobody.mutable_entities(0)->set_kind("invoices");
+  rig.PutEvent(nobody);
+  rig.Run();
+
+  const v1::Command failed = rig.Command(KeyOfAction("9", "failing", 0));
+  EXPECT_THAT(failed.mapping_error(), HasSubstr("`failing.text`: file.yaml:13:"));
+  EXPECT_THAT(failed.action().arguments(), IsEmpty());
+  const v1::Command unnamed = rig.Command(KeyOfAction("10", "ended", 1));
+  EXPECT_EQ(unnamed.mapping_error(), "the event names no customer");
+  EXPECT_EQ(rig.Committed(Topic::kEvents), rig.log.end(Topic::kEvents, 0));
+}
+
+TEST(TransformerEventTest, ASyncFromAnotherConnectionHearsNothing) {
+  Rig rig;
+  rig.PutSync(kMapping, kRules);
+  rig.Start();
+  v1::SourceEvent elsewhere = Event("77", "Ada");
+  elsewhere.set_connection("other");
+  rig.PutEvent(elsewhere);
+  rig.PutEvent(Event("78", "Ada"), "another-tenant");
+  rig.Run();
+
+  EXPECT_THAT(rig.Actions(), IsEmpty());
+}
+
+}  // namespace
+}  // namespace tributary::transformer
