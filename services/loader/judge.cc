@@ -37,6 +37,10 @@ Lane* LoaderStage::FindLane(const std::string& key) {
 
 std::optional<v1::RecordEntry> LoaderStage::EntryOf(const std::string& key) {
   if (const Lane* lane = FindLane(key)) return lane->entry;
+  return ReadBack(key);
+}
+
+std::optional<v1::RecordEntry> LoaderStage::ReadBack(const std::string& key) const {
   const std::optional<ids::CommandKey> parts = ids::ParseCommandKey(key);
   const eventlog::Table* records = parts ? Table(Topic::kRecords, parts->tenant) : nullptr;
   if (records == nullptr) return std::nullopt;
@@ -187,20 +191,19 @@ LoaderStage::Verdict LoaderStage::JudgeAction(const std::string& key, const ids:
   const v1::RecordEntry entry = EntryOf(key).value_or(v1::RecordEntry());
   const Doubt doubt = lane == nullptr ? Doubt::kNone : lane->doubt;
 
-  const std::optional<v1::RecordEntry> record = [&]() -> std::optional<v1::RecordEntry> {
-    // Read back as valid, not only written (rule 29).
-    const eventlog::Table* records = Table(Topic::kRecords, parts.tenant);
-    const auto found = records == nullptr ? std::nullopt : records->Get(action.record_key());
-    v1::RecordEntry parsed;
-    if (!found || found->is_void || !parsed.ParseFromString(found->value)) return std::nullopt;
-    return parsed;
-  }();
+  // Read back as valid, not only written (rule 29).
+  const std::optional<v1::RecordEntry> record = ReadBack(action.record_key());
   const bool has_record = record && !record->id().empty();
 
   if (entry.final()) {
-    const bool waits_for_record = entry.status() == v1::RecordEntry::STATUS_PARKED &&
-                                  entry.reason() == v1::REASON_RECORD && has_record;
-    if (!waits_for_record) return {};
+    if (entry.status() != v1::RecordEntry::STATUS_PARKED ||
+        entry.reason() != v1::REASON_RECORD) {
+      return {};
+    }
+    if (!has_record) {
+      waiters_[action.record_key()].insert(key);
+      return {};
+    }
   }
   const auto target = targets_.find(TargetKey(parts.tenant, sync->target()));
   const connector::ActionOperation* operation =
@@ -246,11 +249,8 @@ LoaderStage::Verdict LoaderStage::JudgeAction(const std::string& key, const ids:
   }
   if (!action.after_action_id().empty()) {
     const std::string before = ids::ActionKey(parts.tenant, parts.sync, action.after_action_id());
-    const eventlog::Table* records = Table(Topic::kRecords, parts.tenant);
-    const auto found = records == nullptr ? std::nullopt : records->Get(before);
-    v1::RecordEntry previous;
-    const bool is_final = found && !found->is_void && previous.ParseFromString(found->value) &&
-                          previous.final();
+    const std::optional<v1::RecordEntry> previous = ReadBack(before);
+    const bool is_final = previous && previous->final();
     if (!is_final) {
       waiters_[before].insert(key);
       return {};

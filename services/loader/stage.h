@@ -141,6 +141,8 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
   std::optional<Desired> DesiredOf(const std::string& key);
   /// Ours in memory, else what was read back. None: no entry, or only a void one.
   std::optional<v1::RecordEntry> EntryOf(const std::string& key);
+  /// Only what was read back as valid.
+  std::optional<v1::RecordEntry> ReadBack(const std::string& key) const;
   Lane* FindLane(const std::string& key);
   /// Makes the lane from the table when there is none.
   Lane& LaneOf(const std::string& key);

@@ -154,7 +154,7 @@ void LoaderStage::BeginAction(Lane& lane) {
     NextLookup(lane);
     return;
   }
-  const std::optional<v1::RecordEntry> record = EntryOf(lane.command.action().record_key());
+  const std::optional<v1::RecordEntry> record = ReadBack(lane.command.action().record_key());
   connector::CallInput input;
   input.id = record ? record->id() : "";
   input.marker = lane.parts.action_id;
@@ -177,7 +177,7 @@ void LoaderStage::NextLookup(Lane& lane) {
   if (lane.parts.kind == ids::CommandKey::Kind::kAction) {
     const connector::ActionOperation* operation =
         lane.connector->FindAction(lane.command.action().operation());
-    const std::optional<v1::RecordEntry> record = EntryOf(lane.command.action().record_key());
+    const std::optional<v1::RecordEntry> record = ReadBack(lane.command.action().record_key());
     input.id = record ? record->id() : "";
     input.marker = lane.parts.action_id;
     input.action = &lane.command.action();

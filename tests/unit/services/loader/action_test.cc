@@ -1,0 +1,180 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "libs/ids/keys.h"
+#include "tests/unit/services/loader/rig.h"
+
+// Protocol section 4: actions.
+
+namespace tributary::loader {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using testing::HasSubstr;
+using testing::SizeIs;
+
+class LoaderActionTest : public testing::Test {
+ protected:
+  std::size_t Notes() const {
+    const absl::StatusOr<json::Value> records = json::Parse(rig_.world.Records());
+    const json::Value* notes = records->FindPath("rest.notes");
+    return notes == nullptr || notes->array() == nullptr ? 0 : notes->array()->size();
+  }
+
+  Rig rig_;
+};
+
+TEST_F(LoaderActionTest, Rule29_AnActionWaitsForItsRecordThenIsDoneAndItsCommandGoes) {
+  const std::string record = ids::StateKey("acme", "crm", "client", "customers", "1");
+  const std::string action = rig_.Note("e1", record);
+  rig_.Start();
+  rig_.Run(seconds(2));
+  EXPECT_THAT(rig_.SentTo("/notes"), SizeIs(0));
+  EXPECT_TRUE(rig_.HasCommand(action));
+
+  rig_.Client(1, "Ada", 1);
+  rig_.Run(seconds(2));
+  EXPECT_EQ(Notes(), 1U);
+  EXPECT_TRUE(rig_.Entry(action).final());
+  EXPECT_EQ(rig_.Entry(action).outcome(), v1::OUTCOME_APPLIED);
+  EXPECT_FALSE(rig_.HasCommand(action));
+  const std::vector<v1::RecordEntry> entries = rig_.Entries(action);
+  ASSERT_THAT(entries, SizeIs(2));
+  EXPECT_TRUE(entries[0].has_intent());
+}
+
+TEST_F(LoaderActionTest, Rule28_TheSameActionEmittedAgainIsNotDoneAgain) {
+  const std::string record = rig_.Client(1, "Ada", 1);
+  rig_.Start();
+  const std::string action = rig_.Note("e1", record);
+  rig_.Run(seconds(2));
+  ASSERT_EQ(Notes(), 1U);
+  rig_.Note("e1", record);
+  rig_.Run(seconds(2));
+  EXPECT_EQ(Notes(), 1U);
+  // Its tombstone comes again, too.
+  EXPECT_THAT(rig_.SentTo("POST /clients/1/notes"), SizeIs(1));
+}
+
+TEST_F(LoaderActionTest, Rule30_AnUnknownCallIsLookedUpByItsMarkerAndFound) {
+  const std::string record = rig_.Client(1, "Ada", 1);
+  rig_.Start();
+  rig_.Run(seconds(1));
+  rig_.Faults(R"([{"target":"rest","match":"POST /clients/1/notes","kind":"apply_late",)"
+              R"("delay_ms":1500,"count":1}])");
+  const std::string action = rig_.Note("e1", record);
+  rig_.Run(seconds(20));
+
+  EXPECT_EQ(Notes(), 1U);
+  EXPECT_EQ(rig_.Entry(action).outcome(), v1::OUTCOME_APPLIED);
+  const auto calls = rig_.SentTo("POST /clients/1/notes");
+  const auto lookups = rig_.SentTo("GET /clients/1/notes");
+  ASSERT_THAT(calls, SizeIs(1));
+  ASSERT_THAT(lookups, SizeIs(1));
+  // L, then S.
+  EXPECT_GE(lookups[0].at - calls[0].at, seconds(3));
+}
+
+TEST_F(LoaderActionTest, Rule30_AnUnknownCallThatIsNotFoundIsRepeated) {
+  const std::string record = rig_.Client(1, "Ada", 1);
+  rig_.Start();
+  rig_.Run(seconds(1));
+  rig_.Faults(R"([{"target":"rest","match":"POST /clients/1/notes","kind":"reset_before","count":1}])");
+  rig_.Note("e1", record);
+  rig_.Run(seconds(20));
+  EXPECT_EQ(Notes(), 1U);
+  EXPECT_THAT(rig_.SentTo("POST /clients/1/notes"), SizeIs(2));
+}
+
+TEST_F(LoaderActionTest, Rule30_AfterAKillBetweenCallAndDoneItIsFoundNotRepeated) {
+  const std::string record = rig_.Contact(1, "a@x.test", "Ada", 1);
+  rig_.Start();
+  rig_.Run(seconds(3));
+  rig_.Faults(R"([{"target":"highlevel","match":"/notes","kind":"hang_after_apply","count":1}])");
+  const std::string action = rig_.Note("e1", record);
+  rig_.Run(milliseconds(100));
+  ASSERT_TRUE(rig_.Entry(action).has_intent());
+  rig_.Kill();
+  rig_.Start();
+  rig_.Run(seconds(60));
+  EXPECT_EQ(rig_.Entry(action).outcome(), v1::OUTCOME_APPLIED);
+  EXPECT_THAT(rig_.Entry(action).detail(), HasSubstr("found"));
+  EXPECT_THAT(rig_.SentTo("POST /contacts/" + rig_.Entry(record).id() + "/notes"), SizeIs(1));
+}
+
+TEST_F(LoaderActionTest, Rule31_AnOldActionIsDroppedInSightAlsoWhileItWaits) {
+  const std::string record = ids::StateKey("acme", "crm", "client", "customers", "1");
+  const std::string old = rig_.Note("old", record, 40);
+  rig_.Start();
+  rig_.Run(seconds(1));
+  EXPECT_FALSE(rig_.Entry(old).final());
+  // Age counts against the newest event of the tenant.
+  rig_.Note("new", record);
+  rig_.Note("old", record, 40);
+  rig_.Run(seconds(1));
+  EXPECT_TRUE(rig_.Entry(old).final());
+  EXPECT_EQ(rig_.Entry(old).outcome(), v1::OUTCOME_DROPPED);
+  EXPECT_EQ(rig_.Entry(old).reason(), v1::REASON_TOO_OLD);
+  EXPECT_FALSE(rig_.HasCommand(old));
+}
+
+TEST_F(LoaderActionTest, Rule31_AStepWaitsForTheFinalOutcomeOfTheOneBefore) {
+  const std::string record = rig_.Client(1, "Ada", 1);
+  rig_.Start();
+  rig_.Run(seconds(1));
+  rig_.Faults(R"([{"target":"rest","match":"POST /clients/1/notes","kind":"apply_late",)"
+              R"("delay_ms":1500,"count":1}])");
+  const std::string first = rig_.Note("e1", record);
+  const std::string second = rig_.Note("e2", record, 0, first);
+  rig_.Run(seconds(2));
+  EXPECT_THAT(rig_.SentTo("POST /clients/1/notes"), SizeIs(1));
+  rig_.Run(seconds(20));
+  EXPECT_EQ(Notes(), 2U);
+  EXPECT_TRUE(rig_.Entry(second).final());
+}
+
+TEST_F(LoaderActionTest, ARefusedActionIsParkedAndDoneWhenAPersonReplaysIt) {
+  const std::string record = rig_.Client(1, "Ada", 1);
+  rig_.Start();
+  rig_.Run(seconds(1));
+  rig_.Faults(R"([{"target":"rest","match":"/notes","kind":"status","status":422,"count":1}])");
+  const std::string action = rig_.Note("e1", record);
+  rig_.Run(seconds(1));
+  EXPECT_EQ(rig_.Entry(action).status(), v1::RecordEntry::STATUS_PARKED);
+  EXPECT_EQ(rig_.Entry(action).outcome(), v1::OUTCOME_PARKED);
+  EXPECT_TRUE(rig_.HasCommand(action));
+  EXPECT_EQ(rig_.Decide(action, true), "");
+  rig_.Run(seconds(1));
+  EXPECT_EQ(Notes(), 1U);
+  EXPECT_EQ(rig_.Entry(action).outcome(), v1::OUTCOME_APPLIED);
+}
+
+TEST_F(LoaderActionTest, AnActionOfAParkedRecordIsParkedAndFreedWithIt) {
+  rig_.Faults(R"([{"target":"rest","match":"PUT","kind":"status","status":422,"count":1}])");
+  const std::string record = rig_.Client(1, "Ada", 1);
+  rig_.Start();
+  rig_.Run(seconds(1));
+  const std::string action = rig_.Note("e1", record);
+  rig_.Run(seconds(1));
+  EXPECT_EQ(rig_.Entry(action).reason(), v1::REASON_RECORD);
+  rig_.Client(1, "Ada L", 2);
+  rig_.Run(seconds(2));
+  EXPECT_EQ(Notes(), 1U);
+}
+
+TEST_F(LoaderActionTest, AnOperationThatIsNotDescribedIsParked) {
+  const std::string record = rig_.Client(1, "Ada", 1);
+  v1::Command command;
+  command.mutable_action()->set_action_id(std::string(32, 'a'));
+  command.mutable_action()->set_operation("client.enrol");
+  command.mutable_action()->set_record_key(record);
+  const std::string action =
+      rig_.Command(ids::ActionKey("acme", "crm", std::string(32, 'a')), command);
+  rig_.Start();
+  rig_.Run(seconds(2));
+  EXPECT_EQ(rig_.Entry(action).reason(), v1::REASON_UNSUPPORTED);
+}
+
+}  // namespace
+}  // namespace tributary::loader

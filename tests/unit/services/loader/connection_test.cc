@@ -1,0 +1,171 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "libs/ids/keys.h"
+#include "tests/unit/services/loader/rig.h"
+
+// Credentials, tokens, ceilings, and what people see.
+
+namespace tributary::loader {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using testing::HasSubstr;
+using testing::SizeIs;
+
+class LoaderConnectionTest : public testing::Test {
+ protected:
+  std::size_t Applied() const { return static_cast<std::size_t>(rig_.counters().applied); }
+  v1::SyncStatus StatusOf(const std::string& sync) const {
+    for (auto it = rig_.to_control.rbegin(); it != rig_.to_control.rend(); ++it) {
+      if (it->kind_case() != v1::FromService::kStatus) continue;
+      for (const v1::SyncStatus& status : it->status().syncs()) {
+        if (status.sync() == sync) return status;
+      }
+    }
+    return {};
+  }
+
+  Rig rig_;
+};
+
+TEST_F(LoaderConnectionTest, One401RenewsTheTokenOnceAndNobodyIsParked) {
+  rig_.Start();
+  for (int i = 1; i <= 20; ++i) rig_.Client(i, "n", 1);
+  rig_.Faults(R"([{"target":"rest","match":"PUT","kind":"unauthorized","count":1}])");
+  rig_.Run(seconds(10));
+  EXPECT_EQ(Applied(), 20U);
+  EXPECT_EQ(rig_.counters().parked, 0);
+  EXPECT_LE(rig_.SentTo("POST /auth").size(), 2U);
+}
+
+TEST_F(LoaderConnectionTest, ATokenIsRenewedBeforeItEnds) {
+  rig_.Start();
+  rig_.Client(1, "one", 1);
+  rig_.Run(seconds(1));
+  // Lives 900 s, renewed 60 s before.
+  rig_.Run(seconds(850));
+  rig_.Client(1, "two", 2);
+  rig_.Run(seconds(2));
+  EXPECT_EQ(Applied(), 2U);
+  EXPECT_THAT(rig_.SentTo("POST /auth"), SizeIs(2));
+  EXPECT_EQ(rig_.counters().unauthorised, 0);
+}
+
+TEST_F(LoaderConnectionTest, AWrongKeyRestsTheConnectionShowsItAndTheOthersGoOn) {
+  rig_.credentials["api_key"] = "wrong";
+  rig_.Start();
+  for (int i = 1; i <= 50; ++i) rig_.Client(i, "n", 1);
+  const std::string contact = rig_.Contact(1, "a@x.test", "Ada", 1);
+  rig_.Run(seconds(60));
+
+  EXPECT_EQ(rig_.counters().parked, 0);
+  EXPECT_EQ(rig_.Entry(contact).outcome(), v1::OUTCOME_APPLIED);
+  EXPECT_LE(rig_.SentTo("POST /auth").size(), 10U);
+  EXPECT_THAT(StatusOf("crm").problem(), HasSubstr("refuses the credential"));
+  EXPECT_EQ(StatusOf("crm").pending(), 50);
+  EXPECT_EQ(StatusOf("crm").state(), "failing");
+
+  // A right one heals it without a restart.
+  rig_.credentials.erase("api_key");
+  rig_.tenant.mutable_connections(1)->set_credential_revision(2);
+  rig_.PublishTenant();
+  rig_.Run(seconds(400));
+  EXPECT_EQ(Applied(), 51U);
+  EXPECT_EQ(StatusOf("crm").problem(), "");
+}
+
+TEST_F(LoaderConnectionTest, AMisconfiguredConnectionParksNobody) {
+  rig_.Faults(R"([{"target":"highlevel","match":"/contacts","kind":"status","status":401,)"
+              R"("body":"{\"statusCode\":401,\"message\":\"version header is invalid\"}"}])");
+  rig_.Start();
+  for (int i = 1; i <= 5; ++i) rig_.Contact(i, "", "n", 1);
+  rig_.Run(seconds(5));
+  EXPECT_THAT(StatusOf("hl").problem(), HasSubstr("version header"));
+  EXPECT_LE(rig_.sent.size(), 4U);
+  rig_.Faults("[]");
+  rig_.Run(seconds(600));
+  EXPECT_EQ(rig_.counters().parked, 0);
+  EXPECT_EQ(Applied(), 5U);
+}
+
+TEST_F(LoaderConnectionTest, TheCeilingHoldsInFlightAndPerSecond) {
+  rig_.tenant.mutable_connections(1)->set_concurrency(2);
+  rig_.tenant.mutable_connections(1)->set_requests_per_second("10");
+  rig_.PublishTenant();
+  for (int i = 1; i <= 60; ++i) rig_.Client(i, "n", 1);
+  rig_.Start();
+  rig_.Run(seconds(3));
+  EXPECT_LE(rig_.sent.size(), 41U);
+  EXPECT_GE(rig_.sent.size(), 25U);
+  rig_.Run(seconds(10));
+  EXPECT_EQ(Applied(), 60U);
+}
+
+TEST_F(LoaderConnectionTest, AnOutageParksNobodyAndIsOverWhenItIsOver) {
+  rig_.Faults(R"([{"target":"rest","match":"*","kind":"throttle"}])");
+  rig_.Start();
+  for (int i = 1; i <= 30; ++i) rig_.Client(i, "n", 1);
+  rig_.Run(seconds(120));
+  EXPECT_EQ(rig_.counters().parked, 0);
+  EXPECT_LE(rig_.sent.size(), 100U);
+  rig_.Faults("[]");
+  rig_.Run(seconds(700));
+  EXPECT_EQ(Applied(), 30U);
+}
+
+TEST_F(LoaderConnectionTest, APausedSyncSendsNothingAndGoesOn) {
+  rig_.tenant.mutable_syncs(1)->set_state(v1::SYNC_STATE_PAUSED);
+  rig_.PublishTenant();
+  rig_.Client(1, "n", 1);
+  rig_.Start();
+  rig_.Run(seconds(3));
+  EXPECT_THAT(rig_.SentTo("PUT"), SizeIs(0));
+  EXPECT_EQ(StatusOf("crm").state(), "paused");
+  EXPECT_EQ(StatusOf("crm").pending(), 1);
+  rig_.tenant.mutable_syncs(1)->set_state(v1::SYNC_STATE_ACTIVE);
+  rig_.PublishTenant();
+  rig_.Run(seconds(3));
+  EXPECT_EQ(Applied(), 1U);
+}
+
+TEST_F(LoaderConnectionTest, ParkedAndTraceTellWhyAndWhatNext) {
+  rig_.Faults(R"([{"target":"rest","match":"PUT","kind":"status","status":422,)"
+              R"("body":"{\"errors\":\"no such plan\"}","count":1}])");
+  const std::string key = rig_.Client(17, "n", 1);
+  rig_.Start();
+  rig_.Run(seconds(3));
+
+  v1::ToService list;
+  list.mutable_list_parked();
+  const v1::ListParkedResponse parked = rig_.Ask(list).parked();
+  ASSERT_EQ(parked.items_size(), 1);
+  EXPECT_EQ(parked.items(0).key(), key);
+  EXPECT_THAT(parked.items(0).detail(), HasSubstr("no such plan"));
+  EXPECT_FALSE(parked.items(0).fix().empty());
+  EXPECT_EQ(StatusOf("crm").parked(), 1);
+  EXPECT_EQ(StatusOf("crm").pending(), 0);
+
+  v1::ToService trace;
+  trace.mutable_trace()->set_tenant("acme");
+  trace.mutable_trace()->set_kind("customers");
+  trace.mutable_trace()->set_id("17");
+  const v1::TraceResponse traced = rig_.Ask(trace).trace();
+  ASSERT_EQ(traced.records_size(), 1);
+  EXPECT_EQ(traced.records(0).status(), "parked");
+  EXPECT_EQ(traced.records(0).desired().offset(), 1);
+}
+
+TEST_F(LoaderConnectionTest, UnknownSettingsAndFilesAreShownAndNothingIsSent) {
+  (*rig_.tenant.mutable_connections(1)->mutable_settings())["batsh"] = "true";
+  rig_.PublishTenant();
+  rig_.Client(1, "n", 1);
+  rig_.Start();
+  rig_.Run(seconds(3));
+  EXPECT_THAT(StatusOf("crm").problem(), HasSubstr("did you mean `batch`?"));
+  EXPECT_THAT(rig_.SentTo("PUT"), SizeIs(0));
+}
+
+}  // namespace
+}  // namespace tributary::loader

@@ -1,0 +1,105 @@
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "libs/eventlog/local_store.h"
+#include "libs/eventlog/testing/simulated_log.h"
+#include "libs/json/value.h"
+#include "services/loader/loader.h"
+#include "services/simulator/world.h"
+#include "tributary/v1/commands.pb.h"
+#include "tributary/v1/control.pb.h"
+#include "tributary/v1/records.pb.h"
+#include "tributary/v1/tenants.pb.h"
+
+namespace tributary::loader {
+
+/// One loader on a simulated log, against the simulated CRMs, on virtual time. The test is
+/// transformer, control and the group's coordinator.
+class Rig {
+ public:
+  struct Sent {
+    Instant at;
+    std::string method;
+    std::string path;
+    std::string body;
+  };
+  struct Wire {
+    /// The request leaves this much later than the stage asked.
+    Duration before{};
+    /// Instead of the CRM.
+    std::optional<simulator::Answer> answer;
+  };
+
+  Rig();
+  ~Rig();
+
+  // ---- the loader's process ----
+  void Start();
+  /// kill -9: what is on the wire may still arrive.
+  void Kill();
+  /// The group takes the partition back in good order.
+  void HandOver();
+  void Run(Duration duration) { time.RunFor(duration); }
+  bool ready() const;
+  Stage& stage();
+  const Counters& counters() const;
+
+  // ---- what others write ----
+  void PublishTenant();
+  /// Contact of HighLevel in sync `hl`.
+  std::string Contact(int customer, const std::string& email, const std::string& name, int version,
+                      const std::vector<std::string>& tags = {});
+  /// Client of the REST CRM in sync `crm`.
+  std::string Client(int customer, const std::string& name, int version);
+  std::string Command(const std::string& key, const v1::Command& command);
+  std::string State(const std::string& key, v1::DesiredState::Presence presence, int version);
+  std::string Note(const std::string& id, const std::string& record_key, int age_days = 0,
+                   const std::string& after = "");
+  /// An entry of a dead owner in `records`.
+  void AppendVoid(const std::string& key, const v1::RecordEntry& entry);
+  v1::FromService Ask(v1::ToService message);
+  std::string Decide(const std::string& key, bool replay);
+
+  // ---- what can be seen ----
+  /// The newest of the log; empty when there is none.
+  v1::RecordEntry Entry(const std::string& key) const;
+  std::vector<v1::RecordEntry> Entries(const std::string& key) const;
+  std::vector<v1::Receipt> Receipts(const std::string& key) const;
+  bool HasCommand(const std::string& key) const;
+  json::Value Contacts() const;
+  json::Value Clients() const;
+  /// Requests that left, whose "METHOD path" contains `text`.
+  std::vector<Sent> SentTo(std::string_view text) const;
+  std::vector<Sent> Writes() const;
+  void Faults(const std::string& json);
+
+  eventlog::testing::VirtualTime time;
+  eventlog::testing::SimulatedLog log;
+  simulator::World world;
+  Options options;
+  v1::TenantSnapshot tenant;
+  std::vector<Sent> sent;
+  std::vector<v1::FromService> to_control;
+  std::function<Wire(const http::Request&)> wire;
+  /// Control answers with the right credentials, or with these.
+  std::map<std::string, std::string> credentials;
+  bool control_answers = true;
+
+ private:
+  struct Process;
+  Now now() const;
+  std::unique_ptr<eventlog::LocalStores> stores_;
+  std::unique_ptr<Process> process_;
+  std::uint64_t processes_ = 0;
+};
+
+v1::Version VersionOf(int offset);
+
+}  // namespace tributary::loader

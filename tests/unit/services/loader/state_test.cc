@@ -1,0 +1,416 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "libs/ids/keys.h"
+#include "tests/unit/services/loader/rig.h"
+
+// One test per rule of protocol section 3, named by its number.
+
+namespace tributary::loader {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::SizeIs;
+
+class LoaderStateTest : public testing::Test {
+ protected:
+  std::string NameOf(int customer) const {
+    const json::Value clients = rig_.Clients();
+    if (clients.array() == nullptr) return "no clients";
+    for (const json::Value& client : *clients.array()) {
+      const json::Value* id = client.Find("client_id");
+      if (id != nullptr && id->ToIdText() == std::to_string(customer)) {
+        return *client.Find("name")->string();
+      }
+    }
+    return "absent";
+  }
+
+  Rig rig_;
+};
+
+TEST_F(LoaderStateTest, AClientIsWrittenAndItsEntryTellsSo) {
+  const std::string key = rig_.Client(1, "Ada", 5);
+  rig_.Start();
+  rig_.Run(seconds(1));
+
+  EXPECT_EQ(NameOf(1), "Ada");
+  const v1::RecordEntry entry = rig_.Entry(key);
+  EXPECT_EQ(entry.id(), "1");
+  EXPECT_EQ(entry.resolved().offset(), 5);
+  EXPECT_EQ(entry.outcome(), v1::OUTCOME_APPLIED);
+  EXPECT_FALSE(entry.has_intent());
+  EXPECT_FALSE(entry.in_doubt());
+  ASSERT_THAT(rig_.Receipts(key), SizeIs(1));
+  EXPECT_EQ(rig_.Receipts(key)[0].outcome(), v1::OUTCOME_APPLIED);
+  // One request for the token, one for the client.
+  EXPECT_THAT(rig_.sent, SizeIs(2));
+}
+
+TEST_F(LoaderStateTest, AContactIsMadeOnceAndFromThenOnWrittenByItsId) {
+  const std::string key = rig_.Contact(1, "a@x.test", "Ada", 1, {"chargify:Active"});
+  rig_.Start();
+  rig_.Run(seconds(3));
+  rig_.Contact(1, "a@x.test", "Ada L", 2, {"chargify:past_due"});
+  rig_.Run(seconds(3));
+
+  const json::Value contacts = rig_.Contacts();
+  ASSERT_THAT(*contacts.array(), SizeIs(1));
+  EXPECT_EQ(*(*contacts.array())[0].Find("firstName")->string(), "Ada L");
+  EXPECT_EQ(json::Write(*(*contacts.array())[0].Find("tags")), R"(["chargify:past_due"])");
+  EXPECT_EQ(rig_.Entry(key).resolved().offset(), 2);
+  EXPECT_THAT(rig_.SentTo("POST /contacts/upsert"), SizeIs(1));
+  EXPECT_THAT(rig_.SentTo("PUT /contacts/"), SizeIs(1));
+  EXPECT_THAT(rig_.SentTo("DELETE /contacts/"), SizeIs(1));
+}
+
+TEST_F(LoaderStateTest, OnlyTheTagsAreSentWhenOnlyTheTagsChange) {
+  rig_.Contact(1, "a@x.test", "Ada", 1, {"chargify:active"});
+  rig_.Start();
+  rig_.Run(seconds(3));
+  const std::size_t before = rig_.Writes().size();
+  rig_.Contact(1, "a@x.test", "Ada", 2, {"chargify:active", "chargify:vip"});
+  rig_.Run(seconds(3));
+
+  EXPECT_EQ(rig_.Writes().size(), before + 1);
+  EXPECT_THAT(rig_.Writes().back().body, R"({"tags":["chargify:vip"]})");
+}
+
+TEST_F(LoaderStateTest, Rule16_TheIntentIsAcknowledgedBeforeTheSendAndClosedAfterIt) {
+  std::vector<bool> intent_open;
+  const std::string key = ids::StateKey("acme", "crm", "client", "customers", "1");
+  rig_.wire = [&](const http::Request& request) {
+    if (request.method == "PUT") {
+      const v1::RecordEntry entry = rig_.Entry(key);
+      intent_open.push_back(entry.has_intent() && entry.intent().version().offset() == 5);
+    }
+    return Rig::Wire();
+  };
+  rig_.Client(1, "Ada", 5);
+  rig_.Start();
+  rig_.Run(seconds(1));
+
+  EXPECT_THAT(intent_open, ElementsAre(true));
+  const std::vector<v1::RecordEntry> entries = rig_.Entries(key);
+  ASSERT_THAT(entries, SizeIs(2));
+  EXPECT_TRUE(entries[0].has_intent());
+  EXPECT_FALSE(entries[1].has_intent());
+}
+
+TEST_F(LoaderStateTest, Rule17_TheNewestVersionIsSentWhateverWasQueued) {
+  // The first request waits before its bytes leave; meanwhile a newer version arrives.
+  bool first = true;
+  rig_.wire = [&](const http::Request& request) {
+    Rig::Wire wire;
+    if (request.method == "PUT" && first) {
+      first = false;
+      wire.before = seconds(2);
+    }
+    return wire;
+  };
+  const std::string key = rig_.Client(1, "old", 1);
+  rig_.Start();
+  rig_.Run(seconds(1));
+  rig_.Client(1, "new", 2);
+  rig_.Run(seconds(4));
+
+  ASSERT_THAT(rig_.SentTo("PUT"), SizeIs(1));
+  EXPECT_THAT(rig_.SentTo("PUT")[0].body, HasSubstr("new"));
+  EXPECT_EQ(rig_.Entry(key).resolved().offset(), 2);
+  EXPECT_EQ(rig_.counters().refused_at_send, 1);
+}
+
+TEST_F(LoaderStateTest, Rule18_AnOlderVersionThatIsReadLastIsNotSent) {
+  rig_.Faults(R"([{"target":"rest","match":"PUT","kind":"throttle","count":1,"retry_after":1}])");
+  const std::string key = rig_.Client(1, "newest", 9);
+  rig_.Start();
+  rig_.Run(milliseconds(300));
+  rig_.Client(1, "older", 3);
+  rig_.Run(seconds(10));
+
+  for (const Rig::Sent& request : rig_.SentTo("PUT")) {
+    EXPECT_THAT(request.body, testing::Not(HasSubstr("older")));
+  }
+  EXPECT_EQ(rig_.Entry(key).resolved().offset(), 0);
+  rig_.Client(1, "newest", 9);
+  rig_.Run(seconds(2));
+  EXPECT_EQ(rig_.Entry(key).resolved().offset(), 9);
+}
+
+TEST_F(LoaderStateTest, Rule19_AfterAnUnknownOutcomeNothingIsSentForLAndThenTheNewestOnce) {
+  rig_.Faults(R"([{"target":"rest","match":"PUT","kind":"apply_late","delay_ms":1500,"count":1}])");
+  const std::string key = rig_.Client(1, "one", 1);
+  rig_.Start();
+  rig_.Run(milliseconds(500));
+  rig_.Client(1, "two", 2);
+  rig_.Client(1, "three", 3);
+  rig_.Run(seconds(10));
+
+  const std::vector<Rig::Sent> puts = rig_.SentTo("PUT");
+  ASSERT_THAT(puts, SizeIs(2));
+  EXPECT_GE(puts[1].at - puts[0].at, seconds(2));
+  EXPECT_THAT(puts[1].body, HasSubstr("three"));
+  EXPECT_EQ(NameOf(1), "three");
+  EXPECT_EQ(rig_.Entry(key).resolved().offset(), 3);
+  EXPECT_FALSE(rig_.Entry(key).in_doubt());
+}
+
+TEST_F(LoaderStateTest, Rule20_DoubtForgetsTheHashSoThatABAEndsOnA) {
+  const std::string key = rig_.Client(1, "A", 1);
+  rig_.Start();
+  rig_.Run(seconds(1));
+  rig_.Faults(R"([{"target":"rest","match":"PUT","kind":"apply_late","delay_ms":1500,"count":1}])");
+  rig_.Client(1, "B", 2);
+  rig_.Run(milliseconds(1300));
+  EXPECT_TRUE(rig_.Entry(key).content_hash().empty());
+  rig_.Client(1, "A", 3);
+  rig_.Run(seconds(10));
+
+  EXPECT_EQ(NameOf(1), "A");
+  EXPECT_EQ(rig_.Entry(key).resolved().offset(), 3);
+  EXPECT_EQ(rig_.Entry(key).outcome(), v1::OUTCOME_APPLIED);
+}
+
+TEST_F(LoaderStateTest, Rule20_TheSameContentIsNotSentAgain) {
+  const std::string key = rig_.Client(1, "A", 1);
+  rig_.Start();
+  rig_.Run(seconds(1));
+  rig_.Client(1, "A", 2);
+  rig_.Run(seconds(1));
+
+  EXPECT_THAT(rig_.SentTo("PUT"), SizeIs(1));
+  EXPECT_EQ(rig_.Entry(key).resolved().offset(), 2);
+  EXPECT_EQ(rig_.Entry(key).outcome(), v1::OUTCOME_NOOP);
+}
+
+TEST_F(LoaderStateTest, Rule21_WhatClosesAnIntentInDoubtSaysSoItself) {
+  const std::string key = rig_.Client(1, "A", 1);
+  rig_.Start();
+  rig_.Run(seconds(1));
+  rig_.Faults(R"([{"target":"rest","match":"PUT","kind":"reset_before","count":1}])");
+  rig_.Client(1, "B", 2);
+  rig_.Run(milliseconds(300));
+  ASSERT_TRUE(rig_.Entry(key).has_intent());
+  rig_.State(key, v1::DesiredState::PRESENCE_WITHDRAWN, 3);
+  rig_.Run(milliseconds(300));
+
+  const v1::RecordEntry closed = rig_.Entry(key);
+  EXPECT_EQ(closed.resolved().offset(), 3);
+  EXPECT_EQ(closed.outcome(), v1::OUTCOME_LEFT);
+  EXPECT_FALSE(closed.has_intent());
+  EXPECT_TRUE(closed.in_doubt());
+  EXPECT_TRUE(closed.content_hash().empty());
+  // After L, with nothing newer to write, doubt ends.
+  rig_.Run(seconds(3));
+  EXPECT_FALSE(rig_.Entry(key).in_doubt());
+  EXPECT_THAT(rig_.SentTo("PUT"), SizeIs(2));
+}
+
+TEST_F(LoaderStateTest, Rule22_ANewerVersionFreesWhatWasRefused) {
+  rig_.Faults(R"([{"target":"rest","match":"PUT","kind":"status","status":422,)"
+              R"("body":"{\"errors\":[{\"field\":\"name\",\"message\":\"no\"}]}","count":1}])");
+  const std::string key = rig_.Client(1, "bad", 1);
+  rig_.Start();
+  rig_.Run(seconds(1));
+  EXPECT_EQ(rig_.Entry(key).status(), v1::RecordEntry::STATUS_PARKED);
+  EXPECT_EQ(rig_.Entry(key).reason(), v1::REASON_REFUSED);
+  EXPECT_THAT(rig_.Entry(key).detail(), HasSubstr("no"));
+  EXPECT_THAT(rig_.SentTo("PUT"), SizeIs(1));
+
+  rig_.Client(1, "good", 2);
+  rig_.Run(seconds(1));
+  EXPECT_EQ(NameOf(1), "good");
+  EXPECT_EQ(rig_.Entry(key).status(), v1::RecordEntry::STATUS_WAITING);
+}
+
+TEST_F(LoaderStateTest, Rule22_APersonReplaysThroughTheSameLaneOrDrops) {
+  rig_.Faults(R"([{"target":"rest","match":"PUT","kind":"status","status":422,"count":2}])");
+  const std::string key = rig_.Client(1, "one", 1);
+  const std::string other = rig_.Client(2, "two", 1);
+  rig_.Start();
+  rig_.Run(seconds(1));
+
+  EXPECT_EQ(rig_.Decide(key, true), "");
+  EXPECT_EQ(rig_.Decide(other, false), "");
+  rig_.Run(seconds(1));
+  EXPECT_EQ(NameOf(1), "one");
+  EXPECT_EQ(rig_.Entry(other).resolved().offset(), 1);
+  EXPECT_EQ(rig_.Entry(other).outcome(), v1::OUTCOME_DROPPED);
+  EXPECT_EQ(NameOf(2), "absent");
+  EXPECT_THAT(rig_.Decide(key, true), HasSubstr("nothing is parked"));
+}
+
+TEST_F(LoaderStateTest, AMappingErrorParksWithItsReasonAndTheOthersFlow) {
+  v1::Command command;
+  command.set_mapping_error("fields.name: no such member");
+  *command.mutable_version() = VersionOf(1);
+  const std::string key =
+      rig_.Command(ids::StateKey("acme", "crm", "client", "customers", "7"), command);
+  rig_.Client(8, "fine", 1);
+  rig_.Start();
+  rig_.Run(seconds(1));
+
+  EXPECT_EQ(rig_.Entry(key).status(), v1::RecordEntry::STATUS_PARKED);
+  EXPECT_EQ(rig_.Entry(key).reason(), v1::REASON_MAPPING);
+  EXPECT_EQ(NameOf(8), "fine");
+}
+
+TEST_F(LoaderStateTest, Rule24_AnAnswerThatCannotBeReadIsUnknownAndItsBytesAreKept) {
+  rig_.Faults(R"([{"target":"rest","match":"PUT","kind":"malformed","count":1}])");
+  const std::string key = rig_.Client(1, "Ada", 1);
+  rig_.Start();
+  rig_.Run(milliseconds(500));
+
+  const v1::RecordEntry entry = rig_.Entry(key);
+  EXPECT_FALSE(entry.has_resolved());
+  EXPECT_TRUE(entry.has_intent());
+  EXPECT_EQ(entry.status(), v1::RecordEntry::STATUS_RETRYING);
+  EXPECT_EQ(entry.reason(), v1::REASON_UNREADABLE);
+  EXPECT_FALSE(entry.kept_answer().empty());
+  rig_.Run(seconds(10));
+  EXPECT_EQ(rig_.Entry(key).resolved().offset(), 1);
+  EXPECT_THAT(rig_.SentTo("PUT"), SizeIs(2));
+}
+
+TEST_F(LoaderStateTest, Rule24_A429IsNotSentAndNoFailure) {
+  rig_.Faults(R"([{"target":"rest","match":"PUT","kind":"throttle","count":1,"retry_after":2}])");
+  const std::string key = rig_.Client(1, "Ada", 1);
+  rig_.Start();
+  rig_.Run(seconds(6));
+
+  const std::vector<Rig::Sent> puts = rig_.SentTo("PUT");
+  ASSERT_THAT(puts, SizeIs(2));
+  EXPECT_GE(puts[1].at - puts[0].at, seconds(2));
+  EXPECT_EQ(rig_.Entry(key).resolved().offset(), 1);
+  EXPECT_EQ(rig_.Entry(key).attempts(), 0);
+  EXPECT_THAT(rig_.Receipts(key), SizeIs(1));
+}
+
+TEST_F(LoaderStateTest, Rule25_TheSecondClaimantIsParkedAsAConflictThatNamesBoth) {
+  const std::string first = rig_.Contact(1, "same@x.test", "One", 1);
+  const std::string second = rig_.Contact(2, "SAME@x.test", "Two", 1);
+  rig_.Start();
+  rig_.Run(seconds(20));
+
+  const bool first_has_it = !rig_.Entry(first).id().empty();
+  const std::string& holder = first_has_it ? first : second;
+  const std::string& loser = first_has_it ? second : first;
+  EXPECT_EQ(rig_.Entry(holder).outcome(), v1::OUTCOME_APPLIED);
+  EXPECT_EQ(rig_.Entry(loser).status(), v1::RecordEntry::STATUS_PARKED);
+  EXPECT_EQ(rig_.Entry(loser).reason(), v1::REASON_IDENTITY_CONFLICT);
+  EXPECT_THAT(rig_.Entry(loser).detail(), HasSubstr(first));
+  EXPECT_THAT(rig_.Entry(loser).detail(), HasSubstr(second));
+  // The loser wrote nothing over the holder's record.
+  EXPECT_THAT(rig_.SentTo("POST /contacts/upsert"), SizeIs(1));
+  EXPECT_THAT(*rig_.Contacts().array(), SizeIs(1));
+
+  // A newer version does not free it.
+  rig_.Contact(first_has_it ? 2 : 1, "same@x.test", "Again", 2);
+  rig_.Run(seconds(5));
+  EXPECT_EQ(rig_.Entry(loser).reason(), v1::REASON_IDENTITY_CONFLICT);
+}
+
+TEST_F(LoaderStateTest, Rule26_AfterAnUnknownCreateItIsLookedUpAndAdopted) {
+  rig_.Faults(R"([{"target":"highlevel","match":"POST /contacts/upsert","kind":"apply_late",)"
+              R"("delay_ms":1500,"count":1}])");
+  // Without an e-mail the target cannot match: a second create would make a second contact.
+  const std::string key = rig_.Contact(1, "", "Ada", 1);
+  rig_.Start();
+  rig_.Run(milliseconds(500));
+  rig_.Contact(1, "", "Ada L", 2);
+  rig_.Run(seconds(15));
+
+  ASSERT_THAT(*rig_.Contacts().array(), SizeIs(1));
+  EXPECT_EQ(*(*rig_.Contacts().array())[0].Find("firstName")->string(), "Ada L");
+  EXPECT_EQ(rig_.Entry(key).resolved().offset(), 2);
+  const std::vector<Rig::Sent> creates = rig_.SentTo("POST /contacts/upsert");
+  const std::vector<Rig::Sent> lookups = rig_.SentTo("POST /contacts/search");
+  ASSERT_THAT(creates, SizeIs(1));
+  ASSERT_THAT(lookups, SizeIs(2));
+  // L, then S.
+  EXPECT_GE(lookups[1].at - creates[0].at, seconds(3));
+}
+
+TEST_F(LoaderStateTest, Rule27_A404OnTheStoredIdMakesItAnewOnceOrLeavesIt) {
+  const std::string key = rig_.Contact(1, "a@x.test", "Ada", 1);
+  rig_.Start();
+  rig_.Run(seconds(3));
+  const std::string old_id = rig_.Entry(key).id();
+  rig_.Faults(R"([{"target":"highlevel","match":"PUT /contacts","kind":"status","status":404,)"
+              R"("body":"{\"message\":\"Contact not found\"}","count":1}])");
+  rig_.Contact(1, "b@x.test", "Ada", 2);
+  rig_.Run(seconds(10));
+  EXPECT_EQ(rig_.Entry(key).resolved().offset(), 2);
+  EXPECT_FALSE(rig_.Entry(key).id().empty());
+
+  rig_.tenant.mutable_syncs(0)->set_on_missing(v1::Sync::ON_MISSING_LEAVE);
+  rig_.PublishTenant();
+  rig_.Faults(R"([{"target":"highlevel","match":"PUT /contacts","kind":"status","status":404,)"
+              R"("body":"{\"message\":\"Contact not found\"}","count":1}])");
+  rig_.Contact(1, "c@x.test", "Ada", 3);
+  rig_.Run(seconds(10));
+  EXPECT_EQ(rig_.Entry(key).resolved().offset(), 3);
+  EXPECT_EQ(rig_.Entry(key).outcome(), v1::OUTCOME_LEFT);
+  EXPECT_EQ(rig_.Entry(key).reason(), v1::REASON_MISSING);
+}
+
+TEST_F(LoaderStateTest, Rule27_NeverALoop) {
+  const std::string key = rig_.Contact(1, "a@x.test", "Ada", 1);
+  rig_.Start();
+  rig_.Run(seconds(3));
+  rig_.Faults(R"([{"target":"highlevel","match":"PUT /contacts","kind":"status","status":404,)"
+              R"("body":"{\"message\":\"Contact not found\"}"}])");
+  rig_.Contact(1, "a@x.test", "Ada L", 2);
+  rig_.Run(seconds(30));
+  EXPECT_EQ(rig_.Entry(key).status(), v1::RecordEntry::STATUS_PARKED);
+  EXPECT_EQ(rig_.Entry(key).reason(), v1::REASON_MISSING);
+  EXPECT_LE(rig_.SentTo("PUT /contacts").size(), 2U);
+}
+
+TEST_F(LoaderStateTest, ManyKeysThanFitIntoMemoryAreAllWritten) {
+  rig_.options.ready_keys_max = 16;
+  for (int i = 1; i <= 200; ++i) rig_.Client(i, "n" + std::to_string(i), 1);
+  rig_.Start();
+  rig_.Run(seconds(30));
+
+  EXPECT_THAT(*rig_.Clients().array(), SizeIs(200));
+  EXPECT_EQ(rig_.counters().applied, 200);
+  EXPECT_THAT(rig_.SentTo("PUT"), SizeIs(200));
+}
+
+TEST_F(LoaderStateTest, Rule24_ABatchItemWithoutAResultIsUnknownAndTheRestIsDone) {
+  (*rig_.tenant.mutable_connections(1)->mutable_settings())["batch"] = "true";
+  rig_.PublishTenant();
+  bool first = true;
+  rig_.wire = [&](const http::Request& request) {
+    Rig::Wire wire;
+    if (request.url.ends_with("/clients/batch") && first) {
+      first = false;
+      simulator::Answer answer;
+      answer.status = 200;
+      answer.body = R"({"results":[{"client_id":"2","status":201},)"
+                    R"({"client_id":"3","status":422,"error":"bad"}]})";
+      wire.answer = answer;
+    }
+    return wire;
+  };
+  std::vector<std::string> keys;
+  for (int i = 1; i <= 3; ++i) keys.push_back(rig_.Client(i, "n" + std::to_string(i), 1));
+  rig_.Start();
+  rig_.Run(seconds(1));
+
+  EXPECT_TRUE(rig_.Entry(keys[0]).has_intent());
+  EXPECT_EQ(rig_.Entry(keys[0]).reason(), v1::REASON_UNKNOWN);
+  EXPECT_EQ(rig_.Entry(keys[1]).outcome(), v1::OUTCOME_APPLIED);
+  EXPECT_EQ(rig_.Entry(keys[2]).reason(), v1::REASON_REFUSED);
+  EXPECT_THAT(rig_.SentTo("/clients/batch"), SizeIs(1));
+  rig_.Run(seconds(10));
+  EXPECT_EQ(rig_.Entry(keys[0]).outcome(), v1::OUTCOME_APPLIED);
+}
+
+}  // namespace
+}  // namespace tributary::loader

@@ -1,0 +1,202 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "libs/ids/keys.h"
+#include "tests/unit/services/loader/rig.h"
+
+// Protocol section 2: taking over.
+
+namespace tributary::loader {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using testing::HasSubstr;
+using testing::SizeIs;
+
+class LoaderTakeoverTest : public testing::Test {
+ protected:
+  std::size_t Puts() const { return rig_.SentTo("PUT").size(); }
+  /// Runs until the token is there.
+  void WarmUp() {
+    rig_.Start();
+    rig_.Client(99, "warm", 1);
+    rig_.Run(seconds(1));
+  }
+
+  Rig rig_;
+};
+
+TEST_F(LoaderTakeoverTest, Rule11_NothingLeavesWithoutALease) {
+  rig_.Start();
+  rig_.Run(seconds(2));
+  bool first = true;
+  rig_.wire = [&](const http::Request& request) {
+    Rig::Wire wire;
+    // The bytes leave long after the stage asked: by then the lease of a member that the group has
+    // thrown out is over.
+    if (request.method == "PUT" && first) {
+      first = false;
+      wire.before = seconds(60);
+    }
+    return wire;
+  };
+  rig_.Client(1, "Ada", 1);
+  rig_.Run(seconds(1));
+  rig_.tenant.mutable_connections(1)->set_state(v1::CONNECTION_STATE_UNLINKED);
+  rig_.PublishTenant();
+  rig_.Run(seconds(120));
+  EXPECT_EQ(Puts(), 0U);
+  EXPECT_EQ(rig_.counters().refused_at_send, 1);
+}
+
+TEST_F(LoaderTakeoverTest, Rule12_AfterAKillAnOpenIntentSettlesAndTheRestFlowsAtVPlusP) {
+  WarmUp();
+  rig_.Faults(R"([{"target":"rest","match":"PUT /clients/1","kind":"apply_late",)"
+              R"("delay_ms":1900,"count":1}])");
+  const std::string in_doubt = rig_.Client(1, "one", 1);
+  rig_.Run(milliseconds(5));
+  ASSERT_TRUE(rig_.Entry(in_doubt).has_intent());
+  const Instant killed = rig_.time.now().steady;
+  rig_.Kill();
+  const std::string fine = rig_.Client(2, "two", 1);
+  rig_.Client(1, "newest", 2);
+  rig_.sent.clear();
+  rig_.Start();
+  rig_.Run(seconds(60));
+
+  const auto two = rig_.SentTo("PUT /clients/2");
+  const auto one = rig_.SentTo("PUT /clients/1");
+  ASSERT_THAT(two, SizeIs(1));
+  ASSERT_THAT(one, SizeIs(1));
+  // V + P are 10 s + 5 s, L is 2 s.
+  EXPECT_GE(two[0].at - killed, seconds(15));
+  EXPECT_LT(two[0].at - killed, seconds(17));
+  EXPECT_GE(one[0].at - killed, seconds(17));
+  EXPECT_THAT(one[0].body, HasSubstr("newest"));
+  EXPECT_EQ(rig_.Entry(in_doubt).resolved().offset(), 2);
+  EXPECT_FALSE(rig_.Entry(in_doubt).in_doubt());
+  EXPECT_EQ(rig_.Entry(fine).resolved().offset(), 1);
+}
+
+TEST_F(LoaderTakeoverTest, Rule14_ADeadPredecessorOnTheSameHostCostsOnlyL) {
+  WarmUp();
+  rig_.Faults(R"([{"target":"rest","match":"PUT","kind":"hang","count":1}])");
+  rig_.Client(1, "one", 1);
+  rig_.Run(milliseconds(5));
+  rig_.Kill();
+  const Instant killed = rig_.time.now().steady;
+  rig_.sent.clear();
+  rig_.options.predecessor_is_dead = true;
+  rig_.Client(2, "two", 1);
+  rig_.Start();
+  rig_.Run(seconds(20));
+
+  ASSERT_THAT(rig_.SentTo("PUT /clients/2"), SizeIs(1));
+  ASSERT_THAT(rig_.SentTo("PUT /clients/1"), SizeIs(1));
+  EXPECT_LT(rig_.SentTo("PUT /clients/2")[0].at - killed, seconds(1));
+  EXPECT_GE(rig_.SentTo("PUT /clients/1")[0].at - killed, seconds(2));
+}
+
+TEST_F(LoaderTakeoverTest, Rule12_AVoidEntryMakesItsKeyInDoubtAndIsWrittenAgain) {
+  rig_.Start();
+  rig_.Run(seconds(1));
+  const std::string key = rig_.Client(1, "one", 1);
+  rig_.Run(seconds(1));
+  ASSERT_EQ(rig_.Entry(key).resolved().offset(), 1);
+  rig_.Kill();
+  // The dead owner's own intent, or one of a still older owner, lands last.
+  v1::RecordEntry late;
+  late.set_id("1");
+  late.mutable_intent()->mutable_version()->CopyFrom(VersionOf(2));
+  rig_.AppendVoid(key, late);
+  rig_.Client(1, "two", 2);
+  const Instant began = rig_.time.now().steady;
+  rig_.sent.clear();
+  rig_.Start();
+  rig_.Run(seconds(16));
+  // Replaced by our own, which keeps the doubt (J12).
+  EXPECT_TRUE(rig_.Entry(key).in_doubt());
+  EXPECT_FALSE(rig_.Entry(key).has_resolved());
+  rig_.Run(seconds(20));
+
+  ASSERT_THAT(rig_.SentTo("PUT"), SizeIs(1));
+  EXPECT_GE(rig_.SentTo("PUT")[0].at - began, seconds(17));
+  EXPECT_EQ(rig_.Entry(key).resolved().offset(), 2);
+  EXPECT_FALSE(rig_.Entry(key).in_doubt());
+}
+
+TEST_F(LoaderTakeoverTest, Rule4_AVoidEntryBehindOurFenceIsCoveredByOursAgain) {
+  rig_.Start();
+  const std::string key = rig_.Client(1, "one", 1);
+  rig_.Run(seconds(1));
+  v1::RecordEntry late;
+  late.set_id("1");
+  rig_.AppendVoid(key, late);
+  rig_.Run(seconds(5));
+  const v1::RecordEntry entry = rig_.Entry(key);
+  // What it was is not known any more; unknown is in doubt, and after L it is written once.
+  EXPECT_EQ(entry.resolved().offset(), 1);
+  EXPECT_FALSE(entry.in_doubt());
+  EXPECT_EQ(Puts(), 2U);
+}
+
+TEST_F(LoaderTakeoverTest, Rule13_ACleanReleaseClosesItsIntentsAndTheSuccessorDoesNotWait) {
+  rig_.Start();
+  const std::string key = rig_.Client(1, "one", 1);
+  rig_.Run(seconds(1));
+  rig_.HandOver();
+  EXPECT_FALSE(rig_.Entry(key).has_intent());
+  rig_.Client(1, "two", 2);
+  rig_.sent.clear();
+  const Instant began = rig_.time.now().steady;
+  rig_.Start();
+  rig_.Run(seconds(5));
+  ASSERT_EQ(Puts(), 1U);
+  EXPECT_LT(rig_.SentTo("PUT")[0].at - began, seconds(1));
+}
+
+TEST_F(LoaderTakeoverTest, Rule13_ARequestThatIsOpenAtTheReleaseIsAbortedAndStaysInDoubt) {
+  (*rig_.tenant.mutable_connections(1)->mutable_settings())["settle"] = "10s";
+  rig_.options.request_timeout = seconds(9);
+  rig_.PublishTenant();
+  WarmUp();
+  rig_.sent.clear();
+  rig_.Faults(R"([{"target":"rest","match":"PUT","kind":"hang_after_apply","count":1}])");
+  const std::string key = rig_.Client(1, "one", 1);
+  rig_.Run(milliseconds(100));
+  ASSERT_EQ(Puts(), 1U);
+  const Instant sent = rig_.SentTo("PUT")[0].at;
+  rig_.HandOver();
+  EXPECT_LT(rig_.time.now().steady - sent, seconds(4));
+  EXPECT_TRUE(rig_.Entry(key).has_intent());
+
+  rig_.sent.clear();
+  const Instant began = rig_.time.now().steady;
+  rig_.Start();
+  rig_.Run(seconds(30));
+  ASSERT_EQ(Puts(), 1U);
+  EXPECT_GE(rig_.SentTo("PUT")[0].at - began, seconds(10));
+  EXPECT_EQ(rig_.Entry(key).resolved().offset(), 1);
+}
+
+TEST_F(LoaderTakeoverTest, KilledTwiceInARowWithinLNothingIsLostOrDoubled) {
+  rig_.Start();
+  rig_.Run(seconds(1));
+  for (int i = 1; i <= 20; ++i) rig_.Contact(i, "", "n" + std::to_string(i), 1);
+  rig_.Run(milliseconds(20));
+  rig_.Kill();
+  rig_.Start();
+  rig_.Run(seconds(16));
+  rig_.Kill();
+  rig_.Start();
+  rig_.Run(seconds(120));
+  EXPECT_THAT(*rig_.Contacts().array(), SizeIs(20));
+  for (int i = 1; i <= 20; ++i) {
+    const std::string key = ids::StateKey("acme", "hl", "contact", "customers", std::to_string(i));
+    EXPECT_EQ(rig_.Entry(key).resolved().offset(), 1) << key;
+  }
+}
+
+}  // namespace
+}  // namespace tributary::loader
