@@ -30,11 +30,10 @@ void TransformerStage::Derive(PartitionWork& work, const Customer& customer) {
   const Gathered gathered = Gather(table(Topic::kChanges, work.partition), customer);
   ++counters_.derived_customers;
   if (!gathered.has_void) work.held.erase(customer);
-  for (auto& [name, sync] : work.syncs) {
-    if (name.first != customer.tenant || sync.is_removed ||
-        sync.sync.source() != customer.connection) {
-      continue;
-    }
+  for (auto at = work.syncs.lower_bound({customer.tenant, ""});
+       at != work.syncs.end() && at->first.first == customer.tenant; ++at) {
+    auto& [name, sync] = *at;
+    if (sync.is_removed || sync.sync.source() != customer.connection) continue;
     DeriveFor(work, name, sync, customer, gathered);
   }
 }

@@ -59,11 +59,16 @@ void TransformerStage::HandleEvent(PartitionWork& work, EventWork& waiting) {
   const std::string& tenant = key->front();
   const std::string customer = CustomerOf(event);
   std::optional<mapping::EventView> view;
-  for (auto& [name, sync] : work.syncs) {
-    if (name.first != tenant || sync.is_removed || sync.sync.source() != event.connection() ||
-        !sync.rules || !sync.rules->ListensTo(event.key())) {
-      continue;
+  for (auto at = work.syncs.lower_bound({tenant, ""});
+       at != work.syncs.end() && at->first.first == tenant; ++at) {
+    auto& [name, sync] = *at;
+    if (sync.is_removed || sync.sync.source() != event.connection()) continue;
+    if (!sync.rules && !sync.sync.rules().empty()) {
+      // Control refuses such rules; only another version of us can have let them in.
+      ports_.logger.Log(Logger::Level::kError, "An event passed by rules that cannot be compiled.",
+                        {{"tenant", tenant}, {"sync", name.second}, {"event", event.id()}});
     }
+    if (!sync.rules || !sync.rules->ListensTo(event.key())) continue;
     if (!view) view = ViewOf(event);
     const std::vector<std::string> objects =
         sync.mapping ? sync.mapping->objects() : std::vector<std::string>();

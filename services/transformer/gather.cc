@@ -74,8 +74,11 @@ std::optional<std::vector<Customer>> CustomersOf(std::string_view key, const Tab
   const std::optional<std::vector<std::string>> parts = ids::SplitKey(key);
   v1::ChangeEvent change;
   if (!parts || parts->size() != 4) return std::nullopt;
-  if (!change.ParseFromString(entry.value)) return std::nullopt;
-  // A void tombstone, of which nothing is left.
+  if (!change.ParseFromString(entry.value)) {
+    if (!entry.is_void) return std::nullopt;
+    change.Clear();
+  }
+  // Of a void tombstone nothing is left but its key.
   if (!entry.is_void && !change.has_entity()) return std::nullopt;
   std::set<std::string> named(change.entity().customers().begin(),
                               change.entity().customers().end());

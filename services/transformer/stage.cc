@@ -146,7 +146,7 @@ void TransformerStage::OnReady(const eventlog::Takeover& takeover) {
   directory_.ForEach([&](const tenants::TenantState& tenant) {
     if (tenant.partition == partition) tenants.insert(tenant.snapshot.tenant());
   });
-  for (const SyncKey& name : SyncsInCommands(work)) tenants.insert(name.first);
+  for (const SyncKey& name : SyncsInCommands(work, "")) tenants.insert(name.first);
   for (const std::string& tenant : tenants) Refresh(work, tenant);
 
   const std::set<std::string> void_keys = table(Topic::kCommands, partition).void_keys();
@@ -289,6 +289,7 @@ void TransformerStage::Work() {
 
 bool TransformerStage::WorkOn(PartitionWork& work) {
   if (work.is_revoking || !owner_->ready(work.partition)) return false;
+  ReleaseHeld(work);
   std::int32_t budget = options_.batch_customers_max;
   bool has_more = HandleEvents(work);
   while (may_write(work)) {
@@ -347,6 +348,13 @@ std::optional<Customer> TransformerStage::TakeDirty(PartitionWork& work) {
   if (tenant->second.empty()) work.dirty.erase(tenant);
   --work.dirty_count;
   return customer;
+}
+
+void TransformerStage::ReleaseHeld(PartitionWork& work) {
+  // The repair of an entity need not name everyone whom the void entry named.
+  if (work.held.empty() || !table(Topic::kChanges, work.partition).void_keys().empty()) return;
+  for (const Customer& customer : work.held) AddDirty(work, customer);
+  work.held.clear();
 }
 
 void TransformerStage::FinishBatch(PartitionWork& work) {

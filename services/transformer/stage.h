@@ -169,6 +169,7 @@ class TransformerStage : public Transformer, private eventlog::OwnerListener {
   void AddDirty(PartitionWork& work, const Customer& customer);
   std::optional<Customer> TakeDirty(PartitionWork& work);
   void FinishBatch(PartitionWork& work);
+  void ReleaseHeld(PartitionWork& work);
   void Put(PartitionWork& work, const std::string& key, const v1::Command& command,
            const SyncKey& sync, std::optional<eventlog::Offset> event = std::nullopt);
   void KeepAside(eventlog::Topic topic, eventlog::Partition partition, eventlog::Offset offset,
@@ -183,8 +184,8 @@ class TransformerStage : public Transformer, private eventlog::OwnerListener {
   void FinishRemap(PartitionWork& work, const SyncKey& name, SyncWork& sync);
   void ForgetMapped(PartitionWork& work, const SyncKey& name, SyncWork& sync);
   std::int64_t MappedRevision(const PartitionWork& work, const SyncKey& name);
-  /// Syncs of which `commands` has entries.
-  std::set<SyncKey> SyncsInCommands(const PartitionWork& work) const;
+  /// Syncs of which `commands` has entries: of one tenant, or of all (empty).
+  std::set<SyncKey> SyncsInCommands(const PartitionWork& work, std::string_view tenant) const;
 
   // ---- derive.cc ----
   void Derive(PartitionWork& work, const Customer& customer);

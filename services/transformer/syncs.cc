@@ -10,14 +10,15 @@ namespace tributary::transformer {
 using eventlog::Topic;
 
 std::set<TransformerStage::SyncKey> TransformerStage::SyncsInCommands(
-    const PartitionWork& work) const {
+    const PartitionWork& work, std::string_view tenant) const {
   std::set<SyncKey> names;
+  const std::string prefix = tenant.empty() ? "" : ids::JoinKey({tenant}) + "/";
   const eventlog::Table& commands = table(Topic::kCommands, work.partition);
   // One step for each sync: behind its last key the next one begins.
   std::string from;
   for (;;) {
     std::string key;
-    commands.Scan("", from, [&](std::string_view found, const eventlog::TableEntry&) {
+    commands.Scan(prefix, from, [&](std::string_view found, const eventlog::TableEntry&) {
       key = std::string(found);
       return false;
     });
@@ -65,8 +66,8 @@ void TransformerStage::Refresh(PartitionWork& work, const std::string& tenant) {
       if (known.problem.empty()) StartRemap(work, tenant, known);
     }
   }
-  for (const SyncKey& name : SyncsInCommands(work)) {
-    if (name.first == tenant && !listed.contains(name.second)) {
+  for (const SyncKey& name : SyncsInCommands(work, tenant)) {
+    if (!listed.contains(name.second)) {
       StartWithdrawal(work, tenant, work.syncs[name]);
     }
   }
