@@ -17,7 +17,11 @@ constexpr std::size_t kKeptAnswerBytesMax = 64u << 10;
 void LoaderStage::OnCallAnswer(Lane& lane, const connector::Interpreted& answer,
                                const http::Completion& completion) {
   if (lane.phase != Lane::Phase::kSending) return;
-  lane.next_entry = lane.entry;
+  const bool may_be_done =
+      answer.answer == AnswerClass::kDone || answer.answer == AnswerClass::kUnknown;
+  if (may_be_done) lane.tags_before.reset();
+  const bool may_go_again = completion.refused_at_send;
+  lane.next_entry = may_be_done || may_go_again ? lane.entry : WithoutPromises(lane);
   Target* target = FindTarget(lane.target);
   const bool was_refused_here = completion.refused_at_send;
   if (answer.unreadable) ++counters_.unreadable;
@@ -222,7 +226,10 @@ void LoaderStage::OnUnknown(Lane& lane, const connector::Interpreted& answer,
   ++counters_.unknown;
   v1::RecordEntry& next = lane.next_entry;
   const bool is_action = lane.parts.kind == ids::CommandKey::Kind::kAction;
-  const Instant sent = lane.left ? lane.sent_at : now_.steady;
+  // L counts from the bytes, and they may have left P after the check at the send (rule 15), though
+  // not after this answer.
+  const Instant sent =
+      lane.left ? std::min(now_.steady, lane.sent_at + options_.pause_bound) : now_.steady;
   lane.doubt = Doubt::kSettling;
   lane.settle_until = std::max(lane.settle_until, sent + SettleOf(lane.target));
   lane.looked_up = false;
@@ -389,7 +396,7 @@ void LoaderStage::OnBatchAnswer(const Flight& flight, const http::Completion& co
     if (!whole_is_good && answers[i].answer == AnswerClass::kRefused && !answers[i].misconfigured) {
       // One bad record refuses them all: each on its own tells which.
       lane->no_batch = true;
-      lane->next_entry = lane->entry;
+      lane->next_entry = WithoutPromises(*lane);
       PutBack(*lane);
       continue;
     }

@@ -335,7 +335,7 @@ void LoaderStage::Evaluate(const std::string& key) {
       if (!desired) return;
       mine.command = desired->command;
       mine.command_bytes = desired->bytes;
-      mine.next_entry = mine.entry;
+      mine.next_entry = WithoutPromises(mine);
       if (parts->kind == ids::CommandKey::Kind::kAction) {
         FinishAction(mine, verdict.outcome, verdict.reason, verdict.detail, 0);
       } else if (verdict.kind == Verdict::Kind::kPark) {

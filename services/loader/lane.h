@@ -92,6 +92,8 @@ struct Lane {
   /// Of the call that the open intent names.
   const connector::Call* call = nullptr;
   std::vector<std::string> call_tags;
+  /// `entry.tags` counts tags whose request certainly did not leave; these were there before.
+  std::optional<std::vector<std::string>> tags_before;
   http::Request request;
   std::string request_hash;
   http::RequestId request_id = 0;

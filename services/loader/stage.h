@@ -175,6 +175,8 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
   void ResolveWithoutCall(Lane& lane, const Verdict& verdict);
   void Park(Lane& lane, v1::Reason reason, const std::string& detail, int http_status);
   void CloseIntent(Lane& lane);
+  /// The entry without what its open intent promised; that request certainly did not leave.
+  static v1::RecordEntry WithoutPromises(Lane& lane);
   v1::Receipt ReceiptOf(const Lane& lane, v1::Outcome outcome, v1::Reason reason,
                         const std::string& detail, int http_status) const;
   /// Receipt, if any, then `next_entry`, then what comes next.

@@ -162,7 +162,7 @@ std::string LoaderStage::Decide(const v1::DecideParkedRequest& request) {
   if (lane.busy()) return "it is being written just now; try again";
   lane.command = desired->command;
   lane.command_bytes = desired->bytes;
-  lane.next_entry = lane.entry;
+  lane.next_entry = WithoutPromises(lane);
   v1::RecordEntry& next = lane.next_entry;
   if (request.replay()) {
     // The same lane as everything else (rule 22).

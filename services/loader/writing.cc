@@ -56,7 +56,7 @@ void LoaderStage::Begin(const std::string& key, std::uint64_t batch) {
   lane.connector = target->connector;
   lane.command = desired->command;
   lane.command_bytes = desired->bytes;
-  lane.next_entry = lane.entry;
+  lane.next_entry = WithoutPromises(lane);
   lane.claim.clear();
   lane.next_lookup = 0;
   lane.sent_any = false;
@@ -330,6 +330,7 @@ void LoaderStage::WriteIntent(Lane& lane, const connector::Call& call, http::Req
     // Whether they arrive or not, they are ours to take away again.
     const connector::Object& object = *lane.connector->FindObject(lane.parts.object);
     if (object.tags_add && &call == &*object.tags_add) {
+      lane.tags_before.emplace(next.tags().begin(), next.tags().end());
       std::vector<std::string> all(next.tags().begin(), next.tags().end());
       all.insert(all.end(), lane.call_tags.begin(), lane.call_tags.end());
       all = connector::CanonicalTags(object, std::move(all));
@@ -493,8 +494,18 @@ void LoaderStage::Park(Lane& lane, v1::Reason reason, const std::string& detail,
   Conclude(lane, ReceiptOf(lane, v1::OUTCOME_PARKED, reason, detail, http_status));
 }
 
+v1::RecordEntry LoaderStage::WithoutPromises(Lane& lane) {
+  v1::RecordEntry entry = lane.entry;
+  if (lane.tags_before) {
+    entry.mutable_tags()->Clear();
+    for (const std::string& tag : *lane.tags_before) entry.add_tags(tag);
+    lane.tags_before.reset();
+  }
+  return entry;
+}
+
 void LoaderStage::CloseIntent(Lane& lane) {
-  lane.next_entry = lane.entry;
+  lane.next_entry = WithoutPromises(lane);
   lane.next_entry.clear_intent();
   lane.next_entry.set_in_doubt(lane.doubt != Doubt::kNone);
   Conclude(lane, std::nullopt);
