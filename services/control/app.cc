@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <filesystem>
+#include <future>
 #include <iostream>
 #include <string>
 #include <thread>
@@ -207,10 +208,13 @@ int Run(const v1::ConfigFile& config, runtime::StopSignals& signals) {
   logger->Log(Logger::Level::kInfo, "Control serves.",
               {{"listen", config.control().listen()}, {"instance", instance}});
 
-  signals.Watch([&runner, &logger] {
-    logger->Log(Logger::Level::kInfo, "Control stops.", {});
-    runner.Drain();
-  });
+  std::promise<void> stop;
+  signals.Watch([&stop] { stop.set_value(); });
+  stop.get_future().wait();
+  logger->Log(Logger::Level::kInfo, "Control stops.", {});
+  // Calls under way are answered while the loop still turns.
+  server->reset();
+  runner.Drain();
   runner.Join();
   return 0;
 }

@@ -31,7 +31,7 @@ void AddFile(const std::string& path, BuiltApplyRequest& built) {
 
 }  // namespace
 
-BuiltApplyRequest BuildApplyRequest(const v1::ConfigFile& config) {
+BuiltApplyRequest BuildApplyRequest(const v1::ConfigFile& config, bool with_secrets) {
   BuiltApplyRequest built;
   *built.request.mutable_tenants() = config.tenants();
   for (v1::TenantConfig& tenant : *built.request.mutable_tenants()) {
@@ -42,7 +42,7 @@ BuiltApplyRequest BuildApplyRequest(const v1::ConfigFile& config) {
                                                             connection.credentials().end());
       // Where this machine keeps its secrets is nobody else's business.
       connection.clear_credentials();
-      if (references.empty()) {
+      if (references.empty() || !with_secrets) {
         continue;
       }
       v1::SealedInput& input = *built.request.add_credentials();

@@ -592,8 +592,6 @@ void ControlCore::DecideParked(Now now, const std::string& actor,
     reply(written);
     return;
   }
-  // Rule 28: to do an action again is a new attempt, and attempts are the transformer's to write.
-  const bool is_new_attempt = request.replay() && key->kind == ids::CommandKey::Kind::kAction;
   v1::ToService message;
   *message.mutable_decide_parked() = request;
   const std::int64_t id = state_->next_question++;
@@ -607,8 +605,7 @@ void ControlCore::DecideParked(Now now, const std::string& actor,
     }
     reply(finished.answers.front().decided());
   };
-  state_->Ask(id, question, is_new_attempt ? "transformer" : "loader",
-              state_->PartitionOf(key->tenant), std::move(message));
+  state_->Ask(id, question, "loader", state_->PartitionOf(key->tenant), std::move(message));
   state_->Start(id, std::move(question));
 }
 

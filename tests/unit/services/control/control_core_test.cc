@@ -443,27 +443,27 @@ TEST_F(ControlCoreTest, AServiceThatGoesAwayIsNotWaitedFor) {
   EXPECT_THAT(response->problem(), HasSubstr("loader"));
 }
 
-TEST_F(ControlCoreTest, ADecisionGoesToTheOwnerAndANewAttemptToTheTransformer) {
+TEST_F(ControlCoreTest, ADecisionGoesToTheLoaderThatOwnsTheTenant) {
   Apply(AcmeRequest());
   const auto loader = AttachService("loader", {AcmePartition()});
-  const auto transformer = AttachService("transformer", {AcmePartition()});
-  const auto decide = [&](const std::string& key, bool replay) {
-    v1::DecideParkedRequest request;
-    request.set_key(key);
-    request.set_replay(replay);
-    core->DecideParked(now, "tester", request, [](auto) {});
-  };
-  const std::string action = ids::ActionKey("acme", "main", std::string(32, 'a'));
+  const auto other = AttachService("loader", {(AcmePartition() + 1) % kPartitions});
+  v1::DecideParkedRequest request;
+  request.set_key(ids::StateKey("acme", "main", "contact", "customers", "1"));
+  request.set_replay(true);
+  std::optional<v1::DecideParkedResponse> response;
 
-  decide(ids::StateKey("acme", "main", "contact", "customers", "1"), true);
-  decide(action, false);
-  EXPECT_EQ(loader->received.size(), 2U);
-  EXPECT_EQ(transformer->received.size(), 0U);
-  decide(action, true);
-  EXPECT_EQ(transformer->received.size(), 1U);
+  core->DecideParked(now, "tester", request, [&](auto answer) { response = answer.value(); });
+  ASSERT_EQ(loader->received.size(), 1U);
+  EXPECT_THAT(other->received, IsEmpty());
+  v1::FromService answer;
+  answer.set_answer_to(loader->received[0].id());
+  answer.mutable_decided();
+  Send(*loader, answer);
 
+  EXPECT_TRUE(response.has_value());
+  EXPECT_THAT(database->LoadAudit(1).value()[0].what, HasSubstr("replay of acme/main"));
   absl::Status refused;
-  core->DecideParked(now, "tester", {}, [&](auto answer) { refused = answer.status(); });
+  core->DecideParked(now, "tester", {}, [&](auto reply) { refused = reply.status(); });
   EXPECT_EQ(refused.code(), absl::StatusCode::kInvalidArgument);
 }
 
