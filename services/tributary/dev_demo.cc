@@ -93,6 +93,9 @@ v1::ApplyRequest DemoTenant(simulator::SimulatorServer& simulator) {
   (*request.mutable_files())["rest.yaml"] = *connector::BuiltinFile("rest.yaml");
 
   for (v1::ConnectionConfig* crm : {&highlevel, &rest}) {
+    // These vendors have room; the files name what the real ones allow.
+    crm->set_concurrency(16);
+    crm->set_requests_per_second("500");
     (*crm->mutable_settings())["settle"] = config::FormatDuration(kDemoSettle);
     (*crm->mutable_settings())["index_lag"] = config::FormatDuration(kDemoIndexLag);
   }
