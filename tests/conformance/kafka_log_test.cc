@@ -91,10 +91,10 @@ class KafkaUnderTest final : public LogUnderTest {
     while (eventlog::BootTime() < until) {
       std::this_thread::sleep_for(milliseconds(300));
       // A segment is closed by the first record behind its time.
-      ASSERT_TRUE(admin->Append(table, {{partition, "filler", "f", {}}}).ok());
+      ASSERT_TRUE(admin->Append(table, {{partition, std::string(kFillerKey), "f", {}}}).ok());
       keys.clear();
       ASSERT_TRUE(admin->ReadAll(table, [&](const Record& record) {
-                         if (record.partition == partition && record.key != "filler") {
+                         if (record.partition == partition && record.key != kFillerKey) {
                            keys.push_back(record.key);
                          }
                          return true;

@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "absl/status/statusor.h"
 
@@ -12,6 +13,9 @@ namespace tributary::conformance {
 
 inline constexpr std::int32_t kPartitions = 3;
 inline constexpr std::int64_t kRecordBytesMax = std::int64_t{2} << 20;
+
+/// What Compact may append, since a log may leave alone what is written last.
+inline constexpr std::string_view kFillerKey = "filler";
 
 /// A log made for one test, with its topics but not founded, and what the suite must be able to do
 /// to it.
@@ -24,7 +28,7 @@ class LogUnderTest {
   /// As if the process had been started anew. No member may be left.
   virtual void Reopen() = 0;
   /// Returns when every superseded entry of that partition has been removed, but for those that the
-  /// log may keep (the last ones). May append to it.
+  /// log may keep (the last ones). May append kFillerKey to it.
   virtual void Compact(eventlog::Topic table, eventlog::Partition partition) = 0;
   /// What was appended before this call is old enough to be dropped by DropBefore.
   virtual void LetTimePass() = 0;

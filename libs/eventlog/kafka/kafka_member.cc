@@ -47,9 +47,17 @@ struct CommitTag {
 
 /// Everything that librdkafka's threads use, in the order in which it may be destroyed backwards.
 struct Handles {
-  explicit Handles(const KafkaOptions& given) : options(given) {}
+  explicit Handles(const KafkaOptions& given)
+      : options(given), is_muted(std::make_shared<std::atomic<bool>>(false)) {
+    if (!given.on_log) return;
+    options.on_log = [on_log = given.on_log, muted = is_muted](int level, std::string text) {
+      if (!muted->load()) on_log(level, std::move(text));
+    };
+  }
 
-  const KafkaOptions options;
+  KafkaOptions options;
+  /// What has to be left behind must not speak to a logger that may be gone.
+  std::shared_ptr<std::atomic<bool>> is_muted;
   Inbox inbox;
   Client member;
   Client reader;
@@ -67,12 +75,16 @@ struct Handles {
 bool Destroy(std::unique_ptr<Handles> handles, Duration wait) {
   auto done = std::make_shared<std::promise<void>>();
   std::future<void> finished = done->get_future();
+  const std::shared_ptr<std::atomic<bool>> is_muted = handles->is_muted;
   handles->questions->RequestStop();
   std::thread([done, doomed = std::move(handles)]() mutable {
     doomed.reset();
     done->set_value();
   }).detach();
-  return finished.wait_for(std::max(wait, Duration::zero())) == std::future_status::ready;
+  const bool gone =
+      finished.wait_for(std::max(wait, Duration::zero())) == std::future_status::ready;
+  if (!gone) *is_muted = true;
+  return gone;
 }
 
 void WakeFrom(rd_kafka_queue_t* queue, const Inbox& inbox) {
