@@ -37,7 +37,9 @@ std::string ShortDigits(Int128 magnitude) {
   return digits;
 }
 
-cpp_int LongValue(const std::string& digits) { return digits.empty() ? cpp_int(0) : cpp_int(digits); }
+cpp_int LongValue(const std::string& digits) {
+  return digits.empty() ? cpp_int(0) : cpp_int(digits);
+}
 
 cpp_int LongPower(int exponent) {
   return boost::multiprecision::pow(cpp_int(10), static_cast<unsigned>(exponent));

@@ -372,8 +372,9 @@ class Parser {
   std::uint32_t Macro(std::uint32_t range, const std::string& name, std::size_t offset) {
     if (stopped_) return kBroken;
     if (token_.kind != Token::Kind::kName) {
-      return Stop(token_.offset, "`" + name + "` begins with the name of its variable, as in `list." +
-                                     name + "(x, …)`");
+      return Stop(token_.offset,
+                  "`" + name + "` begins with the name of its variable, as in `list." + name +
+                      "(x, …)`");
     }
     Local local{token_.text, 0, {}};
     const Type range_type = TypeOf(range);

@@ -9,9 +9,9 @@
 #include "libs/stage/stage.h"
 #include "libs/time/time.h"
 
-// The transformer keeps the mirror of every entity, joins the view of each touched customer, maps it
-// and says what its records should look like. It also turns live events into actions, by rules. No
-// I/O but the log; protocol rules 10 and 32 to 38.
+// The transformer keeps the mirror of every entity, joins the view of each touched customer, maps
+// it and says what its records should look like. It also turns live events into actions, by rules.
+// No I/O but the log; protocol rules 10 and 32 to 38.
 
 namespace tributary::v1 {
 class ConfigFile;
