@@ -125,6 +125,10 @@ struct Object {
   std::string pairs_value;
   /// What is sent to clear such a pair.
   json::Value pairs_clear;
+  /// What is sent to clear a top-level member, where it is not null.
+  std::map<std::string, json::Value> clears;
+  /// Members that cannot be cleared: left out when they have no value.
+  std::set<std::string> not_clearable;
   /// Any other path is sent as it stands; the target is not strict.
   bool open = false;
 

@@ -353,10 +353,16 @@ void ReadFields(Reader& reader, const YAML::Node& map, Object& object) {
     reader.Problem(map, "`fields` is missing");
     return;
   }
-  if (!reader.Map(fields, "fields", {"names", "sections", "pairs", "open"})) return;
+  if (!reader.Map(fields, "fields", {"names", "sections", "pairs", "open", "clear", "not_clearable"})) return;
   for (std::string& name : reader.List(fields, "names")) object.names.insert(name);
   for (std::string& name : reader.List(fields, "sections")) object.sections.insert(name);
   object.open = reader.Bool(fields, "open");
+  for (std::string& name : reader.List(fields, "not_clearable")) object.not_clearable.insert(name);
+  if (const YAML::Node clear = fields["clear"]; clear && reader.Map(clear, "clear", {})) {
+    for (const auto& entry : clear) {
+      object.clears.emplace(entry.first.Scalar(), reader.Body(entry.second));
+    }
+  }
   if (const YAML::Node pairs = fields["pairs"]) {
     if (reader.Map(pairs, "pairs", {"prefix", "key", "value", "clear"})) {
       object.pairs_prefix = reader.Text(pairs, "prefix", true);

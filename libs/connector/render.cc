@@ -59,6 +59,9 @@ absl::Status PlaceField(const Object& object, const v1::Field& field, json::Valu
   json::Value value = JsonOf(field.value());
   const std::size_t dot = path.find('.');
   if (dot == std::string::npos) {
+    if (is_null && object.not_clearable.contains(path)) return absl::OkStatus();
+    const auto clear = object.clears.find(path);
+    if (is_null && clear != object.clears.end()) value = clear->second;
     body.Set(path, std::move(value));
     return absl::OkStatus();
   }
@@ -173,6 +176,15 @@ std::string FieldText(const v1::DesiredState& state, std::string_view path) {
 }
 
 bool Applies(const Call& call, const v1::DesiredState& state) {
+  // A call for some fields has nothing to say when the state has none of them.
+  const auto is_its_own = [&call](const v1::Field& field) {
+    return call.only.contains(field.path()) &&
+           std::find(call.needs.begin(), call.needs.end(), field.path()) == call.needs.end();
+  };
+  if (!call.only.empty() &&
+      std::none_of(state.fields().begin(), state.fields().end(), is_its_own)) {
+    return false;
+  }
   return std::all_of(call.needs.begin(), call.needs.end(), [&state](const std::string& path) {
     const v1::FieldValue* value = FindField(state, path);
     return value != nullptr &&

@@ -58,6 +58,24 @@ TEST_F(HighLevelRenderTest, FieldsBecomeMembersAndCustomFieldsPairs) {
   EXPECT_EQ(*http::FindHeader(request->headers, "version"), "2021-07-28");
 }
 
+TEST_F(HighLevelRenderTest, WhatCannotBeNullIsClearedItsOwnWayOrLeftOut) {
+  v1::DesiredState state;
+  AddNull(state, "country", v1::Field::ON_NULL_CLEAR);
+  AddNull(state, "postalCode", v1::Field::ON_NULL_CLEAR);
+  const auto request = Render(connector_, account_, &contact_, contact_.update[0],
+                              {.id = "c1", .state = &state});
+  ASSERT_TRUE(request.ok()) << request.status();
+  EXPECT_EQ(request->body, R"({"postalCode":""})");
+}
+
+TEST_F(HighLevelRenderTest, ACompanyThatIsGoneIsClearedByAnUpsertOfItsOwn) {
+  v1::DesiredState state;
+  AddText(state, "email", "a@x.test");
+  EXPECT_FALSE(Applies(contact_.update[1], state));
+  AddNull(state, "companyName", v1::Field::ON_NULL_CLEAR);
+  EXPECT_TRUE(Applies(contact_.update[1], state));
+}
+
 TEST_F(HighLevelRenderTest, UpdateSendsNeitherLocationNorCompany) {
   const auto request = Render(connector_, account_, &contact_, contact_.update[0],
                               {.id = "abc/1", .state = &state_});
