@@ -231,6 +231,19 @@ int Run(const Flags& flags, v1::ConfigFile config, runtime::StopSignals& signals
   if (!log.ok()) return Fail(log.status());
   const auto admin = (*log)->MakeAdmin();
   if (const absl::Status made = admin->EnsureTopics(); !made.ok()) return Fail(made);
+  if (flags.simulator) {
+    // Of Kafka: the directory's own log is new. What an old site left there would be taken for this
+    // one's.
+    const auto tenants = admin->Inspect(eventlog::Topic::kTenants);
+    if (!tenants.ok()) return Fail(tenants.status());
+    for (const eventlog::PartitionSetUp& partition : *tenants) {
+      if (!partition.has_others) continue;
+      return Fail(absl::FailedPreconditionError(
+          "topics " + config.log().topic_prefix() +
+          "* hold the data of an earlier demo, whose made-up site is no more; give another "
+          "--topic-prefix or --data"));
+    }
+  }
   const auto generation =
       eventlog::Found(*admin, {.now = eventlog::SystemTime(), .random = runtime::Random64});
   if (!generation.ok()) return Fail(generation.status());
