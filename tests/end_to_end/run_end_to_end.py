@@ -30,6 +30,7 @@ import urllib.request
 import fold
 
 TENANT = "acme"
+CONNECTOR_FILES = pathlib.Path(__file__).resolve().parents[2] / "libs" / "connector" / "files"
 
 
 class Failure(Exception):
@@ -184,6 +185,7 @@ class Run:
         allow_insecure_loopback: true
         credentials:
           api_key: {{key_file: keys/rest}}
+        connector_file: {CONNECTOR_FILES}/rest.yaml
         settings: {{settle: 2s, index_lag: 1s}}
         concurrency: 16
         requests_per_second: "1500"
@@ -265,7 +267,7 @@ def run_kafka(run):
         (run.directory / f"{name}.yaml").write_text(run.service_yaml(name, prefix, ports))
     for name in ("control", "extractor", "transformer", "loader"):
         run.start(name, "--config", f"{name}.yaml")
-    reach = ("--config", "tributary.yaml")
+    reach = ("--control", f"127.0.0.1:{ports['control']}", "--tls-dir", "tls/tributary")
 
     deadline = time.monotonic() + 60
     while run.call("tributary", "apply", "-f", "tenants.yaml", *reach, check=False).returncode != 0:
