@@ -1,9 +1,12 @@
 #include "services/control/app.h"
 
 #include <atomic>
+#include <condition_variable>
+#include <cstdlib>
 #include <filesystem>
 #include <future>
 #include <iostream>
+#include <mutex>
 #include <string>
 #include <thread>
 
@@ -33,6 +36,9 @@ constexpr int kTemporary = 75;
 constexpr int kConfiguration = 78;
 // A turn of the loop that takes longer than this does not come back.
 constexpr Duration kTurnMax = std::chrono::minutes(2);
+constexpr Duration kFoundingDelay = std::chrono::seconds(2);
+// Between two lives of the publisher: it waits for topics more often than it fails.
+constexpr Duration kRestartDelayMax = std::chrono::seconds(2);
 
 int Refuse(int code, const std::string& problem) {
   std::cerr << "control: " << problem << '\n';
@@ -52,6 +58,69 @@ v1::BuildInfo BuildInfoProto() {
 class NoControl : public ControlPort {
  public:
   void Send(const v1::FromService&) override {}
+};
+
+// Makes and founds the topics on a thread of its own: a broker that is away blocks each try for half
+// a minute, and control must answer meanwhile.
+class Founder {
+ public:
+  Founder(eventlog::KafkaLog& log, Logger& logger) : log_(log), logger_(logger) {
+    thread_ = std::thread([this] { Run(); });
+  }
+  ~Founder() {
+    Stop();
+    thread_.join();
+  }
+
+  // Ok: the topics are there, and founded.
+  absl::Status status() const {
+    const std::lock_guard lock(mutex_);
+    return status_;
+  }
+  // True: the thread has ended, or will at once.
+  bool Stop() {
+    const std::lock_guard lock(mutex_);
+    is_stopping_ = true;
+    changed_.notify_all();
+    return !is_trying_;
+  }
+
+ private:
+  void Run() {
+    std::unique_lock lock(mutex_);
+    while (!is_stopping_) {
+      is_trying_ = true;
+      lock.unlock();
+      absl::Status result = Try();
+      lock.lock();
+      is_trying_ = false;
+      status_ = std::move(result);
+      if (status_.ok()) {
+        return;
+      }
+      logger_.Log(Logger::Level::kWarning, "Topics cannot be set up; trying again.",
+                  {{"problem", std::string(status_.message())}});
+      changed_.wait_for(lock, kFoundingDelay, [&] { return is_stopping_; });
+    }
+  }
+
+  absl::Status Try() {
+    const std::unique_ptr<eventlog::LogAdmin> admin = log_.MakeAdmin();
+    if (absl::Status made = admin->EnsureTopics(); !made.ok()) {
+      return made;
+    }
+    return eventlog::Found(*admin, {.now = eventlog::SystemTime(), .random = runtime::Random64})
+        .status();
+  }
+
+  eventlog::KafkaLog& log_;
+  Logger& logger_;
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  absl::Status status_ = absl::UnavailableError("topics are being set up");
+  bool is_stopping_ = false;
+  bool is_trying_ = false;
+  std::thread thread_;
 };
 
 // Reads all topics on a thread of its own, one at a time.
@@ -145,18 +214,13 @@ int Run(const v1::ConfigFile& config, runtime::StopSignals& signals) {
     return Refuse(kConfiguration, std::string(log.status().message()));
   }
   const std::string instance = runtime::InstanceOf(config.log());
+  Founder founder(**log, *logger);
   runtime::StageRunner runner(
-      {.service = "control"},
+      {.service = "control", .restart_delay_max = kRestartDelayMax},
       [&]() -> absl::StatusOr<runtime::StageParts> {
-        // Services wait for topics; control makes them, and finishes what it began (section 0).
-        const std::unique_ptr<eventlog::LogAdmin> admin = (*log)->MakeAdmin();
-        if (absl::Status made = admin->EnsureTopics(); !made.ok()) {
-          return made;
-        }
-        const absl::StatusOr<std::int64_t> generation = eventlog::Found(
-            *admin, {.now = eventlog::SystemTime(), .random = runtime::Random64});
-        if (!generation.ok()) {
-          return generation.status();
+        // Services wait for topics, and so does the publisher (section 0).
+        if (absl::Status founded = founder.status(); !founded.ok()) {
+          return founded;
         }
         absl::StatusOr<std::unique_ptr<eventlog::LogMember>> member =
             (*log)->Join(runtime::GroupOf(config.log(), "control"), instance,
@@ -216,6 +280,11 @@ int Run(const v1::ConfigFile& config, runtime::StopSignals& signals) {
   server->reset();
   runner.Drain();
   runner.Join();
+  if (!founder.Stop()) {
+    // Inside a call that only a broker or its time-out ends. Founding goes on at the next start, and
+    // everything else is done.
+    std::_Exit(0);
+  }
   return 0;
 }
 
