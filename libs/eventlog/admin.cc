@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+
 #include "tributary/v1/log.pb.h"
 
 namespace tributary::eventlog {
@@ -43,8 +44,10 @@ NewRecord FoundingFence(Partition partition, std::int64_t generation, std::strin
   fence.set_service("setup");
   fence.set_instance("founding");
   fence.set_founding(true);
-  return {partition, absl::StrCat(std::string(kFencePrefix), "setup/founding/", std::string(random)),
-          fence.SerializeAsString(), {}};
+  return {partition,
+          absl::StrCat(std::string(kFencePrefix), "setup/founding/", std::string(random)),
+          fence.SerializeAsString(),
+          {}};
 }
 
 std::string Place(Topic topic, std::size_t partition) {
@@ -107,15 +110,16 @@ absl::StatusOr<std::int64_t> Found(LogAdmin& admin, const FoundOptions& options)
     tables.emplace_back(table, *std::move(found));
   }
 
-  // An interrupted founding leaves nothing but foundings behind; it is continued. `anew` interrupted
-  // leaves two generations, and is continued by the same order.
+  // An interrupted founding leaves nothing but foundings behind; it is continued. `anew`
+  // interrupted leaves two generations, and is continued by the same order.
   const bool is_lost = (!lost.empty() && has_data) || !other_generation.empty();
   if (is_lost && !options.anew) {
     return absl::FailedPreconditionError(
         !other_generation.empty()
             ? other_generation + ": topics of different foundings"
-            : lost + " has no founding, while the log holds data: it is lost. Founding anew is a "
-                     "person's decision");
+            : lost +
+                  " has no founding, while the log holds data: it is lost. Founding anew is a "
+                  "person's decision");
   }
   const auto unix_time =
       std::chrono::duration_cast<std::chrono::seconds>(options.now.time_since_epoch()).count();

@@ -7,9 +7,8 @@
 #include <string_view>
 #include <utility>
 
-#include <lmdb.h>
-
 #include "absl/status/status.h"
+#include <lmdb.h>
 
 // What lmdb_stores.cc and embedded/ share of LMDB's C API. Private to them.
 

@@ -107,8 +107,7 @@ class Environment {
     absl::StatusOr<DirectoryLock> lock = DirectoryLock::Acquire(directory);
     if (!lock.ok()) return lock.status();
     // Not make_shared: the constructor is private.
-    std::shared_ptr<Environment> environment(
-        new Environment(directory, options, *std::move(lock)));
+    std::shared_ptr<Environment> environment(new Environment(directory, options, *std::move(lock)));
     absl::Status status = environment->DiscardUnlessWhole();
     if (status.ok()) status = environment->OpenFile();
     if (status.code() == absl::StatusCode::kDataLoss) {
@@ -283,8 +282,8 @@ class LmdbStore final : public LocalStore {
   absl::Status Apply(const std::vector<Write>& writes, std::string_view meta) override {
     return environment_->Write("writing a local copy", [&](MDB_txn* txn) {
       for (const Write& write : writes) {
-        const int code = write.key.size() <= kKeyHeadBytes ? PutShort(txn, write)
-                                                           : PutLong(txn, write);
+        const int code =
+            write.key.size() <= kKeyHeadBytes ? PutShort(txn, write) : PutLong(txn, write);
         if (code != MDB_SUCCESS) return code;
       }
       return PutMeta(txn, std::string(1, kInUse).append(meta));
@@ -464,8 +463,7 @@ class LmdbStores final : public LocalStores {
 
 absl::StatusOr<std::unique_ptr<LocalStores>> MakeLmdbStores(const std::string& directory,
                                                             const LmdbStoresOptions& options) {
-  absl::StatusOr<std::shared_ptr<Environment>> environment =
-      Environment::Open(directory, options);
+  absl::StatusOr<std::shared_ptr<Environment>> environment = Environment::Open(directory, options);
   if (!environment.ok()) return environment.status();
   return std::make_unique<LmdbStores>(*std::move(environment));
 }

@@ -2,9 +2,10 @@
 //
 //   ./dev bench store_choice [--json] [KEYS] [--store lmdb|sqlite] [--dir DIR]
 //
-// KEYS (default 300000) keys of 36 bytes, values of 400 bytes, transactions of 1000, no sync. Prints
-// CPU microseconds (user and system) per operation and the resident memory at the end, by store and
-// operation (with --json one object per line). Each store runs in a process of its own, so that memory is its own too.
+// KEYS (default 300000) keys of 36 bytes, values of 400 bytes, transactions of 1000, no sync.
+// Prints CPU microseconds (user and system) per operation and the resident memory at the end, by
+// store and operation (with --json one object per line). Each store runs in a process of its own,
+// so that memory is its own too.
 
 #include <algorithm>
 #include <array>
@@ -251,9 +252,10 @@ void Run(const char* name, const std::function<std::unique_ptr<Store>(const std:
   for (const auto& file : std::filesystem::directory_iterator(directory + "/random")) {
     disk += file.file_size();
   }
-  std::printf(is_json ? "{\"store\":\"%s\",\"anonymous_mib\":%ld,\"file_mib\":%ld,\"disk_mib\":%ju}\n"
-                      : "%-7s memory: anonymous %ld MiB, of files (page cache, given back on demand) "
-                        "%ld MiB; on disk %ju MiB\n",
+  std::printf(is_json
+                  ? "{\"store\":\"%s\",\"anonymous_mib\":%ld,\"file_mib\":%ld,\"disk_mib\":%ju}\n"
+                  : "%-7s memory: anonymous %ld MiB, of files (page cache, given back on demand) "
+                    "%ld MiB; on disk %ju MiB\n",
               name, (StatusKilobytes("RssAnon") - before) / 1024, StatusKilobytes("RssFile") / 1024,
               disk >> 20);
 }
@@ -275,12 +277,15 @@ int main(int argc, char** argv) {
     } else if (const long number = std::atol(argument.c_str()); number > 0) {
       keys = static_cast<std::size_t>(number);
     } else {
-      std::fprintf(stderr, "usage: store_choice_bench [--json] [KEYS] [--store lmdb|sqlite] [--dir DIR]\n");
+      std::fprintf(stderr,
+                   "usage: store_choice_bench [--json] [KEYS] [--store lmdb|sqlite] [--dir DIR]\n");
       return 2;
     }
   }
-  if (!is_json) std::printf("%zu keys of %zu B, values of %zu B, transactions of %zu, no sync; CPU per operation\n",
-              keys, kKeyBytes, kValueBytes, kTransactionSize);
+  if (!is_json)
+    std::printf(
+        "%zu keys of %zu B, values of %zu B, transactions of %zu, no sync; CPU per operation\n",
+        keys, kKeyBytes, kValueBytes, kTransactionSize);
   std::fflush(stdout);
   for (const std::string name : {"lmdb", "sqlite"}) {
     if (!only.empty() && only != name) continue;
@@ -288,7 +293,8 @@ int main(int argc, char** argv) {
     if (::mkdtemp(directory.data()) == nullptr) Die("cannot make a directory in " + base);
     const pid_t child = ::fork();
     if (child == 0) {
-      Run(name.c_str(),
+      Run(
+          name.c_str(),
           [&](const std::string& path) -> std::unique_ptr<Store> {
             if (name == "lmdb") return std::make_unique<Lmdb>(path);
             return std::make_unique<Sqlite>(path);

@@ -1,3 +1,5 @@
+#include "libs/eventlog/embedded/embedded_log.h"
+
 #include <atomic>
 #include <chrono>
 #include <filesystem>
@@ -9,14 +11,12 @@
 #include <utility>
 #include <vector>
 
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "gmock/gmock.h"
-#include "gtest/gtest.h"
-
 #include "libs/eventlog/clock.h"
-#include "libs/eventlog/embedded/embedded_log.h"
 #include "tests/conformance/driver.h"
 #include "tests/conformance/log_under_test.h"
 #include "tests/conformance/temporary_directory.h"
@@ -29,14 +29,14 @@ using eventlog::Offset;
 using eventlog::Partition;
 using eventlog::Record;
 using eventlog::Topic;
+using std::chrono::hours;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
 using ::testing::SizeIs;
-using std::chrono::hours;
-using std::chrono::milliseconds;
-using std::chrono::seconds;
 
 EmbeddedLog::Options OptionsFor(const std::string& directory) {
   EmbeddedLog::Options options;
@@ -190,7 +190,8 @@ TEST_F(EmbeddedLogTest, CompactsOnlyWhatAnEntryOlderThanTheLagHasSuperseded) {
   clock_.Advance(hours(3));
   member->ProduceAndWait(Topic::kChanges, 0, "a", "2");
   member->ProduceAndWait(Topic::kChanges, 0, "b", "1");
-  // The first "a" is old, but what supersedes it is young: a reader in the middle needs it (rule 9).
+  // The first "a" is old, but what supersedes it is young: a reader in the middle needs it (rule
+  // 9).
   ASSERT_TRUE(log->Housekeep().ok());
   EXPECT_THAT(ReadKeys(*log, Topic::kChanges, 0), ElementsAre("a", "a", "b"));
   clock_.Advance(hours(1));
@@ -325,7 +326,8 @@ TEST_F(EmbeddedLogTest, SaysThatARecordIsDamagedInsteadOfGivingIt) {
     bytes.assign(std::istreambuf_iterator<char>(file), {});
   }
   int damaged = 0;
-  for (std::size_t at = bytes.find(marker); at != std::string::npos; at = bytes.find(marker, at + 1)) {
+  for (std::size_t at = bytes.find(marker); at != std::string::npos;
+       at = bytes.find(marker, at + 1)) {
     std::fstream file(path, std::ios::binary | std::ios::in | std::ios::out);
     file.seekp(static_cast<std::streamoff>(at));
     file.put('A');

@@ -1,3 +1,5 @@
+#include "libs/eventlog/kafka/kafka_log.h"
+
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
@@ -10,19 +12,17 @@
 #include <utility>
 #include <vector>
 
-#include <librdkafka/rdkafka.h>
-
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include <librdkafka/rdkafka.h>
 
 #include "libs/eventlog/clock.h"
-#include "libs/eventlog/kafka/kafka_log.h"
 #include "tests/conformance/driver.h"
 #include "tests/conformance/log_under_test.h"
 #include "tests/conformance/temporary_directory.h"
 
-// A real broker, named by TRIBUTARY_KAFKA. Without one every test here fails: a conformance that was
-// not looked at is not one.
+// A real broker, named by TRIBUTARY_KAFKA. Without one every test here fails: a conformance that
+// was not looked at is not one.
 
 namespace tributary::conformance {
 namespace {
@@ -33,13 +33,13 @@ using eventlog::Offset;
 using eventlog::Partition;
 using eventlog::Record;
 using eventlog::Topic;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
 using ::testing::AnyOf;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
 using ::testing::SizeIs;
-using std::chrono::milliseconds;
-using std::chrono::seconds;
 
 // What the broker takes at least by its default.
 constexpr seconds kSessionTimeout{6};
@@ -93,12 +93,15 @@ class KafkaUnderTest final : public LogUnderTest {
       // A segment is closed by the first record behind its time.
       ASSERT_TRUE(admin->Append(table, {{partition, std::string(kFillerKey), "f", {}}}).ok());
       keys.clear();
-      ASSERT_TRUE(admin->ReadAll(table, [&](const Record& record) {
-                         if (record.partition == partition && record.key != kFillerKey) {
-                           keys.push_back(record.key);
-                         }
-                         return true;
-                       }).ok());
+      ASSERT_TRUE(admin
+                      ->ReadAll(table,
+                                [&](const Record& record) {
+                                  if (record.partition == partition && record.key != kFillerKey) {
+                                    keys.push_back(record.key);
+                                  }
+                                  return true;
+                                })
+                      .ok());
       if (std::set<std::string>(keys.begin(), keys.end()).size() == keys.size()) return;
     }
     FAIL() << "the broker has not compacted in a minute";
@@ -155,8 +158,9 @@ class KafkaUnderTest final : public LogUnderTest {
 
 std::unique_ptr<KafkaUnderTest> MakeKafka(const KafkaOptions& options) {
   if (Broker().empty()) {
-    ADD_FAILURE() << "TRIBUTARY_KAFKA is not set. Start a broker by `./dev kafka up`, and set it to "
-                     "127.0.0.1:9092";
+    ADD_FAILURE()
+        << "TRIBUTARY_KAFKA is not set. Start a broker by `./dev kafka up`, and set it to "
+           "127.0.0.1:9092";
     return nullptr;
   }
   auto log = KafkaLog::Open(options);
@@ -232,11 +236,10 @@ TEST_F(KafkaLogTest, GivesTheSecondMemberNothingBeforeTheFirstHasFinishedRevokin
   // What was open is finished now: it still counts.
   EXPECT_GE(one->ProduceAndWait(Topic::kRecords, 0, "last", "v"), 0);
   EXPECT_EQ(one->Commit(Topic::kEvents, 0, 3), "");
+  EXPECT_EQ(one->RenewLease().error, "");
   one->finishes_revoking = true;
   one->log().FinishRevoking();
-  EXPECT_TRUE(Until(*one, *two, [&] {
-    return !one->assigned.empty() && !two->assigned.empty();
-  }));
+  EXPECT_TRUE(Until(*one, *two, [&] { return !one->assigned.empty() && !two->assigned.empty(); }));
 }
 
 TEST_F(KafkaLogTest, GivesThePartitionsOfASilentMemberToTheOtherAndRefusesItsLease) {
@@ -314,8 +317,11 @@ TEST_F(KafkaLogTest, ClosesInTimeWhenTheBrokerIsNotThere) {
 TEST(KafkaOptionsTest, NamesEverySettingThatIsNotForTheUserWithTheReason) {
   KafkaOptions options;
   options.bootstrap_servers = "127.0.0.1:9092";
-  options.settings = {{"acks", "1"}, {"no.such.thing", "x"}, {"auto.offset.reset", "latest"},
-                      {"socket.timeout.ms", "5000"}, {"sasl.password", "hunter2"}};
+  options.settings = {{"acks", "1"},
+                      {"no.such.thing", "x"},
+                      {"auto.offset.reset", "latest"},
+                      {"socket.timeout.ms", "5000"},
+                      {"sasl.password", "hunter2"}};
   const auto log = KafkaLog::Open(options);
   ASSERT_EQ(log.status().code(), absl::StatusCode::kInvalidArgument);
   const std::string text(log.status().message());

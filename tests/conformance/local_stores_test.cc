@@ -7,11 +7,10 @@
 #include <utility>
 #include <vector>
 
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "libs/eventlog/lmdb_stores.h"
 #include "libs/eventlog/local_store.h"
@@ -77,7 +76,8 @@ TYPED_TEST(LocalStoresTest, IsEmptyAtFirst) {
 TYPED_TEST(LocalStoresTest, AppliesWritesDeletesAndMetaTogether) {
   const auto store = this->Open(Topic::kChanges, 0);
   ASSERT_TRUE(store->Apply({{"a", "1"}, {"b", "2"}, {"c", ""}}, "m1").ok());
-  ASSERT_TRUE(store->Apply({{"b", std::nullopt}, {"nothing", std::nullopt}, {"a", "3"}}, "m2").ok());
+  ASSERT_TRUE(
+      store->Apply({{"b", std::nullopt}, {"nothing", std::nullopt}, {"a", "3"}}, "m2").ok());
   EXPECT_EQ(store->meta(), "m2");
   EXPECT_EQ(store->Get("a"), "3");
   EXPECT_EQ(store->Get("b"), std::nullopt);
@@ -93,9 +93,15 @@ TYPED_TEST(LocalStoresTest, TakesTheLastOfTwoWritesOfOneKey) {
 TYPED_TEST(LocalStoresTest, ScansAPrefixInByteOrderFromAKeyOn) {
   const auto store = this->Open(Topic::kChanges, 0);
   const std::string high = "t/\xff";
-  ASSERT_TRUE(store->Apply({{high, "5"}, {"t/b", "2"}, {"t/a", "1"}, {"u", "9"}, {"s", "0"},
-                            {"t/c", "3"}, {std::string("t/\0", 3), "zero"}},
-                           "m")
+  ASSERT_TRUE(store
+                  ->Apply({{high, "5"},
+                           {"t/b", "2"},
+                           {"t/a", "1"},
+                           {"u", "9"},
+                           {"s", "0"},
+                           {"t/c", "3"},
+                           {std::string("t/\0", 3), "zero"}},
+                          "m")
                   .ok());
   EXPECT_THAT(ScanAll(*store, "t/"),
               ElementsAre(Pair(std::string("t/\0", 3), "zero"), Pair("t/a", "1"), Pair("t/b", "2"),
@@ -132,10 +138,10 @@ TYPED_TEST(LocalStoresTest, KeepsPartitionsAndTopicsApart) {
 TYPED_TEST(LocalStoresTest, KeepsKeysOfAnyLengthInByteOrder) {
   const auto store = this->Open(Topic::kCommands, 3);
   const std::string head(490, 'h');
-  const Entries wanted = {
-      {head.substr(1), "shorter"},   {head, "just short"},         {head + '\0', "first long"},
-      {head + "a", "long"},          {head + "ab", "longer"},      {head + std::string(5000, 'z'), "huge"},
-      {head.substr(1) + "i", "next"}};
+  const Entries wanted = {{head.substr(1), "shorter"},   {head, "just short"},
+                          {head + '\0', "first long"},   {head + "a", "long"},
+                          {head + "ab", "longer"},       {head + std::string(5000, 'z'), "huge"},
+                          {head.substr(1) + "i", "next"}};
   std::vector<LocalStore::Write> writes;
   for (auto entry = wanted.rbegin(); entry != wanted.rend(); ++entry) {
     writes.push_back({entry->first, entry->second});
@@ -145,8 +151,8 @@ TYPED_TEST(LocalStoresTest, KeepsKeysOfAnyLengthInByteOrder) {
   std::sort(sorted.begin(), sorted.end());
   EXPECT_EQ(ScanAll(*store), sorted);
   for (const auto& [key, value] : wanted) EXPECT_EQ(store->Get(key), value);
-  EXPECT_THAT(ScanAll(*store, head + "a"), ElementsAre(Pair(head + "a", "long"),
-                                                       Pair(head + "ab", "longer")));
+  EXPECT_THAT(ScanAll(*store, head + "a"),
+              ElementsAre(Pair(head + "a", "long"), Pair(head + "ab", "longer")));
   EXPECT_THAT(ScanAll(*store, head, head + "ab"), SizeIs(2));
 
   ASSERT_TRUE(store->Apply({{head + "a", std::nullopt}, {head + "ab", "changed"}}, "m").ok());

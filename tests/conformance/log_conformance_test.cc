@@ -7,10 +7,9 @@
 #include <utility>
 #include <vector>
 
-#include <poll.h>
-
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include <poll.h>
 
 #include "tests/conformance/driver.h"
 #include "tests/conformance/log_under_test.h"
@@ -26,6 +25,8 @@ using eventlog::Offset;
 using eventlog::Partition;
 using eventlog::Record;
 using eventlog::Topic;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
 using ::testing::Each;
 using ::testing::ElementsAre;
 using ::testing::Eq;
@@ -35,8 +36,6 @@ using ::testing::IsEmpty;
 using ::testing::Lt;
 using ::testing::Not;
 using ::testing::SizeIs;
-using std::chrono::milliseconds;
-using std::chrono::seconds;
 
 class LogConformance : public testing::Test {
  protected:
@@ -312,7 +311,8 @@ TEST_F(LogConformance, KeepsTheNewestEntryOfEachKeyOfATableAndItsDeletions) {
       member->Produce(Topic::kChanges, 0, "k" + std::to_string(i), "v" + std::to_string(round));
     }
   }
-  for (int i = 0; i < 5; ++i) member->Produce(Topic::kChanges, 0, "k" + std::to_string(i), std::nullopt);
+  for (int i = 0; i < 5; ++i)
+    member->Produce(Topic::kChanges, 0, "k" + std::to_string(i), std::nullopt);
   member->Produce(Topic::kChanges, 0, "!f/x/y/z", "fence");
   const std::string long_key = "long/" + std::string(700, 'x');
   member->Produce(Topic::kChanges, 0, long_key + "1", "a");
@@ -449,18 +449,21 @@ TEST_F(LogConformance, IsFoundedOnceAndTheSameEverAfter) {
   const auto first = eventlog::Found(*admin, options);
   ASSERT_TRUE(first.ok()) << first.status();
   EXPECT_EQ(*first, std::chrono::duration_cast<seconds>(options.now.time_since_epoch()).count());
-  const auto again = eventlog::Found(*log_->MakeAdmin(), {.now = options.now + std::chrono::hours(1),
-                                                          .random = options.random});
+  const auto again = eventlog::Found(
+      *log_->MakeAdmin(), {.now = options.now + std::chrono::hours(1), .random = options.random});
   ASSERT_TRUE(again.ok()) << again.status();
   EXPECT_EQ(*again, *first);
 
   std::map<Topic, int> foundings;
   std::map<Topic, int> others;
   for (const Topic topic : eventlog::kAllTopics) {
-    ASSERT_TRUE(admin->ReadAll(topic, [&](const Record& record) {
-                       ++(record.key == "!g" ? foundings : others)[topic];
-                       return true;
-                     }).ok());
+    ASSERT_TRUE(admin
+                    ->ReadAll(topic,
+                              [&](const Record& record) {
+                                ++(record.key == "!g" ? foundings : others)[topic];
+                                return true;
+                              })
+                    .ok());
   }
   for (const Topic topic : eventlog::kAllTopics) {
     const int wanted = eventlog::IsTable(topic) ? kPartitions : 0;

@@ -22,8 +22,8 @@ inline constexpr std::string_view kFillerKey = "filler";
 class LogUnderTest {
  public:
   virtual ~LogUnderTest() = default;
-  virtual absl::StatusOr<std::unique_ptr<eventlog::LogMember>> Join(const std::string& group,
-                                                                    const std::string& instance) = 0;
+  virtual absl::StatusOr<std::unique_ptr<eventlog::LogMember>> Join(
+      const std::string& group, const std::string& instance) = 0;
   virtual std::unique_ptr<eventlog::LogAdmin> MakeAdmin() = 0;
   /// As if the process had been started anew. No member may be left.
   virtual void Reopen() = 0;
@@ -37,8 +37,8 @@ class LogUnderTest {
                           eventlog::Offset offset) = 0;
 };
 
-/// By the file that brings the log under test. Null pointer, and a failed expectation, when it cannot
-/// be had.
+/// By the file that brings the log under test. Null pointer, and a failed expectation, when it
+/// cannot be had.
 std::unique_ptr<LogUnderTest> MakeLogUnderTest();
 
 }  // namespace tributary::conformance

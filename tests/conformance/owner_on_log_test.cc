@@ -29,10 +29,10 @@ using eventlog::ProduceId;
 using eventlog::Record;
 using eventlog::TableEntry;
 using eventlog::Topic;
-using ::testing::IsEmpty;
-using ::testing::SizeIs;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
 
 std::uint64_t Random64() {
   static std::random_device device;
@@ -99,8 +99,7 @@ class Service final : public eventlog::OwnerListener {
 
   bool Leave() {
     owner_->ReleaseAll(Time());
-    return Until([&] { return owner_->partitions().empty(); }) &&
-           member_->Close(seconds(10)).ok();
+    return Until([&] { return owner_->partitions().empty(); }) && member_->Close(seconds(10)).ok();
   }
 
   std::map<std::string, std::string> Table(Partition partition) const {
@@ -144,8 +143,8 @@ class OwnerOnLog : public testing::Test {
   void SetUp() override {
     log_ = MakeLogUnderTest();
     ASSERT_NE(log_, nullptr);
-    const auto generation = eventlog::Found(
-        *log_->MakeAdmin(), {.now = eventlog::SystemTime(), .random = Random64});
+    const auto generation =
+        eventlog::Found(*log_->MakeAdmin(), {.now = eventlog::SystemTime(), .random = Random64});
     ASSERT_TRUE(generation.ok()) << generation.status();
   }
 

@@ -48,9 +48,8 @@ struct Request {
 
 Fact ResultOf(const Request& request, const std::string& error) {
   if (request.operation.group) return CommitDone{.id = request.id, .error = error};
-  return Produced{.id = request.id,
-                  .offset = error.empty() ? request.operation.offset : 0,
-                  .error = error};
+  return Produced{
+      .id = request.id, .offset = error.empty() ? request.operation.offset : 0, .error = error};
 }
 
 std::int64_t SizeOf(const Storage::Operation& operation) {
@@ -95,8 +94,8 @@ class EmbeddedLog::Core {
     if (!group.empty()) {
       const auto [at, is_first] = groups_.try_emplace(group, instance);
       if (!is_first) {
-        return absl::FailedPreconditionError("group " + group + " has a member already: " +
-                                             at->second);
+        return absl::FailedPreconditionError("group " + group +
+                                             " has a member already: " + at->second);
       }
     }
     mailboxes_.push_back(mailbox);
@@ -187,9 +186,9 @@ class EmbeddedLog::Core {
   }
 
   void WriteBatch(std::vector<Request>& batch) {
-    const auto dead = std::stable_partition(
-        batch.begin(), batch.end(),
-        [](const Request& request) { return !request.mailbox->is_dead.load(); });
+    const auto dead = std::stable_partition(batch.begin(), batch.end(), [](const Request& request) {
+      return !request.mailbox->is_dead.load();
+    });
     const auto live = static_cast<std::size_t>(dead - batch.begin());
     Answer({batch.data() + live, batch.size() - live}, "an earlier record has failed");
     batch.resize(live);
@@ -387,13 +386,11 @@ class EmbeddedLog::Member final : public LogMember {
       mailbox_->inbox.Push(CommitDone{.id = id, .error = std::move(error)});
       return;
     }
-    core_->Submit({.mailbox = mailbox_,
-                   .id = id,
-                   .bytes = 0,
-                   .operation = {.group = group_,
-                                 .topic = topic,
-                                 .partition = partition,
-                                 .offset = next}});
+    core_->Submit(
+        {.mailbox = mailbox_,
+         .id = id,
+         .bytes = 0,
+         .operation = {.group = group_, .topic = topic, .partition = partition, .offset = next}});
   }
 
   void RenewLease(std::uint64_t id) override {
@@ -470,8 +467,8 @@ class EmbeddedLog::Member final : public LogMember {
     return Refusal();
   }
 
-  // Begins behind where the last Poll ended, so that a partition with much to read does not keep the
-  // others waiting.
+  // Begins behind where the last Poll ended, so that a partition with much to read does not keep
+  // the others waiting.
   void ReadInto(std::vector<Fact>& facts) {
     std::int64_t left = core_->options().poll_bytes_max;
     auto at = readings_.upper_bound(last_read_);
@@ -486,8 +483,8 @@ class EmbeddedLog::Member final : public LogMember {
       if (reading.next == range.end && reading.next >= range.begin) {
         if (reading.caught_up_at != reading.next) {
           reading.caught_up_at = reading.next;
-          facts.push_back(CaughtUp{
-              .topic = place.first, .partition = place.second, .next = reading.next});
+          facts.push_back(
+              CaughtUp{.topic = place.first, .partition = place.second, .next = reading.next});
         }
         continue;
       }
@@ -580,8 +577,8 @@ class EmbeddedLog::Admin final : public LogAdmin {
       Offset next = range.begin;
       while (next < range.end) {
         std::vector<Record> records;
-        const absl::Status status = core_->storage().Read(
-            topic, p, next, core_->options().poll_bytes_max, records, next);
+        const absl::Status status =
+            core_->storage().Read(topic, p, next, core_->options().poll_bytes_max, records, next);
         if (!status.ok()) return status;
         for (const Record& record : records) {
           if (record.offset >= range.end) break;

@@ -19,8 +19,8 @@ namespace tributary::eventlog {
 /// writes whatever is waiting in one transaction, and one sync pays for all of it.
 ///
 /// Each group has one member, which owns every partition from Join to Close; the directory's lock
-/// proves that no other process holds any (protocol rule 14). Open, Join and MakeAdmin may be called
-/// from any thread; a member belongs to one.
+/// proves that no other process holds any (protocol rule 14). Open, Join and MakeAdmin may be
+/// called from any thread; a member belongs to one.
 class EmbeddedLog {
  public:
   struct Options {
@@ -57,7 +57,8 @@ class EmbeddedLog {
   ///
   /// Errors: kFailedPrecondition while the group has a member (whom it names), and when the log has
   /// failed for good.
-  absl::StatusOr<std::unique_ptr<LogMember>> Join(std::string_view group, std::string_view instance);
+  absl::StatusOr<std::unique_ptr<LogMember>> Join(std::string_view group,
+                                                  std::string_view instance);
 
   std::unique_ptr<LogAdmin> MakeAdmin();
 

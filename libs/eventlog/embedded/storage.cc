@@ -9,9 +9,8 @@
 #include <utility>
 
 #include <fcntl.h>
-#include <unistd.h>
-
 #include <openssl/sha.h>
+#include <unistd.h>
 
 #include "libs/eventlog/embedded/record_format.h"
 #include "libs/eventlog/lmdb_handles.h"
@@ -114,10 +113,9 @@ class Storage::Batch {
   int Append(WallTime now, Operation& operation) {
     PartitionState& state = State(operation.topic, operation.partition);
     const Offset offset = state.next;
-    const std::string bytes =
-        EncodeRecord(now, operation.key, operation.value, operation.headers);
-    int code = Put(txn_, storage_.records_,
-                   RecordKey(operation.topic, operation.partition, offset), bytes);
+    const std::string bytes = EncodeRecord(now, operation.key, operation.value, operation.headers);
+    int code = Put(txn_, storage_.records_, RecordKey(operation.topic, operation.partition, offset),
+                   bytes);
     if (code == MDB_SUCCESS && IsTable(operation.topic)) code = Supersede(now, operation, offset);
     if (code != MDB_SUCCESS) return code;
     state.next = offset + 1;
@@ -154,8 +152,7 @@ class Storage::Batch {
     std::string_view latest;
     code = Get(txn_, storage_.latest_, latest_key, latest);
     if (code != MDB_SUCCESS && code != MDB_NOTFOUND) return code;
-    const bool is_newest =
-        code == MDB_SUCCESS && lmdb::ReadBigEndian<Offset>(latest, 0) == offset;
+    const bool is_newest = code == MDB_SUCCESS && lmdb::ReadBigEndian<Offset>(latest, 0) == offset;
     if (is_newest && record.value) return MDB_SUCCESS;
     state.bytes -= static_cast<std::int64_t>(bytes.size());
     code = is_newest ? Delete(txn_, storage_.latest_, latest_key) : MDB_SUCCESS;
@@ -169,10 +166,9 @@ class Storage::Batch {
       lmdb::AppendBigEndian(value, state.begin);
       lmdb::AppendBigEndian(value, state.next);
       lmdb::AppendBigEndian(value, state.bytes);
-      const int code = Put(txn_, storage_.partitions_,
-                           Place(kAllTopics[index / per_topic],
-                                 static_cast<Partition>(index % per_topic)),
-                           value);
+      const int code = Put(
+          txn_, storage_.partitions_,
+          Place(kAllTopics[index / per_topic], static_cast<Partition>(index % per_topic)), value);
       if (code != MDB_SUCCESS) return code;
     }
     return MDB_SUCCESS;
@@ -192,16 +188,15 @@ class Storage::Batch {
  private:
   int Supersede(WallTime now, const Operation& operation, Offset offset) {
     const TopicSettings& topics = storage_.options_.topics;
-    const std::string latest_key =
-        LatestKey(operation.topic, operation.partition, operation.key);
+    const std::string latest_key = LatestKey(operation.topic, operation.partition, operation.key);
     std::string_view previous;
     int code = Get(txn_, storage_.latest_, latest_key, previous);
     if (code == MDB_SUCCESS) {
       const auto older = lmdb::ReadBigEndian<Offset>(previous, 0);
-      code = Put(txn_, storage_.removals_,
-                 RemovalKey(now + topics.min_compaction_lag, operation.topic, operation.partition,
-                            older),
-                 "");
+      code = Put(
+          txn_, storage_.removals_,
+          RemovalKey(now + topics.min_compaction_lag, operation.topic, operation.partition, older),
+          "");
     } else if (code == MDB_NOTFOUND) {
       code = MDB_SUCCESS;
     }
@@ -356,8 +351,7 @@ absl::Status Storage::InTransaction(const char* doing, const Work& work) {
 absl::Status Storage::Write(WallTime now, std::vector<Operation>& operations) {
   return InTransaction("writing the log", [&](Batch& batch) {
     for (Operation& operation : operations) {
-      const int code =
-          operation.group ? batch.Commit(operation) : batch.Append(now, operation);
+      const int code = operation.group ? batch.Commit(operation) : batch.Append(now, operation);
       if (code != MDB_SUCCESS) return code;
     }
     return MDB_SUCCESS;
@@ -381,8 +375,7 @@ absl::StatusOr<std::size_t> Storage::Housekeep(WallTime now, std::size_t removal
       from = key;
       const std::string_view record = std::string_view(from).substr(8);
       const auto topic = static_cast<Topic>(record[0]);
-      const auto partition =
-          static_cast<Partition>(lmdb::ReadBigEndian<std::uint32_t>(record, 1));
+      const auto partition = static_cast<Partition>(lmdb::ReadBigEndian<std::uint32_t>(record, 1));
       bool is_postponed = false;
       code = batch.Remove(topic, partition, OffsetOf(record), is_postponed);
       if (code == MDB_SUCCESS && is_postponed) {

@@ -9,9 +9,8 @@
 #include <string>
 #include <vector>
 
-#include <lmdb.h>
-
 #include "absl/status/statusor.h"
+#include <lmdb.h>
 
 #include "libs/eventlog/admin.h"
 #include "libs/eventlog/log.h"
@@ -19,9 +18,9 @@
 
 namespace tributary::eventlog::embedded {
 
-/// The embedded log on disk: records by (topic, partition, offset), the newest offset of each key of
-/// a table, what is to be removed when, committed offsets; one LMDB file. What a call to Write has
-/// put there is synced to disk when it returns.
+/// The embedded log on disk: records by (topic, partition, offset), the newest offset of each key
+/// of a table, what is to be removed when, committed offsets; one LMDB file. What a call to Write
+/// has put there is synced to disk when it returns.
 ///
 /// One thread writes; any thread reads, and waits for nobody but a growing map.
 class Storage {
@@ -64,8 +63,8 @@ class Storage {
   /// this object must not be written to again.
   absl::Status Write(WallTime now, std::vector<Operation>& operations);
 
-  /// Compacts tables and drops what is too old or too much of streams: up to `removals_max` records,
-  /// and returns how many there were. Errors as Write.
+  /// Compacts tables and drops what is too old or too much of streams: up to `removals_max`
+  /// records, and returns how many there were. Errors as Write.
   absl::StatusOr<std::size_t> Housekeep(WallTime now, std::size_t removals_max);
 
   Range range(Topic topic, Partition partition) const;

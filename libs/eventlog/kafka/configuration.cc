@@ -58,12 +58,14 @@ constexpr Refused kRefused[] = {
     {"plugin.library.paths", "code is not loaded by a setting"},
     {"test.mock.num.brokers", "a broker that is not there loses everything"},
     {"log_level", "it is logging.level"},
-    {"sasl.password", "secrets are not written into a configuration; name a file by sasl.password.file"},
+    {"sasl.password",
+     "secrets are not written into a configuration; name a file by sasl.password.file"},
     {"ssl.key.password",
      "secrets are not written into a configuration; name a file by ssl.key.password.file"},
     {"ssl.keystore.password",
      "secrets are not written into a configuration; name a file by ssl.keystore.password.file"},
-    {"ssl.key.pem", "secrets are not written into a configuration; name a file by ssl.key.location"},
+    {"ssl.key.pem",
+     "secrets are not written into a configuration; name a file by ssl.key.location"},
 };
 
 constexpr std::array<std::string_view, 3> kSecretFiles = {
@@ -104,8 +106,8 @@ std::string SetByUser(rd_kafka_conf_t* configuration, const std::string& name,
 }
 
 void OnLog(const rd_kafka_t* client, int level, const char* facility, const char* text) {
-  const auto* on_log = static_cast<const std::function<void(int, std::string)>*>(
-      rd_kafka_opaque(client));
+  const auto* on_log =
+      static_cast<const std::function<void(int, std::string)>*>(rd_kafka_opaque(client));
   if (on_log != nullptr && *on_log) (*on_log)(level, std::string(facility) + ": " + text);
 }
 
@@ -195,7 +197,8 @@ Settings MemberSettings(const KafkaOptions& options, const std::string& group,
 }
 
 Settings ReaderSettings(const KafkaOptions& options, const std::string& group) {
-  // The group's name is there since librdkafka assigns nothing without one; this handle never joins.
+  // The group's name is there since librdkafka assigns nothing without one; this handle never
+  // joins.
   Settings settings = Consumer(options, group);
   const std::int64_t largest = options.topics.record_bytes_max + kBatchOverheadBytes;
   const std::int64_t buffer = std::max(options.fetch_buffer_bytes, largest);

@@ -27,7 +27,8 @@ constexpr seconds kAppendTime{60};
 constexpr seconds kSilenceMax{60};
 
 using NewTopic = std::unique_ptr<rd_kafka_NewTopic_t, Deleter<rd_kafka_NewTopic_destroy>>;
-using AdminOptions = std::unique_ptr<rd_kafka_AdminOptions_t, Deleter<rd_kafka_AdminOptions_destroy>>;
+using AdminOptions =
+    std::unique_ptr<rd_kafka_AdminOptions_t, Deleter<rd_kafka_AdminOptions_destroy>>;
 
 std::string Milliseconds(Duration duration) {
   return std::to_string(std::chrono::duration_cast<milliseconds>(duration).count());
@@ -91,8 +92,8 @@ class Admin final : public LogAdmin {
     std::string error;
     std::size_t waiting = 0;
     for (const NewRecord& record : records) {
-      const rd_kafka_resp_err_t code = Send(producer_.get(), handle, record.partition,
-                                            record.key, record.value, record.headers, nullptr);
+      const rd_kafka_resp_err_t code = Send(producer_.get(), handle, record.partition, record.key,
+                                            record.value, record.headers, nullptr);
       if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
         error = rd_kafka_err2str(code);
         break;
@@ -153,8 +154,7 @@ class Admin final : public LogAdmin {
           return absl::UnavailableError("reading " + name + ": " + last_error);
         }
         continue;
-      } else if (!ended.contains(message->partition) &&
-                 !visit(ToRecord(*message, topic))) {
+      } else if (!ended.contains(message->partition) && !visit(ToRecord(*message, topic))) {
         return absl::OkStatus();
       }
       last_heard = BootTime();
@@ -200,10 +200,9 @@ class Admin final : public LogAdmin {
     std::vector<NewTopic> owned;
     std::array<char, 512> text{};
     for (const Topic topic : kAllTopics) {
-      NewTopic made(rd_kafka_NewTopic_new(TopicName(options_, topic).c_str(),
-                                          options_.topics.partitions,
-                                          options_.topics.replication_factor, text.data(),
-                                          text.size()));
+      NewTopic made(
+          rd_kafka_NewTopic_new(TopicName(options_, topic).c_str(), options_.topics.partitions,
+                                options_.topics.replication_factor, text.data(), text.size()));
       if (made == nullptr) return absl::InvalidArgumentError(text.data());
       for (const auto& [name, value] : TopicConfiguration(topic, options_)) {
         rd_kafka_NewTopic_set_config(made.get(), name.c_str(), value.c_str());

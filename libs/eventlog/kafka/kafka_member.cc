@@ -124,7 +124,8 @@ class Member final : public LogMember {
       error = "a record of " + std::to_string(bytes) + " bytes for " + std::string(Name(topic)) +
               "; record_bytes_max is " + std::to_string(options().topics.record_bytes_max);
     }
-    if (error.empty() && waiting_bytes_ + bytes > options().produce_buffer_bytes * kHardLimitFactor) {
+    if (error.empty() &&
+        waiting_bytes_ + bytes > options().produce_buffer_bytes * kHardLimitFactor) {
       error = "more than " + std::to_string(kHardLimitFactor) +
               " times produce_buffer_bytes wait to be acknowledged";
     }
@@ -160,8 +161,8 @@ class Member final : public LogMember {
     readings_.erase(at);
   }
 
-  // Not by pause and resume: those of 2.0.2 may go on from an older position. What is taken away and
-  // given back at a position that we keep ourselves cannot.
+  // Not by pause and resume: those of 2.0.2 may go on from an older position. What is taken away
+  // and given back at a position that we keep ourselves cannot.
   void PauseReading(Topic topic, Partition partition) override {
     const auto at = readings_.find({topic, partition});
     if (at == readings_.end() || !at->second.is_assigned) return;
@@ -177,8 +178,7 @@ class Member final : public LogMember {
 
   void SampleEnd(std::uint64_t id, Topic topic, Partition partition) override {
     if (std::string error = Refusal(topic, partition); !error.empty()) {
-      Push(EndSampled{
-          .id = id, .topic = topic, .partition = partition, .error = std::move(error)});
+      Push(EndSampled{.id = id, .topic = topic, .partition = partition, .error = std::move(error)});
       return;
     }
     handles_->questions->Ask({.kind = Questions::Question::Kind::kEnd,
@@ -212,9 +212,11 @@ class Member final : public LogMember {
   void RenewLease(std::uint64_t id) override {
     const Instant sent_at = BootTime();
     std::string error = Refusal();
-    if (error.empty() && assigned_.empty()) error = "the group has given this member nothing";
+    // Also while revoking: until it is finished, nobody else is given them.
+    const std::vector<Partition>& held = is_revoking_ ? revoking_ : assigned_;
+    if (error.empty() && held.empty()) error = "the group has given this member nothing";
     if (error.empty()) {
-      error = SendCommit(TopicName(options(), Topic::kOutcomes), assigned_.front(), 0,
+      error = SendCommit(TopicName(options(), Topic::kOutcomes), held.front(), 0,
                          {.id = id, .sent_at = sent_at});
     }
     if (!error.empty()) Push(LeaseRenewed{.id = id, .sent_at = sent_at, .error = std::move(error)});
@@ -338,8 +340,8 @@ class Member final : public LogMember {
     facts.push_back(Failed{.error = std::move(error)});
   }
 
-  // Asked for at each Poll: it costs the reading of a flag, and the event that should tell of one may
-  // come as another kind than one waits for.
+  // Asked for at each Poll: it costs the reading of a flag, and the event that should tell of one
+  // may come as another kind than one waits for.
   void LookForFatalErrors(std::vector<Fact>& facts) {
     if (is_failure_told_) return;
     // Of the member: somebody else has joined with our instance's name.
@@ -476,9 +478,8 @@ class Member final : public LogMember {
     const Partitions list(rd_kafka_topic_partition_list_new(1));
     rd_kafka_topic_partition_list_add(list.get(), topic.c_str(), partition)->offset = next;
     auto tag = std::make_unique<CommitTag>(content);
-    const rd_kafka_resp_err_t code =
-        rd_kafka_commit_queue(handles_->member.get(), list.get(), handles_->commit_queue.get(),
-                              nullptr, tag.get());
+    const rd_kafka_resp_err_t code = rd_kafka_commit_queue(
+        handles_->member.get(), list.get(), handles_->commit_queue.get(), nullptr, tag.get());
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR) return rd_kafka_err2str(code);
     commit_tags_.insert(tag.release());
     return "";
@@ -505,8 +506,8 @@ class Member final : public LogMember {
       if (commit_tags_.erase(raw) == 0) continue;
       const std::unique_ptr<CommitTag> tag(raw);
       if (tag->sent_at) {
-        facts.push_back(LeaseRenewed{
-            .id = tag->id, .sent_at = *tag->sent_at, .error = ErrorOf(event.get())});
+        facts.push_back(
+            LeaseRenewed{.id = tag->id, .sent_at = *tag->sent_at, .error = ErrorOf(event.get())});
       } else {
         facts.push_back(CommitDone{.id = tag->id, .error = ErrorOf(event.get())});
       }
@@ -577,8 +578,8 @@ class Member final : public LogMember {
         // It may lie behind the last record, where compaction has left nothing.
         if (message.offset < reading.next) return;
         reading.next = message.offset;
-        facts.push_back(CaughtUp{
-            .topic = place.first, .partition = place.second, .next = message.offset});
+        facts.push_back(
+            CaughtUp{.topic = place.first, .partition = place.second, .next = message.offset});
         return;
       case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET:
       case RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE:
@@ -647,19 +648,18 @@ absl::StatusOr<std::unique_ptr<LogMember>> MakeMember(const KafkaOptions& option
                                                       const std::vector<Topic>& subscribed) {
   auto handles = std::make_unique<Handles>(options);
   const KafkaOptions& kept = handles->options;
-  absl::StatusOr<Client> producer =
-      MakeClientOf(RD_KAFKA_PRODUCER, kept, ProducerSettings(kept),
-                   RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR);
+  absl::StatusOr<Client> producer = MakeClientOf(RD_KAFKA_PRODUCER, kept, ProducerSettings(kept),
+                                                 RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR);
   if (!producer.ok()) return producer.status();
   handles->producer = *std::move(producer);
   absl::StatusOr<Client> reader =
       MakeClientOf(RD_KAFKA_CONSUMER, kept, ReaderSettings(kept, group), 0);
   if (!reader.ok()) return reader.status();
   handles->reader = *std::move(reader);
-  absl::StatusOr<Client> member = MakeClientOf(
-      RD_KAFKA_CONSUMER, kept, MemberSettings(kept, group, instance),
-      RD_KAFKA_EVENT_REBALANCE | RD_KAFKA_EVENT_OFFSET_COMMIT | RD_KAFKA_EVENT_ERROR |
-          RD_KAFKA_EVENT_FETCH);
+  absl::StatusOr<Client> member =
+      MakeClientOf(RD_KAFKA_CONSUMER, kept, MemberSettings(kept, group, instance),
+                   RD_KAFKA_EVENT_REBALANCE | RD_KAFKA_EVENT_OFFSET_COMMIT | RD_KAFKA_EVENT_ERROR |
+                       RD_KAFKA_EVENT_FETCH);
   if (!member.ok()) return member.status();
   handles->member = *std::move(member);
 

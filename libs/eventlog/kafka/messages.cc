@@ -22,12 +22,12 @@ Record ToRecord(const rd_kafka_message_t& message, Topic topic) {
     const char* name = nullptr;
     const void* value = nullptr;
     std::size_t size = 0;
-    for (std::size_t i = 0; rd_kafka_header_get_all(headers, i, &name, &value, &size) ==
-                            RD_KAFKA_RESP_ERR_NO_ERROR;
+    for (std::size_t i = 0;
+         rd_kafka_header_get_all(headers, i, &name, &value, &size) == RD_KAFKA_RESP_ERR_NO_ERROR;
          ++i) {
-      record.headers.emplace_back(
-          name, value == nullptr ? std::string()
-                                 : std::string(static_cast<const char*>(value), size));
+      record.headers.emplace_back(name, value == nullptr
+                                            ? std::string()
+                                            : std::string(static_cast<const char*>(value), size));
     }
   }
   return record;
@@ -45,11 +45,11 @@ rd_kafka_resp_err_t Send(rd_kafka_t* producer, rd_kafka_topic_t* topic, Partitio
   // A null pointer is a tombstone, an empty value is not.
   void* const payload = value ? const_cast<char*>(value->data()) : nullptr;
   const std::size_t size = value ? value->size() : 0;
-  const rd_kafka_resp_err_t error = rd_kafka_producev(
-      producer, RD_KAFKA_V_RKT(topic), RD_KAFKA_V_PARTITION(partition),
-      RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_KEY(key.data(), key.size()),
-      RD_KAFKA_V_VALUE(payload, size), RD_KAFKA_V_HEADERS(list), RD_KAFKA_V_OPAQUE(opaque),
-      RD_KAFKA_V_END);
+  const rd_kafka_resp_err_t error =
+      rd_kafka_producev(producer, RD_KAFKA_V_RKT(topic), RD_KAFKA_V_PARTITION(partition),
+                        RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
+                        RD_KAFKA_V_KEY(key.data(), key.size()), RD_KAFKA_V_VALUE(payload, size),
+                        RD_KAFKA_V_HEADERS(list), RD_KAFKA_V_OPAQUE(opaque), RD_KAFKA_V_END);
   if (error != RD_KAFKA_RESP_ERR_NO_ERROR) rd_kafka_headers_destroy(list);
   return error;
 }
