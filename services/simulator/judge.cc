@@ -326,6 +326,15 @@ class Fold {
     const auto push = [](std::vector<std::uint64_t>& states, std::uint64_t hash) {
       if (states.empty() || states.back() != hash) states.push_back(hash);
     };
+    if (person.rest_subscriptions.empty()) {
+      // A reader learns of a customer before it has read their subscriptions.
+      Person bare = person;
+      bare.subscriptions.clear();
+      push(person.highlevel_subscriptions,
+           HashOfPart(ExpectedContact(customer, bare), Part::kSubscriptions));
+      push(person.rest_subscriptions,
+           HashOfPart(ExpectedClient(customer, bare), Part::kSubscriptions));
+    }
     const Flat contact = ExpectedContact(customer, person);
     push(person.highlevel_customer, HashOfPart(contact, Part::kCustomer));
     push(person.highlevel_subscriptions, HashOfPart(contact, Part::kSubscriptions));

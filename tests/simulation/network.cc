@@ -125,8 +125,8 @@ void Network::Leave(const std::shared_ptr<State>& state, http::RequestId id) {
   const int port = std::atoi(url.c_str() + colon + 1) - kFirstPort;
   transmission->tenant = static_cast<std::size_t>(port / 10);
   transmission->target = static_cast<simulator::Target>(port % 10);
-  trace_.Line(state->sender, "sends " + exchange.request.method + " " + url.substr(url.find('/', 8)) +
-                                 " body " + Hex(Fingerprint(exchange.request.body)));
+  trace_.Line(state->sender, "sends " + exchange.request.method + " " +
+                                 url.substr(url.find('/', 8)) + " " + exchange.request.body);
   ++open_;
   if (observer_ != nullptr) observer_->OnSent(*transmission);
   const Instant deadline = std::max(time_.now().steady, exchange.asked_at + exchange.request.timeout);

@@ -44,7 +44,8 @@ class Simulation : private Node::Events {
  public:
   explicit Simulation(const SimulationOptions& options)
       : options_(options),
-        random_(options.seed * 0x9e3779b97f4a7c15 + 1),
+        // Neighbouring seeds must not be one sequence, shifted.
+        random_(Fingerprint(std::to_string(options.seed))),
         trace_(time_, options.keeps_trace),
         log_(LogOptions(), time_, random_.Next()),
         network_(time_, SeededRandom(random_.Next()), trace_, worlds_, kSettle, kPauseBound),
