@@ -1232,7 +1232,7 @@ void Connection::AddStatus(v1::ServiceStatus& status) const {
                          (!has_news_ || *each.quiet_scan_began >= last_news_ + D())));
     if (each.last_ended_at) SetTime(stream->mutable_last_scan_ended_at(), *each.last_ended_at);
     stream->set_problem(each.problem.empty() ? each.remark : each.problem);
-    if (is_unavailable) continue;
+    if (is_unavailable || !each.has_begun) continue;
     ++offered;
     if (each.problem.starts_with("HTTP 422")) ++blocked;
   }
