@@ -364,7 +364,7 @@ int Run(const Flags& flags, v1::ConfigFile config, runtime::StopSignals& signals
     control_server = *std::move(server);
     std::ofstream(directory->path() + "/control.json")
         << "{\"address\":\"127.0.0.1:" << control_server->port() << "\",\"tls_directory\":\"" << tls
-        << "/tributary\"}\n";
+        << "\"}\n";
     return absl::OkStatus();
   };
   if (const absl::Status opened = open_control(); !opened.ok()) {
