@@ -1,0 +1,127 @@
+#!/usr/bin/env python3
+"""From the first read of a site to the last write at a CRM, in processes of their own on Kafka.
+
+    whole_job.py --bin build/release/bin [--customers 100000] [--batch] [--json]
+
+Prints for each service CPU-seconds per 1,000 customers and the peak of its anonymous memory. The
+broker is the one at $TRIBUTARY_KAFKA (`./dev kafka up`). One sync, to the `rest` example; --batch
+sends 100 records a request. A timing here is a measurement, never a verdict.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import shutil
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "end_to_end"))
+import run_end_to_end  # noqa: E402
+
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def cpu_seconds(pid):
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def anonymous_megabytes(pid):
+    for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) / 1024
+    return 0.0
+
+
+class Job(run_end_to_end.Run):
+    def start_simulator(self):
+        options = self.options
+        process = self.start("simulator", "--listen", "127.0.0.1:0", "--tenant", run_end_to_end.TENANT,
+                             "--seed", str(options.seed), "--customers", str(options.customers),
+                             "--mutations", "0", "--mutation-rate", "0")
+        line = process.stdout.readline()
+        if not line:
+            raise run_end_to_end.Failure("the simulator did not start")
+        self.access = json.loads(line)
+        self.simulator = f"http://127.0.0.1:{self.access['chargify']['port']}"
+
+    def tenants_yaml(self):
+        head, _, tail = super().tenants_yaml().partition("      - name: crm\n")
+        rest = "      - name: clients\n" + tail.partition("      - name: clients\n")[2]
+        rest = rest.replace("      - name: contacts\n        source: billing\n        target: crm\n", "")
+        if self.options.batch:
+            rest = rest.replace("index_lag: 1s}", 'index_lag: 1s, batch: "true"}')
+        return head + rest.replace('requests_per_second: "1500"', 'requests_per_second: "100000"')
+
+    def peaks(self, peak):
+        for label, process in self.processes:
+            peak[label] = max(peak.get(label, 0.0), anonymous_megabytes(process.pid))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
+    parser.add_argument("--bin", required=True)
+    parser.add_argument("--customers", type=int, default=100000)
+    parser.add_argument("--batch", action="store_true")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--timeout", type=int, default=1800)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    options.bin = os.path.abspath(options.bin)
+    options.began = time.monotonic()
+    directory = pathlib.Path(tempfile.mkdtemp(prefix="tributary-bench-"))
+    job = Job(options, directory)
+    services = ("control", "extractor", "transformer", "loader")
+    try:
+        job.start_simulator()
+        prefix = f"bench-{os.getpid()}-{int(time.time())}."
+        ports = {"control": run_end_to_end.free_port()}
+        job.call("tributary", "tls", "init", str(directory / "tls"))
+        (directory / "tenants.yaml").write_text(job.tenants_yaml())
+        for name in (*services, "tributary"):
+            (directory / f"{name}.yaml").write_text(job.service_yaml(name, prefix, ports))
+        for name in services:
+            job.start(name, "--config", f"{name}.yaml")
+        reach = ("--control", f"127.0.0.1:{ports['control']}", "--tls-dir", "tls/tributary")
+        while job.call("tributary", "apply", "-f", "tenants.yaml", *reach, check=False).returncode != 0:
+            job.assert_alive()
+            time.sleep(0.5)
+        pids = {label: process.pid for label, process in job.processes}
+        begin, began = {label: cpu_seconds(pid) for label, pid in pids.items()}, time.monotonic()
+        peak, quiet, last, finished = {}, 0, None, began
+        while quiet < 10:
+            job.assert_alive()
+            if time.monotonic() - began > options.timeout:
+                raise run_end_to_end.Failure("did not come to rest")
+            time.sleep(1)
+            job.peaks(peak)
+            now = run_end_to_end.fetch(job.simulator + "/_sim/state")["rest_requests"]
+            if now != last:
+                quiet, last, finished = 0, now, time.monotonic()
+                used = {label: cpu_seconds(pid) for label, pid in pids.items()}
+            elif now > 2:
+                quiet += 1
+        thousands = options.customers / 1000
+        report = {
+            "customers": options.customers, "batch": 100 if options.batch else 1,
+            "seconds": round(finished - began, 1), "requests": last,
+            "cpu_seconds_per_1000": {n: round((used[n] - begin[n]) / thousands, 4) for n in services},
+            "anonymous_megabytes_peak": {n: round(peak[n], 1) for n in services},
+        }
+        report["cpu_seconds_per_1000"]["sum"] = round(sum(report["cpu_seconds_per_1000"].values()), 4)
+        verified = job.call("tributary", "verify", "--json", *reach, check=False)
+        report["verify"] = verified.returncode
+        print(json.dumps(report, indent=None if options.json else 2))
+    except run_end_to_end.Failure as failure:
+        print(f"FAILED: {failure}\nLogs: {directory}", file=sys.stderr)
+        job.stop_all()
+        return 1
+    job.stop_all()
+    shutil.rmtree(directory)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
