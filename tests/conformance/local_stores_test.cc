@@ -218,7 +218,8 @@ class LmdbStoresTest : public testing::Test {
       auto stores = MakeLmdbStores(directory_.path());
       if (!stores.ok()) ::_exit(1);
       auto store = (*stores)->Open(Topic::kChanges, 0);
-      if (!store.ok() || !(*store)->Apply({{"a", "1"}}, "m").ok()) ::_exit(1);
+      const std::vector<LocalStore::Write> writes = {{"a", "1"}};
+      if (!store.ok() || !(*store)->Apply(writes, "m").ok()) ::_exit(1);
       ::_exit(7);
     });
   }
