@@ -26,8 +26,8 @@ ListScan::State ListScan::OnOrderedPage(const std::vector<RowPlace>& places, std
 
   if (asks_behind_) {
     if (rows == 0) return State::kEnded;
-    // The list goes on and no page can overlap: sizes are clamped to next to nothing.
-    BeginPasses();
+    // The list goes on and no page can overlap.
+    OnTiesBeyondPage();
     return State::kReading;
   }
   if (question_.page == 1 && not_full) return State::kEnded;  // one answer is one moment
@@ -78,7 +78,7 @@ ListScan::State ListScan::OnOrderedPage(const std::vector<RowPlace>& places, std
       bound_ = 0;  // all that there is has one key, it seems; Advance() asks behind it
     } else if (below == 0) {
       // One instant fills the page: there is no row before it to hold on to.
-      BeginPasses();
+      OnTiesBeyondPage();
       return State::kReading;
     } else {
       bound_ = offset() + below - 1;
@@ -116,6 +116,20 @@ bool ListScan::Choose(std::size_t bound) {
     question_ = {.page = bound / size + 1, .per_page = size};
   }
   return furthest > reached_;
+}
+
+void ListScan::OnTiesBeyondPage() {
+  if (has_grown_ || page_rows_max_ >= options_.page_size_max) {
+    BeginPasses();
+    return;
+  }
+  has_grown_ = true;
+  asks_behind_ = false;
+  page_rows_max_ = options_.page_size_max;
+  question_ = {.page = 1, .per_page = page_rows_max_};
+  last_.reset();
+  bound_ = 0;
+  reached_ = 0;
 }
 
 void ListScan::BeginPasses() {

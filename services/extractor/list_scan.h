@@ -34,6 +34,9 @@ class ListScan {
  public:
   struct Options {
     std::size_t page_size = 200;
+    /// What the vendor gives at most. Asked for where pages of `page_size` do not reach over the rows
+    /// of one second.
+    std::size_t page_size_max = 200;
     /// False: rows with one key come in any order, another one each time.
     bool keys_are_unique = true;
     /// Passes over a list without a dependable order before the scan is given up.
@@ -79,6 +82,8 @@ class ListScan {
   void Advance();
   void StepBack();
   void BeginPasses();
+  /// No page reaches over the rows of one key: larger pages, and if they are the largest, passes.
+  void OnTiesBeyondPage();
   std::size_t offset() const { return (question_.page - 1) * question_.per_page; }
 
   const Options options_;
@@ -87,6 +92,7 @@ class ListScan {
   State state_ = State::kReading;
   bool in_passes_ = false;
   std::size_t page_rows_max_ = 0;
+  bool has_grown_ = false;
 
   // In order.
   /// Largest key read. None: nothing was read.

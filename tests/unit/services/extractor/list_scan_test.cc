@@ -186,11 +186,24 @@ TEST(ListScanTest, Rule41ReadsInPassesWhereOneSecondFillsAPage) {
   for (auto& row : list.rows) row.key = 5;
   ListTraits traits;
 
-  const Walk walk = Read(list, {.page_size = 20, .keys_are_unique = false}, traits, kNothing);
+  const Walk walk = Read(list, {.page_size = 20, .page_size_max = 20, .keys_are_unique = false}, traits, kNothing);
 
   EXPECT_TRUE(walk.in_passes);
   EXPECT_TRUE(walk.ended);
   EXPECT_EQ(walk.seen.size(), 90u);
+}
+
+TEST(ListScanTest, Rule41AsksForTheLargestPagesWhereOneSecondFillsASmallOne) {
+  List list = Numbered(150);
+  for (std::size_t i = 40; i < 110; ++i) list.rows[i].key = 405;
+  list.shuffles_ties = true;
+  ListTraits traits;
+
+  const Walk walk = Read(list, {.page_size = 20, .keys_are_unique = false}, traits, kNothing);
+
+  EXPECT_FALSE(walk.in_passes);
+  EXPECT_TRUE(walk.ended);
+  EXPECT_EQ(walk.seen.size(), 150u);
 }
 
 TEST(ListScanTest, GivesUpOnAListWithoutOrderThatNeverStandsStill) {
@@ -199,8 +212,8 @@ TEST(ListScanTest, GivesUpOnAListWithoutOrderThatNeverStandsStill) {
   list.shuffles_ties = true;
   ListTraits traits;
 
-  const Walk walk = Read(list, {.page_size = 20, .keys_are_unique = false, .passes_max = 4}, traits,
-                         kNothing);
+  const Walk walk = Read(list, {.page_size = 20, .page_size_max = 20, .keys_are_unique = false, .passes_max = 4},
+                         traits, kNothing);
 
   EXPECT_FALSE(walk.ended);
 }
