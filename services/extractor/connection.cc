@@ -113,8 +113,11 @@ void Connection::OnCredential(std::string problem, bool usable, std::int64_t rev
   }
   has_credential_ = usable;
   credential_revision_ = revision;
-  problem_ = std::move(problem);
-  fix_ = problem_.empty() ? "" : "give the connection " + identity_.name + " an API key";
+  // The key that is being refused, once more: what was said of it stands.
+  if (!is_refused_ || !problem.empty()) {
+    problem_ = std::move(problem);
+    fix_ = problem_.empty() ? "" : "give the connection " + identity_.name + " an API key";
+  }
   next_due_ = Instant{};
 }
 
