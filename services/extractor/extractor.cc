@@ -636,7 +636,12 @@ Site::Site(Extractor& extractor, Owned& owner, const v1::Connection& connection_
 
 std::optional<ConnectionHost::Ticket> Site::TrySend(std::string_view path, Instant& retry_at) {
   const Now now = stage.now_;
-  if (owned.is_revoking || !stage.owner_.ready(owned.partition)) return std::nullopt;
+  if (owned.is_revoking) return std::nullopt;
+  if (!stage.owner_.ready(owned.partition)) {
+    // Only for as long as the tables are behind (rule 9); nobody tells when they no longer are.
+    retry_at = now.steady + std::chrono::milliseconds(200);
+    return std::nullopt;
+  }
   if (gate.paused(now)) {
     retry_at = gate.paused_until();
     return std::nullopt;
