@@ -475,6 +475,8 @@ void LoaderStage::OnCommandEntry(const std::string& key,
   }
   Account(key);
   Touch(key);
+  // Emitted again after its tombstone, by a replay of its event: the ledger says that it is done.
+  if (parts->kind == ids::CommandKey::Kind::kAction) Tombstone(key);
 }
 
 void LoaderStage::OnStreamRecord(const eventlog::Record&) {}

@@ -476,7 +476,6 @@ class Simulation : private Node::Events {
         problems.push_back(node->instance() + " is not ready: " + why);
       }
     }
-    if (!log_.quiet()) problems.push_back("something is being produced");
     for (std::string& problem : checks_.NotAtRest(orders_)) problems.push_back(std::move(problem));
     for (std::size_t i = 0; i < worlds_.size(); ++i) {
       const simulator::Judgement judgement = worlds_[i]->Judge(time_.now().wall);
