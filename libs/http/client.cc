@@ -78,9 +78,8 @@ bool IsLoopback(const curl_sockaddr& address) {
 }
 
 bool HasControl(std::string_view text) {
-  return std::any_of(text.begin(), text.end(), [](char c) {
-    return static_cast<unsigned char>(c) < 0x20 && c != '\t';
-  });
+  return std::any_of(text.begin(), text.end(),
+                     [](char c) { return static_cast<unsigned char>(c) < 0x20 && c != '\t'; });
 }
 
 /// Begins and ends as a JSON object or array, so that a strict reader notices a missing rest.
@@ -182,9 +181,8 @@ void Client::Send(RequestId id, Request request) {
   if (problem.empty() && target.scheme != "http" && target.scheme != "https") {
     problem = "neither http nor https";
   }
-  if (request.method.empty() ||
-      !std::all_of(request.method.begin(), request.method.end(),
-                   [](char c) { return c >= 'A' && c <= 'Z'; })) {
+  if (request.method.empty() || !std::all_of(request.method.begin(), request.method.end(),
+                                             [](char c) { return c >= 'A' && c <= 'Z'; })) {
     problem = "malformed method";
   }
   for (const auto& [name, value] : request.headers) {
@@ -298,9 +296,11 @@ void Client::State::SetUp(Transfer& transfer) {
   set(CURLOPT_CONNECTTIMEOUT_MS, Millis(std::min(options.connect_timeout, request.timeout)));
   set(CURLOPT_TIMEOUT_MS, Millis(request.timeout));
   set(CURLOPT_MAXAGE_CONN,
-      static_cast<long>(std::chrono::ceil<std::chrono::seconds>(options.connection_idle_max).count()));
+      static_cast<long>(
+          std::chrono::ceil<std::chrono::seconds>(options.connection_idle_max).count()));
   set(CURLOPT_MAXLIFETIME_CONN,
-      static_cast<long>(std::chrono::ceil<std::chrono::seconds>(options.connection_age_max).count()));
+      static_cast<long>(
+          std::chrono::ceil<std::chrono::seconds>(options.connection_age_max).count()));
   set(CURLOPT_DNS_CACHE_TIMEOUT, 60L);
   set(CURLOPT_TCP_KEEPALIVE, 1L);
   set(CURLOPT_PREREQFUNCTION, &State::OnSend);
@@ -377,7 +377,8 @@ std::size_t Client::State::OnHeader(char* data, std::size_t size, std::size_t co
   const std::size_t colon = line.find(':');
   if (colon != std::string_view::npos) {
     std::string_view value = line.substr(colon + 1);
-    while (!value.empty() && (value.front() == ' ' || value.front() == '\t')) value.remove_prefix(1);
+    while (!value.empty() && (value.front() == ' ' || value.front() == '\t'))
+      value.remove_prefix(1);
     while (!value.empty() && (value.back() == ' ' || value.back() == '\t')) value.remove_suffix(1);
     transfer.answer_headers.emplace_back(std::string(line.substr(0, colon)), std::string(value));
   }

@@ -60,8 +60,8 @@ struct Completion {
 };
 
 /// What a stage can ask of HTTP. Calls only queue; the answer comes as a Completion fact, exactly
-/// one for each Send, also after Cancel. Right before the first byte leaves, whoever implements this
-/// asks the stage's MaySend() (protocol rules 11 and 17).
+/// one for each Send, also after Cancel. Right before the first byte leaves, whoever implements
+/// this asks the stage's MaySend() (protocol rules 11 and 17).
 class ClientPort {
  public:
   virtual ~ClientPort() = default;

@@ -186,17 +186,17 @@ class Server::State::Connection : public std::enable_shared_from_this<Connection
     if (end != std::string::npos) return TakeHeader(end + kEndOfHeader.size());
     if (in_.size() >= server_.options.header_bytes_max) return Refuse(431, kHeaderTooLarge);
     Arm(server_.options.header_timeout);
-    asio::async_read_until(
-        socket_, asio::dynamic_buffer(in_, server_.options.header_bytes_max), kEndOfHeader,
-        [self = shared_from_this()](ErrorCode error, std::size_t bytes) {
-          if (error == asio::error::not_found) {
-            self->Refuse(431, kHeaderTooLarge);
-          } else if (error) {
-            self->Close();
-          } else {
-            self->TakeHeader(bytes);
-          }
-        });
+    asio::async_read_until(socket_, asio::dynamic_buffer(in_, server_.options.header_bytes_max),
+                           kEndOfHeader,
+                           [self = shared_from_this()](ErrorCode error, std::size_t bytes) {
+                             if (error == asio::error::not_found) {
+                               self->Refuse(431, kHeaderTooLarge);
+                             } else if (error) {
+                               self->Close();
+                             } else {
+                               self->TakeHeader(bytes);
+                             }
+                           });
   }
 
   void TakeHeader(std::size_t bytes) {
@@ -245,12 +245,12 @@ class Server::State::Connection : public std::enable_shared_from_this<Connection
     if (parser_->is_done()) return Handle();
     // Chunk headers and extensions that the parser does not take yet.
     if (in_.size() > server_.options.header_bytes_max) return Refuse(400, "malformed chunk");
-    socket_.async_read_some(
-        asio::buffer(chunk_), [self = shared_from_this()](ErrorCode error, std::size_t bytes) {
-          if (error) return self->Close();
-          self->in_.append(self->chunk_.data(), bytes);
-          self->TakeBody();
-        });
+    socket_.async_read_some(asio::buffer(chunk_),
+                            [self = shared_from_this()](ErrorCode error, std::size_t bytes) {
+                              if (error) return self->Close();
+                              self->in_.append(self->chunk_.data(), bytes);
+                              self->TakeBody();
+                            });
   }
 
   void Handle() {
@@ -264,27 +264,27 @@ class Server::State::Connection : public std::enable_shared_from_this<Connection
     request.path = request.target.substr(0, question);
     if (question != std::string::npos) request.query = request.target.substr(question + 1);
     for (const auto& field : message) {
-      request.headers.emplace_back(std::string(field.name_string().data(), field.name_string().size()),
-                                   std::string(field.value().data(), field.value().size()));
+      request.headers.emplace_back(
+          std::string(field.name_string().data(), field.name_string().size()),
+          std::string(field.value().data(), field.value().size()));
     }
     request.body = std::move(message.body());
 
     // Only this timer keeps the connection while its handler works.
     timer_.expires_at(std::chrono::steady_clock::time_point::max());
     timer_.async_wait([self = shared_from_this()](ErrorCode) {});
-    server_.handler(std::move(request),
-                    [gate = server_.gate, weak = weak_from_this(),
-                     answered = std::make_shared<std::atomic<bool>>(false)](ServerResponse response) {
-                      if (answered->exchange(true)) return;
-                      const std::lock_guard lock(gate->mutex);
-                      if (!gate->open) return;
-                      const auto self = weak.lock();
-                      if (self == nullptr) return;
-                      asio::post(self->socket_.get_executor(),
-                                 [self, response = std::move(response)]() mutable {
-                                   self->Answer(std::move(response));
-                                 });
-                    });
+    server_.handler(std::move(request), [gate = server_.gate, weak = weak_from_this(),
+                                         answered = std::make_shared<std::atomic<bool>>(false)](
+                                            ServerResponse response) {
+      if (answered->exchange(true)) return;
+      const std::lock_guard lock(gate->mutex);
+      if (!gate->open) return;
+      const auto self = weak.lock();
+      if (self == nullptr) return;
+      asio::post(self->socket_.get_executor(), [self, response = std::move(response)]() mutable {
+        self->Answer(std::move(response));
+      });
+    });
   }
 
   void Answer(ServerResponse response) {
@@ -323,8 +323,8 @@ class Server::State::Connection : public std::enable_shared_from_this<Connection
                       requests_ < server_.options.requests_per_connection_max &&
                       std::chrono::steady_clock::now() - born_ < server_.options.connection_age_max;
     const bool bodiless = response.status == 204 || response.status == 304 || response.status < 200;
-    out_ = "HTTP/1.1 " + std::to_string(response.status) + " " +
-           Reason(response.status) + "\r\nDate: " + DateHeader() + "\r\n";
+    out_ = "HTTP/1.1 " + std::to_string(response.status) + " " + Reason(response.status) +
+           "\r\nDate: " + DateHeader() + "\r\n";
     bool own_date = false;
     for (const auto& [name, value] : response.headers) {
       if (HasControl(name) || HasControl(value)) continue;
@@ -346,9 +346,9 @@ class Server::State::Connection : public std::enable_shared_from_this<Connection
     }
     out_ += kept ? "Connection: keep-alive\r\n\r\n" : "Connection: close\r\n\r\n";
     if (!bodiless && !is_head_) {
-      out_.append(response.body, 0,
-                  response.fault == Fault::kTruncate ? response.body.size() / 2
-                                                     : response.body.size());
+      out_.append(
+          response.body, 0,
+          response.fault == Fault::kTruncate ? response.body.size() / 2 : response.body.size());
     }
     Arm(server_.options.request_timeout);
     asio::async_write(socket_, asio::buffer(out_),

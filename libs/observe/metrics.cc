@@ -148,10 +148,9 @@ double StartTime() {
   const std::string text((std::istreambuf_iterator<char>(stat)), {});
   std::size_t at = text.rfind(')');
   // The 22nd field; the name in brackets, which may hold blanks, is the 2nd.
-  for (int field = 2; field < 21 && at != std::string::npos; ++field) at = text.find(' ', at + 1);
+  for (int field = 2; field < 22 && at != std::string::npos; ++field) at = text.find(' ', at + 1);
   if (at == std::string::npos) return 0;
-  at = text.find(' ', at);
-  const double ticks = at == std::string::npos ? 0 : std::strtod(text.c_str() + at, nullptr);
+  const double ticks = std::strtod(text.c_str() + at, nullptr);
   std::ifstream boot("/proc/stat");
   std::string word;
   while (boot >> word) {

@@ -62,7 +62,8 @@ absl::StatusOr<std::unique_ptr<http::Server>> StartAdmin(const v1::AdminConfig& 
     options.body_bytes_max = static_cast<std::size_t>(config.body_bytes_max());
   }
   return http::Server::Start(
-      options, http::SyncHandler([sources = std::move(sources)](const http::ServerRequest& request) {
+      options,
+      http::SyncHandler([sources = std::move(sources)](const http::ServerRequest& request) {
         return Answer(sources, request);
       }));
 }

@@ -41,11 +41,12 @@ StageMetrics::StageMetrics(observe::Metrics& metrics, const std::string& service
         metrics.AddGauge("tributary_last_record_timestamp_seconds",
                          "When the log took the newest record read, since 1970.", labels);
   }
-  requests_in_flight_ = metrics.AddGauge("tributary_http_client_requests_in_flight",
-                                         "Requests to sources and targets, queued ones too.", stage);
-  produce_errors_ = metrics.AddCounter("tributary_producer_errors_total",
-                                       "Records that the log did not take; each restarts the stage.",
-                                       stage);
+  requests_in_flight_ =
+      metrics.AddGauge("tributary_http_client_requests_in_flight",
+                       "Requests to sources and targets, queued ones too.", stage);
+  produce_errors_ =
+      metrics.AddCounter("tributary_producer_errors_total",
+                         "Records that the log did not take; each restarts the stage.", stage);
   assigned_partitions_ =
       metrics.AddGauge("tributary_assigned_partitions", "Partitions held now.", stage);
   for (const char* kind : {"assigned", "revoked", "lost"}) {
@@ -55,9 +56,9 @@ StageMetrics::StageMetrics(observe::Metrics& metrics, const std::string& service
   restarts = metrics.AddCounter("tributary_stage_restarts_total",
                                 "Times that the stage was discarded and begun anew.", stage);
   for (const char* outcome : {"applied", "noop", "superseded", "dropped"}) {
-    outcomes_[outcome] = metrics.AddGauge("tributary_outcomes",
-                                          "Outcomes in the records of the owned partitions.",
-                                          {{"stage", service}, {"outcome", outcome}});
+    outcomes_[outcome] =
+        metrics.AddGauge("tributary_outcomes", "Outcomes in the records of the owned partitions.",
+                         {{"stage", service}, {"outcome", outcome}});
   }
 }
 
@@ -147,8 +148,8 @@ void StageMetrics::OnStatus(const v1::ServiceStatus& status) {
     metrics_.AddGauge(kNames[1], "Records that wait for time.", labels(tenant)).Set(sums.retrying);
     metrics_.AddGauge(kNames[2], "Records that wait for a person.", labels(tenant))
         .Set(sums.parked);
-    metrics_.AddGauge(kNames[3], "Age of the oldest change that is not at its target.",
-                      labels(tenant))
+    metrics_
+        .AddGauge(kNames[3], "Age of the oldest change that is not at its target.", labels(tenant))
         .Set(sums.freshness);
   }
   for (const std::string& tenant : tenants_) {

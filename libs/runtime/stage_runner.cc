@@ -254,9 +254,8 @@ void StageRunner::State::RunTasks() {
 
 StageRunner::State::End StageRunner::State::Live(StageParts parts, std::string& failure) {
   Stage* asked = nullptr;
-  http::Client http(options.http, [&asked](http::RequestId id) {
-    return asked->MaySend(CurrentTime(), id);
-  });
+  http::Client http(options.http,
+                    [&asked](http::RequestId id) { return asked->MaySend(CurrentTime(), id); });
   {
     const std::lock_guard lock(mutex);
     client = &http;
@@ -298,9 +297,9 @@ StageRunner::State::End StageRunner::State::Live(StageParts parts, std::string& 
     if (now.steady >= next_report) Report(*stage, *parts.log, now);
 
     const Duration until_tick = stage->next_tick() - now.steady;
-    const Duration wait =
-        std::clamp<Duration>(until_tick, Duration::zero(),
-                             drain_deadline == Instant{} ? kTurnMax : std::chrono::milliseconds(50));
+    const Duration wait = std::clamp<Duration>(
+        until_tick, Duration::zero(),
+        drain_deadline == Instant{} ? kTurnMax : std::chrono::milliseconds(50));
     std::vector<http::Completion> completions = http.Poll({parts.log->wake_fd()}, wait);
     turn_began = eventlog::BootTime();
     for (const eventlog::Fact& fact : parts.log->Poll(Duration::zero())) {
@@ -331,9 +330,8 @@ StageRunner::State::End StageRunner::State::Live(StageParts parts, std::string& 
   forget_client();
   if (end == End::kDrained) {
     // Leaving the group lets its partitions go at once rather than after the session.
-    const absl::Status closed =
-        parts.log->Close(std::max<Duration>(std::chrono::milliseconds(500),
-                                            drain_deadline - eventlog::BootTime()));
+    const absl::Status closed = parts.log->Close(
+        std::max<Duration>(std::chrono::milliseconds(500), drain_deadline - eventlog::BootTime()));
     if (!closed.ok()) {
       logger.Log(Level::kWarning, "Leaving the group took too long.",
                  {{"why", std::string(closed.message())}});

@@ -72,7 +72,8 @@ class StageRunner {
   void Drain();
   /// Ends the thread without releasing anything.
   void Stop();
-  /// Waits for the end of the thread, which Drain() or Stop() brings. True: everything was released.
+  /// Waits for the end of the thread, which Drain() or Stop() brings. True: everything was
+  /// released.
   bool Join();
   bool ended() const;
 

@@ -28,8 +28,9 @@ int Run(const v1::ConfigFile& config) {
   const auto join = [&]() -> absl::StatusOr<runtime::StageParts> {
     auto stores = eventlog::MakeLmdbStores(config.log().data_directory() + "/transformer");
     if (!stores.ok()) return stores.status();
-    auto member = (*log)->Join(runtime::GroupOf(config.log(), "transformer"),
-                               runtime::InstanceOf(config.log()), runtime::CommittedBy("transformer"));
+    auto member =
+        (*log)->Join(runtime::GroupOf(config.log(), "transformer"),
+                     runtime::InstanceOf(config.log()), runtime::CommittedBy("transformer"));
     if (!member.ok()) return member.status();
     return runtime::StageParts{.stores = *std::move(stores), .log = *std::move(member)};
   };
@@ -39,7 +40,9 @@ int Run(const v1::ConfigFile& config) {
   options.instance = runtime::InstanceOf(config.log());
   runtime::StageRunner runner(
       runtime::RunnerOptionsFrom(config, "transformer"), join,
-      [&options](StagePorts ports) -> std::unique_ptr<Stage> { return MakeTransformer(options, ports); },
+      [&options](StagePorts ports) -> std::unique_ptr<Stage> {
+        return MakeTransformer(options, ports);
+      },
       *logger, metrics);
 
   // Control: credentials, status, questions.

@@ -88,23 +88,21 @@ template <typename T>
 std::optional<T> Ask(runtime::StageRunner& control, std::function<T(Now)> question) {
   auto answer = std::make_shared<std::promise<T>>();
   std::future<T> future = answer->get_future();
-  control.Post([answer, question = std::move(question)](Now now) {
-    answer->set_value(question(now));
-  });
+  control.Post(
+      [answer, question = std::move(question)](Now now) { answer->set_value(question(now)); });
   if (future.wait_for(seconds(10)) != std::future_status::ready) return std::nullopt;
   return future.get();
 }
 
 absl::StatusOr<v1::VerifyResponse> Verify(Log& log, std::int32_t partitions, Duration wait) {
   const std::shared_ptr<eventlog::LogAdmin> admin = log.MakeAdmin();
-  return verify::Verify(
-      {.partitions = partitions,
-       .read_all =
-           [admin](eventlog::Topic topic,
-                   const std::function<bool(const eventlog::Record&)>& visit) {
-             return admin->ReadAll(topic, visit);
-           }},
-      {.wait = [wait] { std::this_thread::sleep_for(wait); }});
+  return verify::Verify({.partitions = partitions,
+                         .read_all =
+                             [admin](eventlog::Topic topic,
+                                     const std::function<bool(const eventlog::Record&)>& visit) {
+                               return admin->ReadAll(topic, visit);
+                             }},
+                        {.wait = [wait] { std::this_thread::sleep_for(wait); }});
 }
 
 /// Verifications that people ask for, each on a thread of its own. Waits for them at the end.
@@ -211,12 +209,13 @@ int Run(const Flags& flags, v1::ConfigFile config, runtime::StopSignals& signals
   if (!directory.ok()) return Fail(directory.status());
   observe::Metrics metrics;
   observe::AddBuildInfo(metrics);
-  const auto logger = observe::MakeLogger(
-      {.service = "dev",
-       .level = flags.verbose ? Logger::Level::kDebug : Logger::Level::kWarning,
-       .format = observe::ParseFormat(config.logging().format()).value_or(observe::LogOptions::Format::kAuto),
-       .descriptor = STDERR_FILENO},
-      metrics);
+  const auto logger =
+      observe::MakeLogger({.service = "dev",
+                           .level = flags.verbose ? Logger::Level::kDebug : Logger::Level::kWarning,
+                           .format = observe::ParseFormat(config.logging().format())
+                                         .value_or(observe::LogOptions::Format::kAuto),
+                           .descriptor = STDERR_FILENO},
+                          metrics);
 
   // The world outside, if it is a made-up one.
   std::unique_ptr<simulator::SimulatorServer> simulator;
@@ -294,8 +293,9 @@ int Run(const Flags& flags, v1::ConfigFile config, runtime::StopSignals& signals
     service.runner = std::make_unique<runtime::StageRunner>(
         runner_options(name), join(name), std::move(make_stage), *logger, metrics);
     service.attachment = std::make_unique<control::LocalAttachment>(
-        name, **core, post,
-        [runner = service.runner.get()](const v1::ToService& message) { runner->Deliver(message); });
+        name, **core, post, [runner = service.runner.get()](const v1::ToService& message) {
+          runner->Deliver(message);
+        });
     service.runner->Start(*service.attachment);
     services.push_back(std::move(service));
   };
@@ -403,8 +403,9 @@ int Run(const Flags& flags, v1::ConfigFile config, runtime::StopSignals& signals
   // Watches until it has settled, or somebody has seen enough.
   int syncs = 0;
   for (const v1::TenantConfig& tenant : order.tenants()) syncs += tenant.syncs_size();
-  Settling settling(simulator != nullptr ? kDemoVisibilityLag
-                                         : tributary::config::FromProto(config.extractor().visibility_lag()),
+  Settling settling(simulator != nullptr
+                        ? kDemoVisibilityLag
+                        : tributary::config::FromProto(config.extractor().visibility_lag()),
                     syncs);
   ProgressDisplay display(!flags.json);
   Rate rate;
@@ -435,10 +436,9 @@ int Run(const Flags& flags, v1::ConfigFile config, runtime::StopSignals& signals
         result.settled = true;
         break;
       }
-      waiting = "the topics disagree: " +
-                (!verified.ok()                       ? std::string(verified.status().message())
-                 : verified->problems().empty() ? "not at rest"
-                                                      : verified->problems(0));
+      waiting = "the topics disagree: " + (!verified.ok() ? std::string(verified.status().message())
+                                           : verified->problems().empty() ? "not at rest"
+                                                                          : verified->problems(0));
       interrupted = stop.WaitFor(milliseconds(500));
       if (interrupted) break;
     }
@@ -454,8 +454,7 @@ int Run(const Flags& flags, v1::ConfigFile config, runtime::StopSignals& signals
     result.customers = flags.customers;
     result.judged = Judge(*simulator);
   }
-  result.seconds =
-      static_cast<double>((eventlog::BootTime() - began).count()) * 1e-6;
+  result.seconds = static_cast<double>((eventlog::BootTime() - began).count()) * 1e-6;
 
   control_server.reset();
   (*admin_server)->Stop();

@@ -81,9 +81,9 @@ v1::ApplyRequest DemoTenant(simulator::SimulatorServer& simulator) {
   (*billing.mutable_settings())["poll_interval"] = "500ms";
   (*billing.mutable_settings())["visibility_lag"] = config::FormatDuration(kDemoVisibilityLag);
 
-  v1::ConnectionConfig& highlevel = AddConnection(
-      tenant, request, "highlevel", "highlevel", simulator.url(simulator::Target::kHighLevel),
-      "token", access.highlevel_token);
+  v1::ConnectionConfig& highlevel =
+      AddConnection(tenant, request, "highlevel", "highlevel",
+                    simulator.url(simulator::Target::kHighLevel), "token", access.highlevel_token);
   (*highlevel.mutable_settings())["location"] = access.highlevel_location;
 
   v1::ConnectionConfig& rest =

@@ -22,9 +22,10 @@ ParsedFlags ParseFlags(int argc, const char* const* argv) {
   std::string data;
   std::string timeout;
   bool no_simulator = false;
-  CLI::App app("Runs everything in one process: a made-up Chargify site and two made-up CRMs, or "
-               "your own accounts, and all four services.",
-               "tributary dev");
+  CLI::App app(
+      "Runs everything in one process: a made-up Chargify site and two made-up CRMs, or "
+      "your own accounts, and all four services.",
+      "tributary dev");
   app.add_flag("--once", flags.once,
                "Stop changing the source, wait until nothing is left to do, report and end");
   app.add_option("--customers", flags.customers, "Customers of the made-up site")
@@ -42,12 +43,13 @@ ParsedFlags ParseFlags(int argc, const char* const* argv) {
   app.add_flag("--no-simulator", no_simulator, "Use the real accounts of --config");
   app.add_option("--config", flags.config, "Configuration with tenants")->type_name("F");
   app.add_flag("-v,--verbose", flags.verbose, "Log more than problems");
-  app.footer("Examples:\n"
-             "  tributary dev\n"
-             "  tributary dev --once --customers 200 --seed 7\n"
-             "  tributary dev --no-simulator --config tributary.yaml --data ./tributary-data\n\n"
-             "Exit: 0 settled and right, 1 settled and wrong, 75 not settled in time, 78 wrong "
-             "configuration, 2 wrong usage.");
+  app.footer(
+      "Examples:\n"
+      "  tributary dev\n"
+      "  tributary dev --once --customers 200 --seed 7\n"
+      "  tributary dev --no-simulator --config tributary.yaml --data ./tributary-data\n\n"
+      "Exit: 0 settled and right, 1 settled and wrong, 75 not settled in time, 78 wrong "
+      "configuration, 2 wrong usage.");
   const auto refuse = [&parsed](const std::string& why) {
     std::cerr << "tributary dev: " << why << "\nRun with --help for more information.\n";
     parsed.exit_code = kUsage;

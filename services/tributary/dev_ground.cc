@@ -30,8 +30,7 @@ class EmbeddedDevLog final : public Log {
   absl::StatusOr<runtime::StageParts> Join(const std::string& service) override {
     auto stores = eventlog::MakeLmdbStores(stores_ + "/" + service);
     if (!stores.ok()) return stores.status();
-    auto member =
-        log_->Join(runtime::GroupOf(config_, service), runtime::InstanceOf(config_));
+    auto member = log_->Join(runtime::GroupOf(config_, service), runtime::InstanceOf(config_));
     if (!member.ok()) return member.status();
     return runtime::StageParts{.stores = *std::move(stores), .log = *std::move(member)};
   }
@@ -95,7 +94,8 @@ std::optional<v1::ConfigFile> MakeConfig(const Flags& flags) {
   v1::LogConfig& log = *loaded.config.mutable_log();
   if (flags.simulator && flags.once && !flags.data) {
     // Nothing of it is needed afterwards, and two of them may run beside each other.
-    log.set_data_directory((fs::temp_directory_path() / ("tributary-once-" + std::to_string(getpid()))).string());
+    log.set_data_directory(
+        (fs::temp_directory_path() / ("tributary-once-" + std::to_string(getpid()))).string());
   }
   if (log.data_directory().empty()) log.set_data_directory(kDefaultData);
   std::error_code ignored;
@@ -146,8 +146,8 @@ absl::StatusOr<std::unique_ptr<Log>> OpenLog(const v1::LogConfig& config,
     if (!log.ok()) return log.status();
     return std::make_unique<KafkaDevLog>(*std::move(log), config, stores);
   }
-  auto log = eventlog::EmbeddedLog::Open({.directory = directory.path() + "/log",
-                                          .topics = runtime::TopicSettingsFrom(config)});
+  auto log = eventlog::EmbeddedLog::Open(
+      {.directory = directory.path() + "/log", .topics = runtime::TopicSettingsFrom(config)});
   if (!log.ok()) return log.status();
   return std::make_unique<EmbeddedDevLog>(*std::move(log), config, stores);
 }

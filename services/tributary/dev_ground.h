@@ -19,7 +19,8 @@
 
 namespace tributary::dev {
 
-/// The configuration file, or the demo's own, under the flags. Problems were printed; none: exit 78.
+/// The configuration file, or the demo's own, under the flags. Problems were printed; none:
+/// exit 78.
 std::optional<v1::ConfigFile> MakeConfig(const Flags& flags);
 
 /// Holds the data directory for this process alone. A made-up site is new each time, so what an

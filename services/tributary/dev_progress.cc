@@ -111,8 +111,9 @@ double Rate::per_second() const {
 
 std::string ProgressLine(const Totals& totals, double per_second, const std::string& waiting) {
   const std::int64_t left = totals.pending + totals.retrying;
-  std::string line = Text("%lld applied · %lld waiting · %.0f/s", static_cast<long long>(totals.applied),
-                          static_cast<long long>(left), per_second);
+  std::string line =
+      Text("%lld applied · %lld waiting · %.0f/s", static_cast<long long>(totals.applied),
+           static_cast<long long>(left), per_second);
   if (left > 0 && per_second >= 0.5) {
     line += " · about " + Roughly(static_cast<double>(left) / per_second) + " left";
   }

@@ -8,6 +8,5 @@ int main(int argc, char** argv) {
   if (argc > 1 && std::string_view(argv[1]) == "dev") {
     return tributary::dev::Main(argc - 1, argv + 1);
   }
-  return tributary::cli::Main(argc, argv,
-                              {std::cout, std::cerr, tributary::cli::ConnectToControl});
+  return tributary::cli::Main(argc, argv, {std::cout, std::cerr, tributary::cli::ConnectToControl});
 }

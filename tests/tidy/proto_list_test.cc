@@ -66,10 +66,10 @@ void AddMessage(const Descriptor& message, std::set<std::string>& lines) {
 }
 
 std::vector<const FileDescriptor*> Files() {
-  return {v1::Version::descriptor()->file(),        v1::Fence::descriptor()->file(),
-          v1::ChangeEvent::descriptor()->file(),    v1::Command::descriptor()->file(),
-          v1::RecordEntry::descriptor()->file(),    v1::TenantSnapshot::descriptor()->file(),
-          v1::ConfigFile::descriptor()->file(),     v1::FromService::descriptor()->file()};
+  return {v1::Version::descriptor()->file(),     v1::Fence::descriptor()->file(),
+          v1::ChangeEvent::descriptor()->file(), v1::Command::descriptor()->file(),
+          v1::RecordEntry::descriptor()->file(), v1::TenantSnapshot::descriptor()->file(),
+          v1::ConfigFile::descriptor()->file(),  v1::FromService::descriptor()->file()};
 }
 
 std::set<std::string> Declared() {
@@ -83,8 +83,8 @@ std::set<std::string> Declared() {
         const auto& method = *service.method(n);
         lines.insert("rpc " + method.full_name() + "(" +
                      (method.client_streaming() ? "stream " : "") +
-                     method.input_type()->full_name() + "): " +
-                     (method.server_streaming() ? "stream " : "") +
+                     method.input_type()->full_name() +
+                     "): " + (method.server_streaming() ? "stream " : "") +
                      method.output_type()->full_name());
       }
     }
@@ -104,8 +104,7 @@ std::set<std::string> Committed() {
 std::vector<std::string> Without(const std::set<std::string>& all,
                                  const std::set<std::string>& these) {
   std::vector<std::string> rest;
-  std::set_difference(all.begin(), all.end(), these.begin(), these.end(),
-                      std::back_inserter(rest));
+  std::set_difference(all.begin(), all.end(), these.begin(), these.end(), std::back_inserter(rest));
   return rest;
 }
 

@@ -92,8 +92,8 @@ bool IsWithoutIo(const Source& source) {
   }
   // Directly in it: the port and what is built on it. Real logs and stores name what they are.
   static const std::set<std::string> port = {
-      "libs/eventlog/log.h",   "libs/eventlog/log.cc",   "libs/eventlog/table.h",
-      "libs/eventlog/table.cc", "libs/eventlog/owner.h", "libs/eventlog/owner.cc",
+      "libs/eventlog/log.h",         "libs/eventlog/log.cc",          "libs/eventlog/table.h",
+      "libs/eventlog/table.cc",      "libs/eventlog/owner.h",         "libs/eventlog/owner.cc",
       "libs/eventlog/local_store.h", "libs/eventlog/memory_stores.cc"};
   if (port.count(source.path) != 0) return true;
   // Of the simulator, all but what serves its world over HTTP.
@@ -156,8 +156,7 @@ TEST(TidyTest, ALibraryIncludesOnlyThoseAboveItInLibsCMakeLists) {
     for (std::size_t i = 0; i < source.lines.size(); ++i) {
       const std::string include = IncludeOf(source.lines[i]);
       std::smatch match;
-      const bool below =
-          std::regex_match(include, match, library) && rank(match[1]) > rank(own);
+      const bool below = std::regex_match(include, match, library) && rank(match[1]) > rank(own);
       const bool outside =
           include.rfind("\"services/", 0) == 0 || include.rfind("\"tests/", 0) == 0;
       if (below || outside) found.push_back(Where(source, i));
@@ -192,9 +191,8 @@ TEST(TidyTest, ProductionCodeIncludesNoTestDoubles) {
     if (source.In("tests/") || source.path.find("/testing/") != std::string::npos) continue;
     for (std::size_t i = 0; i < source.lines.size(); ++i) {
       const std::string include = IncludeOf(source.lines[i]);
-      if (include.find("/testing/") != std::string::npos ||
-          include.rfind("\"tests/", 0) == 0 || include.find("gtest/") == 1 ||
-          include.find("gmock/") == 1) {
+      if (include.find("/testing/") != std::string::npos || include.rfind("\"tests/", 0) == 0 ||
+          include.find("gtest/") == 1 || include.find("gmock/") == 1) {
         found.push_back(Where(source, i));
       }
     }
@@ -254,9 +252,8 @@ TEST(TidyTest, EverySourceIsInABuildFile) {
          directory = directory.parent_path()) {
       const fs::path build_file = directory / "CMakeLists.txt";
       if (build_files.count(build_file) == 0) build_files[build_file] = ReadFile(build_file);
-      const std::string name =
-          std::regex_replace(fs::relative(file, directory).generic_string(),
-                             std::regex(R"([.+])"), R"(\$&)");
+      const std::string name = std::regex_replace(fs::relative(file, directory).generic_string(),
+                                                  std::regex(R"([.+])"), R"(\$&)");
       listed = std::regex_search(build_files[build_file],
                                  std::regex(R"((^|[\s(]|/))" + name + R"(([\s)]|$))"));
     }
@@ -269,8 +266,7 @@ TEST(TidyTest, HeadersAreGuardedAndHaveNoUsingNamespace) {
   std::vector<std::string> found;
   for (const Source& source : Sources()) {
     if (!source.path.ends_with(".h")) continue;
-    if (std::find(source.lines.begin(), source.lines.end(), "#pragma once") ==
-        source.lines.end()) {
+    if (std::find(source.lines.begin(), source.lines.end(), "#pragma once") == source.lines.end()) {
       found.push_back(source.path + ": no #pragma once");
     }
     for (std::size_t i = 0; i < source.lines.size(); ++i) {

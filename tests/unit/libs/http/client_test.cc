@@ -107,9 +107,9 @@ TEST_F(ClientTest, SendsThePlainMethodsThatAreAskedFor) {
   }
   client_.reset();
 
-  EXPECT_THAT(lines, ::testing::ElementsAre("PUT / HTTP/1.1", "PATCH / HTTP/1.1",
-                                            "DELETE / HTTP/1.1", "GET / HTTP/1.1",
-                                            "HEAD / HTTP/1.1"));
+  EXPECT_THAT(lines,
+              ::testing::ElementsAre("PUT / HTTP/1.1", "PATCH / HTTP/1.1", "DELETE / HTTP/1.1",
+                                     "GET / HTTP/1.1", "HEAD / HTTP/1.1"));
 }
 
 // Protocol rule 16. Without the guard this server counts two and the caller sees one success.

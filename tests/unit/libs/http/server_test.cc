@@ -15,8 +15,8 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 using ::testing::EndsWith;
 using ::testing::HasSubstr;
-using ::testing::StartsWith;
 using testing::Socket;
+using ::testing::StartsWith;
 
 class ServerTest : public ::testing::Test {
  protected:
@@ -35,6 +35,11 @@ class ServerTest : public ::testing::Test {
     const auto socket = Connect();
     socket->Write(bytes);
     return socket->ReadToEnd();
+  }
+  /// What the handler answers from now on.
+  void Change(const std::function<void(ServerResponse&)>& change) {
+    const std::lock_guard lock(mutex_);
+    change(response_);
   }
   std::size_t seen() {
     const std::lock_guard lock(mutex_);
@@ -69,7 +74,8 @@ TEST_F(ServerTest, TakesChunksAndPipelinedRequestsInOrder) {
   Start();
 
   const std::string answer = Exchange(
-      "POST /1 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n"
+      "POST /1 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: "
+      "chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n"
       "GET /2 HTTP/1.1\r\nHost: h\r\n\r\n"
       "GET /3 HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
 
@@ -83,7 +89,8 @@ TEST_F(ServerTest, TakesChunksAndPipelinedRequestsInOrder) {
 TEST_F(ServerTest, RefusesWhatTwoReadersCouldFrameDifferently) {
   Start();
   const std::vector<std::string> requests = {
-      "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+      "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nTransfer-Encoding: "
+      "chunked\r\n\r\n0\r\n\r\n",
       "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\nabc",
       "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabc",
       "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
@@ -179,20 +186,19 @@ TEST_F(ServerTest, BreaksAnswersAsASimulatorAsks) {
   constexpr std::string_view kGet = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
   using Fault = ServerResponse::Fault;
 
-  response_.fault = Fault::kReset;
+  Change([](ServerResponse& response) { response.fault = Fault::kReset; });
   EXPECT_EQ(Exchange(kGet), "");
-  response_.fault = Fault::kClose;
+  Change([](ServerResponse& response) { response.fault = Fault::kClose; });
   EXPECT_EQ(Exchange(kGet), "");
-  response_.fault = Fault::kTruncate;
+  Change([](ServerResponse& response) { response.fault = Fault::kTruncate; });
   EXPECT_THAT(Exchange(kGet), AllOf(HasSubstr("Content-Length: 5"), EndsWith("\r\n\r\nhe")));
-  response_.fault = Fault::kUnframed;
-  EXPECT_THAT(Exchange(kGet),
-              AllOf(Not(HasSubstr("Content-Length")), EndsWith("\r\n\r\nhello")));
-  response_.fault = Fault::kHang;
+  Change([](ServerResponse& response) { response.fault = Fault::kUnframed; });
+  EXPECT_THAT(Exchange(kGet), AllOf(Not(HasSubstr("Content-Length")), EndsWith("\r\n\r\nhello")));
+  Change([](ServerResponse& response) { response.fault = Fault::kHang; });
   const auto hanging = Connect();
   hanging->Write(kGet);
   EXPECT_EQ(hanging->ReadSome(/*timeout_ms=*/100), "");
-  response_ = {.body = "late", .delay = milliseconds(50)};
+  Change([](ServerResponse& response) { response = {.body = "late", .delay = milliseconds(50)}; });
   const auto before = std::chrono::steady_clock::now();
   const auto delayed = Connect();
   delayed->Write(kGet);
@@ -205,14 +211,16 @@ TEST_F(ServerTest, OmitsTheBodyForHeadAnd204) {
 
   EXPECT_THAT(Exchange("HEAD / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"),
               AllOf(HasSubstr("Content-Length: 5\r\n"), EndsWith("\r\n\r\n")));
-  response_.status = 204;
+  Change([](ServerResponse& response) { response.status = 204; });
   EXPECT_THAT(Exchange("GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"),
               AllOf(Not(HasSubstr("Content-Length")), EndsWith("\r\n\r\n")));
 }
 
 TEST_F(ServerTest, DropsAnAnswersHeaderThatWouldSplitIt) {
   Start();
-  response_.headers = {{"X-Good", "1"}, {"X-Bad", "a\r\nX-Evil: 1"}, {"Date", "some day"}};
+  Change([](ServerResponse& response) {
+    response.headers = {{"X-Good", "1"}, {"X-Bad", "a\r\nX-Evil: 1"}, {"Date", "some day"}};
+  });
 
   const std::string answer = Exchange("GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
 
@@ -252,9 +260,8 @@ TEST(AsyncServerTest, AnswersFromAnotherThreadAndIgnoresWhatComesTooLate) {
 }
 
 TEST(ServerStartTest, SaysWhichAddressCannotBeListenedOn) {
-  auto first = Server::Start(ServerOptions{}, SyncHandler([](const ServerRequest&) {
-                               return ServerResponse{};
-                             }));
+  auto first = Server::Start(ServerOptions{},
+                             SyncHandler([](const ServerRequest&) { return ServerResponse{}; }));
   ASSERT_TRUE(first.ok());
   ServerOptions taken;
   taken.port = (*first)->port();

@@ -20,9 +20,9 @@ class LoggerTest : public ::testing::Test {
 
   std::unique_ptr<Logger> Make(LogOptions::Format format,
                                Logger::Level level = Logger::Level::kInfo) {
-    return MakeLogger({.service = "loader", .level = level, .format = format,
-                       .descriptor = fileno(file_)},
-                      metrics_);
+    return MakeLogger(
+        {.service = "loader", .level = level, .format = format, .descriptor = fileno(file_)},
+        metrics_);
   }
   std::string Written() {
     std::string text(1 << 20, '\0');
@@ -56,10 +56,9 @@ TEST_F(LoggerTest, EscapesWhatWouldForgeALineOrIsNoText) {
   Make(LogOptions::Format::kJson)
       ->Log(Logger::Level::kInfo, "Odd.", {{"text", "a\"b\\\n\x1b[0m\xff\xc3\xa9\xed\xa0\x80"}});
 
-  EXPECT_THAT(Written(),
-              HasSubstr(R"("text":"a\"b\\\n\u001b[0m\ufffd)"
-                        "\xc3\xa9"
-                        R"(\ufffd\ufffd\ufffd"})"));
+  EXPECT_THAT(Written(), HasSubstr(R"("text":"a\"b\\\n\u001b[0m\ufffd)"
+                                   "\xc3\xa9"
+                                   R"(\ufffd\ufffd\ufffd"})"));
 }
 
 TEST_F(LoggerTest, WritesForPeopleWithoutColourOutsideATerminal) {

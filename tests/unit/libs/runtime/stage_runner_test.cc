@@ -44,8 +44,8 @@ struct World {
       return std::find(history.begin(), history.end(), what) != history.end();
     });
     return found ? ::testing::AssertionSuccess()
-                 : ::testing::AssertionFailure() << "waited for " << what << ", got "
-                                                 << ::testing::PrintToString(history);
+                 : ::testing::AssertionFailure()
+                       << "waited for " << what << ", got " << ::testing::PrintToString(history);
   }
   void Give(eventlog::Fact fact) {
     const std::lock_guard lock(mutex);

@@ -140,13 +140,14 @@ TEST(ProgressLineTest, SaysHowFarAndHowLong) {
 }
 
 TEST(ResultTest, IsTheLineThatScriptsRead) {
-  const Result result{.settled = true,
-                      .seed = 18'446'744'073'709'551'615U,
-                      .customers = 50,
-                      .totals = {.applied = 1, .noop = 2, .superseded = 3, .dropped = 4, .parked = 5},
-                      .judged = Judged{.duplicate_records = 6, .regressions = 7, .mismatches = 8,
-                                       .provoked_429 = 9},
-                      .seconds = 1.25};
+  const Result result{
+      .settled = true,
+      .seed = 18'446'744'073'709'551'615U,
+      .customers = 50,
+      .totals = {.applied = 1, .noop = 2, .superseded = 3, .dropped = 4, .parked = 5},
+      .judged =
+          Judged{.duplicate_records = 6, .regressions = 7, .mismatches = 8, .provoked_429 = 9},
+      .seconds = 1.25};
 
   EXPECT_EQ(ToJson(result),
             R"({"settled":true,"seed":18446744073709551615,"customers":50,"applied":1,"noop":2,)"
