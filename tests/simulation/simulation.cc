@@ -66,7 +66,10 @@ class Simulation : private Node::Events {
     const Instant end = time_.now().steady + minutes(options_.minutes);
     PlanMutations(end);
     PlanCompaction(end + kRestWithin);
-    if (options_.faults) PlanFaults(end);
+    if (options_.faults) {
+      PlanFaults(end);
+      PlanNewRevision(end);
+    }
     time_.RunUntil(end);
     EndFaults();
     RunToRest();
@@ -447,6 +450,24 @@ class Simulation : private Node::Events {
       } else {
         WaitForDrain(node, life, deadline);
       }
+    });
+  }
+
+  // Rule 36: a person saves a mapping again, in other words; every customer is mapped anew.
+  void PlanNewRevision(Instant end) {
+    if (!random_.Percent(40)) return;
+    time_.At(Sometime(end), [this] {
+      trace_.Line("control", "the mappings get a new revision");
+      for (auto& [name, tenant] : orders_.tenants) {
+        for (v1::Sync& sync : *tenant.snapshot.mutable_syncs()) {
+          v1::Blob blob = tenant.blobs.at(sync.mapping());
+          blob.set_content(blob.content() + "\n# The same in other words.\n");
+          const std::string hash = ids::Sha256Hex(blob.content());
+          tenant.blobs[hash] = std::move(blob);
+          sync.set_mapping(hash);
+        }
+      }
+      ++orders_.edition;
     });
   }
 

@@ -684,7 +684,8 @@ TEST_F(OwnerTest, Rule32_WhatWasNotPersistedIsFoldedAgain) {
 
   const Takeover& takeover = node->takeovers[0];
   EXPECT_THAT(takeover.persisted_before, ElementsAre(::testing::Pair(Topic::kChanges, 3)));
-  EXPECT_THAT(takeover.committed, Contains(::testing::Pair(Topic::kChanges, std::optional<Offset>(3))));
+  EXPECT_THAT(takeover.committed,
+              Contains(::testing::Pair(Topic::kChanges, std::optional<Offset>(3))));
   EXPECT_TRUE(node->owner().table(Topic::kChanges, 0)->Get("k2").has_value());
 }
 
