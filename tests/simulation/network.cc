@@ -129,7 +129,8 @@ void Network::Leave(const std::shared_ptr<State>& state, http::RequestId id) {
                                  url.substr(url.find('/', 8)) + " " + exchange.request.body);
   ++open_;
   if (observer_ != nullptr) observer_->OnSent(*transmission);
-  const Instant deadline = std::max(time_.now().steady, exchange.asked_at + exchange.request.timeout);
+  const Instant deadline =
+      std::max(time_.now().steady, exchange.asked_at + exchange.request.timeout);
   Duration transit = random_.Between(microseconds(200), milliseconds(20));
   if (random_.Below(1000) < faults_.request_late) {
     // Some of L is left for a target that takes its time besides.

@@ -65,7 +65,7 @@ TEST(SimulationTest, WhateverGoesWrongNothingIsLostDoubledOrSetBack) {
     sum.checked_sends += result.checked_sends;
     sum.actions += result.actions;
   }
-  if (seeds < 20) return;
+  if (seeds < 200) return;
   // A run in which nothing goes wrong would prove nothing.
   EXPECT_GT(sum.crashes, 0);
   EXPECT_GT(sum.suspensions, 0);
