@@ -396,6 +396,31 @@ TEST_F(EmbeddedLogTest, FailsWhatAMemberDoesAfterTheLogWasClosed) {
   EXPECT_THAT(member->produced[1].error, Not(IsEmpty()));
 }
 
+TEST_F(EmbeddedLogTest, IsOpenedWithThePartitionsThatItWasMadeWith) {
+  EmbeddedLog::Options options = OptionsFor(directory_.path());
+  options.topics.partitions = 5;
+  Open(options).reset();
+  options.topics.partitions = 0;
+
+  const auto log = Open(options);
+
+  ASSERT_NE(log, nullptr);
+  EXPECT_EQ(log->MakeAdmin()->settings().partitions, 5);
+  EXPECT_THAT(log->MakeAdmin()->Inspect(Topic::kChanges).value(), SizeIs(5));
+}
+
+TEST_F(EmbeddedLogTest, WhoAsksForThePartitionsOfNoLogMakesNone) {
+  EmbeddedLog::Options options = OptionsFor(directory_.path() + "/none");
+  options.topics.partitions = 0;
+
+  EXPECT_EQ(EmbeddedLog::Open(options).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_FALSE(std::filesystem::exists(options.directory));
+}
+
+TEST_F(EmbeddedLogTest, ItsTopicsAreNotRemovedByThemselves) {
+  EXPECT_EQ(Open()->MakeAdmin()->RemoveTopics().code(), absl::StatusCode::kUnimplemented);
+}
+
 }  // namespace
 
 std::unique_ptr<LogUnderTest> MakeLogUnderTest() { return std::make_unique<EmbeddedUnderTest>(); }

@@ -294,6 +294,26 @@ TEST_F(KafkaLogTest, MakesTopicsAgainWithoutHarm) {
   EXPECT_TRUE(log_->MakeAdmin()->EnsureTopics().ok());
 }
 
+TEST_F(KafkaLogTest, RemovesItsTopicsAndMakesThemNew) {
+  const auto neighbour = MakeKafka(OptionsFor(options_.topic_prefix + "neighbour."));
+  ASSERT_NE(neighbour, nullptr);
+  const auto admin = log_->MakeAdmin();
+  ASSERT_TRUE(admin->Append(Topic::kChanges, {{1, "k", "old", {}}}).ok());
+  ASSERT_TRUE(neighbour->MakeAdmin()->Append(Topic::kChanges, {{1, "k", "kept", {}}}).ok());
+
+  ASSERT_TRUE(admin->RemoveTopics().ok());
+  EXPECT_TRUE(admin->RemoveTopics().ok()) << "those that are not there are no error";
+  ASSERT_TRUE(admin->EnsureTopics().ok());
+
+  const auto count = [](eventlog::LogAdmin& of) {
+    int records = 0;
+    EXPECT_TRUE(of.ReadAll(Topic::kChanges, [&](const Record&) { return ++records > 0; }).ok());
+    return records;
+  };
+  EXPECT_EQ(count(*admin), 0);
+  EXPECT_EQ(count(*neighbour->MakeAdmin()), 1);
+}
+
 TEST_F(KafkaLogTest, CommitsOfTopicsThatTheGroupDoesNotFollowAreKeptToo) {
   const auto one = Join("one");
   ASSERT_TRUE(one->UntilAssigned(kPartitions));
