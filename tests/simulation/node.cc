@@ -98,6 +98,7 @@ Stage* Node::stage() { return life_ ? life_->stage.get() : nullptr; }
 
 void Node::Start(bool keeps_disk) {
   if (life_) return;
+  // Rule 23: copies are caches; what the crash took with it is read again from the topics.
   if (!keeps_disk) disk_ = eventlog::MakeMemoryStores();
   ++lives_;
   suspended_ = false;
