@@ -39,6 +39,14 @@ class LogMember : public LogPort {
   };
   /// Of everything that is being read.
   virtual std::vector<Lag> lags() const = 0;
+
+  /// Bytes that were produced and wait for their acknowledgement, and how many make it stop giving
+  /// records.
+  struct ProduceBuffer {
+    std::int64_t bytes = 0;
+    std::int64_t bytes_max = 0;
+  };
+  virtual ProduceBuffer produce_buffer() const { return {}; }
 };
 
 }  // namespace tributary::eventlog

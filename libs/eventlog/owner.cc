@@ -1259,6 +1259,18 @@ void Owner::ReleaseAll(Now now) {
 
 const std::string& Owner::failure() const { return state_->failure; }
 
+Owner::Standing Owner::standing(Now now) const {
+  Standing standing;
+  for (const Partition partition : partitions()) {
+    if (ready(partition)) ++standing.ready_partitions;
+  }
+  if (state_->options.is_leased && state_->lease_sent_at) {
+    standing.lease_left = std::max(Duration::zero(),
+                                   *state_->lease_sent_at + state_->options.lease - now.steady);
+  }
+  return standing;
+}
+
 std::int64_t Owner::lag(Topic topic, Partition partition) const {
   Owned* const o = state_->Find(partition);
   if (o == nullptr) return 0;

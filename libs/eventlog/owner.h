@@ -147,6 +147,14 @@ class Owner {
   /// Records behind the sampled ends that have not been folded yet; for metrics.
   std::int64_t lag(Topic topic, Partition partition) const;
 
+  struct Standing {
+    std::int64_t ready_partitions = 0;
+    /// Until the lease ends unless it is renewed. Zero: none is held.
+    Duration lease_left{};
+  };
+  /// For metrics.
+  Standing standing(Now now) const;
+
  private:
   struct State;
   std::unique_ptr<State> state_;

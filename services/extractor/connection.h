@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <deque>
@@ -8,6 +9,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -91,6 +93,12 @@ class Connection {
   bool owns_request(http::RequestId id) const { return requests_.contains(id); }
   void AddStatus(v1::ServiceStatus& status) const;
   bool first_read_done() const;
+  /// Of the stream where most wait.
+  std::size_t unacknowledged_pages() const {
+    std::size_t most = 0;
+    for (const Track& each : tracks_) most = std::max(most, each.open_pages.size());
+    return most;
+  }
 
  private:
   struct Track {
@@ -117,6 +125,8 @@ class Connection {
     int failures = 0;
     Instant not_before{};
     std::string problem;
+    /// Why the last scan did not end; stands while the next one runs.
+    std::string scan_problem;
     std::string remark;
     std::int64_t read = 0;
     std::optional<Instant> quiet_scan_began;
@@ -158,6 +168,12 @@ class Connection {
     int pages_since_cursor = 0;
     std::int64_t created_max_us = 0;
     bool saw_rows = false;
+    /// By pages: the ids seen, the page before, and how often in a row a page came again, or had
+    /// nothing new.
+    std::unordered_set<std::int64_t> numbers;
+    std::vector<std::int64_t> page_before;
+    int repeated_pages = 0;
+    int stale_pages = 0;
   };
   enum class Verdict : std::uint8_t { kAnswer, kMissing, kLater };
 
@@ -194,6 +210,9 @@ class Connection {
   Duration Backoff(int failures);
 
   // Scans.
+  void OnListPage(Now now, Track& track, const std::vector<RowPlace>& places, std::size_t rows,
+                  bool order_is_known);
+  bool IsBehindTheEnd(const InFlight& in_flight, const http::Completion& completion) const;
   void BeginScan(Now now, Track& track);
   void FinishScan(Now now, Track& track);
   void MaybeFinish(Now now, Track& track);
@@ -204,6 +223,7 @@ class Connection {
   // Events.
   void BeginPass(Now now);
   void RestartByPages(Now now);
+  bool EndsWalkByPages(const EventPage& page, std::size_t count);
   void ResolveBatch(Now now);
   std::vector<ById> EntitiesOf(const EventRow& row) const;
   void TakeDeletion(Now now, const EventRow& row);

@@ -95,6 +95,17 @@ std::int64_t Distance(std::string_view a, std::string_view b) {
   return static_cast<std::int64_t>(a.size() - same) + 1'000'000'000;
 }
 
+Operation OperationOf(std::string_view path) {
+  path = path.substr(0, path.find('?'));
+  if (path == "/site.json") return Operation::kSite;
+  if (path == "/customers.json") return Operation::kCustomers;
+  if (path == "/subscriptions.json") return Operation::kSubscriptions;
+  if (path == "/subscriptions_components.json") return Operation::kComponents;
+  if (path == "/invoices.json") return Operation::kInvoices;
+  if (path == "/events.json") return Operation::kEvents;
+  return Operation::kById;
+}
+
 class Extractor;
 
 /// A partition that is ours.
@@ -151,7 +162,7 @@ class Site final : public ConnectionHost {
   Connection connection;
 };
 
-class Extractor final : public Stage, private eventlog::OwnerListener {
+class Extractor final : public ReadingStage, private eventlog::OwnerListener {
  public:
   Extractor(Options options, StagePorts ports)
       : options_(std::move(options)),
@@ -170,6 +181,9 @@ class Extractor final : public Stage, private eventlog::OwnerListener {
     const Sent sent = found->second;
     requests_.erase(found);
     sent.gate->Leave(now, completion.elapsed);
+    const http::AnswerClass answer = http::Classify(completion, true, false, now.wall).answer;
+    ++counters_.requests[static_cast<std::size_t>(sent.operation)]
+                        [static_cast<std::size_t>(answer)];
     if (Owned* owned = FindOwned(sent.partition)) owned->reads_in_flight.erase(sent.read);
     Site* site = FindSite(sent.site);
     if (site != nullptr && site->connection.owns_request(completion.id)) {
@@ -270,6 +284,26 @@ class Extractor final : public Stage, private eventlog::OwnerListener {
   }
   std::string failure() const override { return owner_.failure(); }
 
+  const Counters& counters() const override { return counters_; }
+  Levels levels(Now now) const override {
+    Levels levels{.standing = owner_.standing(now),
+                  .sites = static_cast<std::int64_t>(sites_.size()),
+                  .requests = static_cast<std::int64_t>(requests_.size()),
+                  .requests_max = options_.requests_in_flight_total_max,
+                  .unacknowledged_pages_max = options_.unacknowledged_pages_max,
+                  .unread_entries_max = static_cast<std::int64_t>(options_.unread_entries_max)};
+    for (const auto& [key, site] : sites_) {
+      levels.unacknowledged_pages =
+          std::max(levels.unacknowledged_pages,
+                   static_cast<std::int64_t>(site->connection.unacknowledged_pages()));
+    }
+    for (const auto& [partition, owned] : owned_) {
+      levels.unread_entries = std::max(levels.unread_entries,
+                                       static_cast<std::int64_t>(owned->mirror->unread()));
+    }
+    return levels;
+  }
+
  private:
   friend class Site;
 
@@ -278,6 +312,7 @@ class Extractor final : public Stage, private eventlog::OwnerListener {
     SiteGate* gate = nullptr;
     Partition partition = 0;
     std::int64_t read = 0;
+    Operation operation{};
   };
 
   // ---- partitions ----
@@ -337,6 +372,7 @@ class Extractor final : public Stage, private eventlog::OwnerListener {
     owned->notifications_next = record.offset + 1;
     v1::Notification notification;
     if (!record.value || !notification.ParseFromString(*record.value)) {
+      ++counters_.set_aside_notifications;
       ports_.logger.Log(Logger::Level::kWarning, "A record is no notification.",
                         {{"topic", std::string(eventlog::Name(record.topic))},
                          {"partition", std::to_string(record.partition)},
@@ -612,6 +648,7 @@ class Extractor final : public Stage, private eventlog::OwnerListener {
   std::map<http::RequestId, Sent> requests_;
   http::RequestId next_request_ = 1;
   std::map<eventlog::ProduceId, std::string> writes_;
+  Counters counters_;
   Instant status_due_{};
   bool said_hello_ = false;
   std::string last_status_;
@@ -663,7 +700,8 @@ std::optional<ConnectionHost::Ticket> Site::TrySend(std::string_view path, Insta
   stage.requests_.emplace(ticket.id, Extractor::Sent{.site = key,
                                                      .gate = &gate,
                                                      .partition = owned.partition,
-                                                     .read = ticket.read.number()});
+                                                     .read = ticket.read.number(),
+                                                     .operation = OperationOf(path)});
   http::Request request;
   request.url = base_url + std::string(path);
   request.headers = {{"Authorization", authorization},
@@ -709,7 +747,10 @@ eventlog::ProduceId Site::WriteChange(std::string_view change_key, const v1::Cha
   const eventlog::ProduceId produced =
       stage.owner_.Write(Topic::kChanges, owned.partition, change_key, change.SerializeAsString(),
                          Meta(std::move(id), "tributary.change.v1"));
-  if (produced != 0) stage.writes_[produced] = key;
+  if (produced != 0) {
+    stage.writes_[produced] = key;
+    ++stage.counters_.changes;
+  }
   return produced;
 }
 
@@ -727,7 +768,10 @@ eventlog::ProduceId Site::AppendEvent(const v1::SourceEvent& event) {
   const eventlog::ProduceId produced = stage.owner_.Append(
       Topic::kEvents, owned.partition, ids::EncodePart(tenant), event.SerializeAsString(),
       Meta(ids::JoinKey({tenant, settings.name(), event.id()}), "tributary.event.v1"));
-  if (produced != 0) stage.writes_[produced] = key;
+  if (produced != 0) {
+    stage.writes_[produced] = key;
+    ++stage.counters_.events;
+  }
   return produced;
 }
 
@@ -774,7 +818,7 @@ void Site::OnCredential(const v1::Credential& credential) {
 
 }  // namespace
 
-std::unique_ptr<Stage> MakeExtractor(Options options, StagePorts ports) {
+std::unique_ptr<ReadingStage> MakeExtractor(Options options, StagePorts ports) {
   return std::make_unique<Extractor>(std::move(options), std::move(ports));
 }
 

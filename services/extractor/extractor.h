@@ -1,14 +1,61 @@
 #pragma once
 
+#include <array>
+#include <cstdint>
 #include <memory>
 
+#include "libs/eventlog/owner.h"
 #include "libs/stage/stage.h"
 #include "services/extractor/options.h"
 
 namespace tributary::extractor {
 
+/// What a request to a site was for: one of the streams, or an entity by its id.
+enum class Operation : std::uint8_t {
+  kSite,
+  kCustomers,
+  kSubscriptions,
+  kComponents,
+  kInvoices,
+  kEvents,
+  kById,
+};
+inline constexpr std::size_t kOperations = 7;
+inline constexpr std::size_t kAnswers = 5;
+
+/// Since the stage was made. Only ever grow.
+struct Counters {
+  /// By Operation and http::AnswerClass.
+  std::array<std::array<std::int64_t, kAnswers>, kOperations> requests{};
+  /// Entries of `changes`.
+  std::int64_t changes = 0;
+  std::int64_t events = 0;
+  /// Webhooks that could not be decoded.
+  std::int64_t set_aside_notifications = 0;
+};
+
+struct Levels {
+  eventlog::Owner::Standing standing;
+  std::int64_t sites = 0;
+  /// Of all sites together.
+  std::int64_t requests = 0;
+  std::int64_t requests_max = 0;
+  /// Of the stream where most wait.
+  std::int64_t unacknowledged_pages = 0;
+  std::int64_t unacknowledged_pages_max = 0;
+  /// Of the partition where most wait.
+  std::int64_t unread_entries = 0;
+  std::int64_t unread_entries_max = 0;
+};
+
+class ReadingStage : public Stage {
+ public:
+  virtual const Counters& counters() const = 0;
+  virtual Levels levels(Now now) const = 0;
+};
+
 /// The stage that reads Chargify and writes `changes`, `events` and `cursors`. The objects behind
 /// `ports` outlive it.
-std::unique_ptr<Stage> MakeExtractor(Options options, StagePorts ports);
+std::unique_ptr<ReadingStage> MakeExtractor(Options options, StagePorts ports);
 
 }  // namespace tributary::extractor

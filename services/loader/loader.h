@@ -1,9 +1,13 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 
+#include "libs/eventlog/log.h"
+#include "libs/eventlog/owner.h"
 #include "libs/stage/stage.h"
 #include "libs/time/time.h"
 
@@ -45,6 +49,22 @@ struct Options {
 /// `predecessor_is_dead` is what the shell found out, not an option of the file.
 Options OptionsFrom(const v1::ConfigFile& file);
 
+/// What a request to a target was for.
+enum class Operation : std::uint8_t { kWrite, kAction, kLookup, kBatch, kToken };
+inline constexpr std::size_t kOperations = 5;
+inline constexpr std::size_t kAnswers = 5;
+inline constexpr std::size_t kOutcomes = 9;
+inline constexpr std::size_t kReasons = 14;
+
+struct IntegrationCounters {
+  /// By v1::Outcome.
+  std::array<std::int64_t, kOutcomes> outcomes{};
+  /// By v1::Reason.
+  std::array<std::int64_t, kReasons> parked{};
+  /// By Operation and http::AnswerClass.
+  std::array<std::array<std::int64_t, kAnswers>, kOperations> requests{};
+};
+
 /// Since the stage was made. Only ever grow.
 struct Counters {
   std::int64_t applied = 0;
@@ -65,12 +85,26 @@ struct Counters {
   std::int64_t unreadable = 0;
   /// Entries that could not be decoded, set aside.
   std::int64_t undecodable = 0;
+  /// The same by topic.
+  std::array<std::int64_t, eventlog::kAllTopics.size()> set_aside{};
   std::int64_t void_entries_repaired = 0;
+  /// By the integration of the connection. `unknown`: it was gone when the answer came.
+  std::map<std::string, IntegrationCounters> by_integration;
+};
+
+struct Levels {
+  eventlog::Owner::Standing standing;
+  /// Of the connection where most keys wait.
+  std::int64_t ready_keys = 0;
+  std::int64_t ready_keys_max = 0;
+  /// Keys of which something is open.
+  std::int64_t lanes = 0;
 };
 
 class Loader : public Stage {
  public:
   virtual const Counters& counters() const = 0;
+  virtual Levels levels(Now now) const = 0;
 };
 
 /// `ports` outlive the loader.

@@ -153,26 +153,53 @@ void LoaderStage::OnHttp(Now now, http::Completion completion) {
   flights_.erase(found);
   if (completion.refused_at_send) ++counters_.refused_at_send;
   Target* target = FindTarget(flight.target);
+  const http::AnswerClass plain =
+      http::Classify(completion, true, flight.kind != Flight::Kind::kToken, now.wall).answer;
   switch (flight.kind) {
     case Flight::Kind::kToken:
+      CountAnswer(flight.target, Operation::kToken, plain);
       if (target != nullptr) OnTokenAnswer(*target, completion);
       break;
     case Flight::Kind::kBatch:
+      CountAnswer(flight.target, Operation::kBatch, plain);
       OnBatchAnswer(flight, completion);
       break;
     case Flight::Kind::kLookup:
+      CountAnswer(flight.target, Operation::kLookup, plain);
       if (Lane* lane = FindLane(flight.key)) OnLookupAnswer(*lane, completion);
       break;
     case Flight::Kind::kCall:
       if (Lane* lane = FindLane(flight.key)) {
-        OnCallAnswer(*lane,
-                     connector::Interpret(*lane->connector, *lane->call, completion, now.wall),
-                     completion);
+        const connector::Interpreted answer =
+            connector::Interpret(*lane->connector, *lane->call, completion, now.wall);
+        const bool is_action = lane->parts.kind == ids::CommandKey::Kind::kAction;
+        CountAnswer(flight.target, is_action ? Operation::kAction : Operation::kWrite,
+                    answer.answer);
+        OnCallAnswer(*lane, answer, completion);
       }
       break;
   }
   dirty_targets_.insert(flight.target);
   Work();
+}
+
+static_assert(kOutcomes == v1::Outcome_ARRAYSIZE && kReasons == v1::Reason_ARRAYSIZE);
+
+IntegrationCounters& LoaderStage::CountersOf(const TargetKey& key) {
+  Target* const target = FindTarget(key);
+  if (target != nullptr && target->counters != nullptr) return *target->counters;
+  return counters_.by_integration["unknown"];
+}
+
+void LoaderStage::CountAnswer(const TargetKey& key, Operation operation,
+                              http::AnswerClass answer) {
+  ++CountersOf(key)
+        .requests[static_cast<std::size_t>(operation)][static_cast<std::size_t>(answer)];
+}
+
+void LoaderStage::CountSetAside(Topic topic) {
+  ++counters_.undecodable;
+  ++counters_.set_aside[static_cast<std::size_t>(topic)];
 }
 
 void LoaderStage::OnControl(Now now, const v1::ToService& message) {
@@ -385,13 +412,13 @@ void LoaderStage::RepairVoid(const std::string& key, Instant doubt_from) {
   }
   const std::optional<ids::CommandKey> parts = ids::ParseCommandKey(key);
   if (!parts) {
-    ++counters_.undecodable;
+    CountSetAside(Topic::kRecords);
     return;
   }
   v1::RecordEntry hint;
   if (const eventlog::Table* records = Table(Topic::kRecords, parts->tenant)) {
     if (const std::optional<eventlog::TableEntry> entry = records->Get(key)) {
-      if (!hint.ParseFromString(entry->value)) ++counters_.undecodable;
+      if (!hint.ParseFromString(entry->value)) CountSetAside(Topic::kRecords);
     }
   }
   Lane& lane = LaneOf(key);
@@ -452,7 +479,7 @@ void LoaderStage::OnCommandEntry(const std::string& key,
   if (entry && !entry->is_void) {
     v1::Command command;
     if (!command.ParseFromString(entry->value)) {
-      ++counters_.undecodable;
+      CountSetAside(Topic::kCommands);
       Log(Logger::Level::kError, "A command cannot be decoded; it is set aside.",
           {{"key", key},
            {"topic", "commands"},
@@ -470,6 +497,9 @@ void LoaderStage::OnCommandEntry(const std::string& key,
           Compare(pending->second, command.version()) < 0) {
         ++stats.superseded;
         ++counters_.superseded;
+        const v1::Sync* const sync = directory_.FindSync(parts->tenant, parts->sync);
+        ++CountersOf({parts->tenant, sync == nullptr ? "" : sync->target()})
+              .outcomes[v1::OUTCOME_SUPERSEDED];
       }
     }
   }

@@ -37,6 +37,7 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
   std::vector<std::string> not_ready_because() const override;
   std::string failure() const override;
   const Counters& counters() const override { return counters_; }
+  Levels levels(Now now) const override;
 
  private:
   struct PartitionState {
@@ -136,6 +137,10 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
   void Work();
   void Touch(const std::string& key) { todo_.insert(key); }
   void Log(Logger::Level level, std::string_view message, Logger::Fields fields);
+  /// Of the integration of a connection.
+  IntegrationCounters& CountersOf(const TargetKey& key);
+  void CountAnswer(const TargetKey& key, Operation operation, http::AnswerClass answer);
+  void CountSetAside(eventlog::Topic topic);
 
   // ---- judge.cc ----
   std::optional<Desired> DesiredOf(const std::string& key);

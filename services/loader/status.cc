@@ -18,6 +18,18 @@ constexpr Duration kRefusedFor = std::chrono::minutes(30);
 
 }  // namespace
 
+Levels LoaderStage::levels(Now now) const {
+  Levels levels;
+  levels.standing = owner_->standing(now);
+  levels.ready_keys_max = options_.ready_keys_max;
+  levels.lanes = static_cast<std::int64_t>(lanes_.size());
+  for (const auto& [key, target] : targets_) {
+    levels.ready_keys =
+        std::max(levels.ready_keys, static_cast<std::int64_t>(target.ready_count()));
+  }
+  return levels;
+}
+
 void LoaderStage::ReportConnection(Target& target) {
   const bool refused = target.refusals >= kRefusalsMin &&
                        now_.steady - target.first_refused_at >= kRefusedFor;

@@ -17,6 +17,8 @@
 
 namespace tributary::loader {
 
+struct IntegrationCounters;
+
 /// Tenant and connection.
 using TargetKey = std::pair<std::string, std::string>;
 
@@ -30,6 +32,8 @@ struct Target {
   // What it is, from the snapshot and the connector file.
   std::shared_ptr<const connector::Connector> connector;
   std::string connector_file;
+  /// Of its integration, in the stage's counters.
+  IntegrationCounters* counters = nullptr;
   connector::Account account;
   Duration settle{};
   Duration index_lag{};

@@ -44,6 +44,7 @@ void LoaderStage::RefreshTarget(Target& target, const v1::Connection& connection
   const std::string file = connection.connector_file().empty()
                                ? connection.integration() + ".yaml"
                                : connection.connector_file();
+  target.counters = &counters_.by_integration[connection.integration()];
   if (target.connector == nullptr || target.connector_file != file) {
     target.connector = nullptr;
     target.connector_file = file;

@@ -538,6 +538,11 @@ void LoaderStage::Conclude(Lane& lane, std::optional<v1::Receipt> receipt) {
     WriteNextEntry(lane);
     return;
   }
+  IntegrationCounters& counters = CountersOf(lane.target);
+  ++counters.outcomes[static_cast<std::size_t>(receipt->outcome())];
+  if (receipt->outcome() == v1::OUTCOME_PARKED) {
+    ++counters.parked[static_cast<std::size_t>(receipt->reason())];
+  }
   const std::string version = VersionOrAction(lane);
   eventlog::RecordMeta meta;
   meta.id = ids::ReceiptId(lane.key, version, receipt->send(), TextOf(receipt->outcome()));

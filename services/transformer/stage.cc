@@ -424,6 +424,7 @@ void TransformerStage::KeepAside(Topic topic, eventlog::Partition partition,
                                  eventlog::Offset offset, std::string_view key,
                                  std::string_view bytes) {
   ++counters_.undecodable;
+  ++counters_.set_aside[static_cast<std::size_t>(topic)];
   SetAside aside;
   aside.topic = topic;
   aside.partition = partition;

@@ -148,6 +148,7 @@ class TransformerStage : public Transformer, private eventlog::OwnerListener {
   std::vector<std::string> not_ready_because() const override;
   std::string failure() const override;
   const Counters& counters() const override { return counters_; }
+  Levels levels(Now now) const override;
   const std::deque<SetAside>& set_aside() const override { return set_aside_; }
 
  private:

@@ -34,6 +34,18 @@ std::string_view Name(v1::DesiredState::Presence presence) {
 
 using eventlog::Topic;
 
+Levels TransformerStage::levels(Now now) const {
+  Levels levels;
+  levels.standing = owner_->standing(now);
+  levels.customers_max = options_.batch_customers_max;
+  levels.unacknowledged_bytes_max = options_.batch_bytes_max;
+  for (const auto& [partition, work] : partitions_) {
+    levels.customers = std::max(levels.customers, static_cast<std::int64_t>(work.dirty_count));
+    levels.unacknowledged_bytes = std::max(levels.unacknowledged_bytes, work.unacknowledged_bytes);
+  }
+  return levels;
+}
+
 void TransformerStage::Report() {
   if (!said_hello_) {
     said_hello_ = true;

@@ -1,11 +1,13 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <deque>
 #include <memory>
 #include <string>
 
 #include "libs/eventlog/log.h"
+#include "libs/eventlog/owner.h"
 #include "libs/stage/stage.h"
 #include "libs/time/time.h"
 
@@ -52,6 +54,8 @@ struct Counters {
   std::int64_t batches = 0;
   std::int64_t void_entries_repaired = 0;
   std::int64_t undecodable = 0;
+  /// The same by topic.
+  std::array<std::int64_t, eventlog::kAllTopics.size()> set_aside{};
   /// A broken promise: equal versions must have equal content. Stays 0.
   std::int64_t equal_version_conflicts = 0;
 };
@@ -67,9 +71,19 @@ struct SetAside {
   std::string prefix_hex;
 };
 
+/// Of the partition where it is most.
+struct Levels {
+  eventlog::Owner::Standing standing;
+  std::int64_t customers = 0;
+  std::int64_t customers_max = 0;
+  std::int64_t unacknowledged_bytes = 0;
+  std::int64_t unacknowledged_bytes_max = 0;
+};
+
 class Transformer : public Stage {
  public:
   virtual const Counters& counters() const = 0;
+  virtual Levels levels(Now now) const = 0;
   /// The newest ones, at most kSetAsideMax.
   virtual const std::deque<SetAside>& set_aside() const = 0;
 

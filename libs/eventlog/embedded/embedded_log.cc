@@ -434,6 +434,11 @@ class EmbeddedLog::Member final : public LogMember {
                                        " records were not acknowledged in time");
   }
 
+  ProduceBuffer produce_buffer() const override {
+    return {.bytes = mailbox_->waiting_bytes.load(),
+            .bytes_max = core_->options().produce_buffer_bytes};
+  }
+
   std::vector<Lag> lags() const override {
     std::vector<Lag> lags;
     lags.reserve(readings_.size());
@@ -596,6 +601,10 @@ class EmbeddedLog::Admin final : public LogAdmin {
 };
 
 absl::StatusOr<std::unique_ptr<EmbeddedLog>> EmbeddedLog::Open(Options options) {
+  // Who only asks makes nothing, not even the directory.
+  if (options.topics.partitions == 0 && !Storage::Exists(options.directory)) {
+    return absl::NotFoundError("there is no log in " + options.directory);
+  }
   absl::StatusOr<DirectoryLock> lock = DirectoryLock::Acquire(options.directory);
   if (!lock.ok()) return lock.status();
   absl::StatusOr<std::unique_ptr<Storage>> storage =
@@ -604,6 +613,7 @@ absl::StatusOr<std::unique_ptr<EmbeddedLog>> EmbeddedLog::Open(Options options) 
                      .map_bytes = options.map_bytes,
                      .map_bytes_max = options.map_bytes_max});
   if (!storage.ok()) return storage.status();
+  options.topics.partitions = (*storage)->partitions();
   return std::unique_ptr<EmbeddedLog>(new EmbeddedLog(
       std::make_shared<Core>(std::move(options), *std::move(lock), *std::move(storage))));
 }

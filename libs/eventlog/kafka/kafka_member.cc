@@ -272,6 +272,10 @@ class Member final : public LogMember {
     return absl::OkStatus();
   }
 
+  ProduceBuffer produce_buffer() const override {
+    return {.bytes = waiting_bytes_, .bytes_max = options().produce_buffer_bytes};
+  }
+
   std::vector<Lag> lags() const override {
     std::vector<Lag> lags;
     if (handles_ == nullptr) return lags;
