@@ -23,6 +23,9 @@ constexpr int kMissingInARowMax = 3;
 constexpr int kReadFailuresMax = 6;
 /// Refusals of the key, each sent after the one before was answered.
 constexpr int kRefusalsMin = 3;
+/// Pages of events that came again in a row, and such without anything new, before a walk ends.
+constexpr int kRepeatedPages = 2;
+constexpr int kStalePagesMax = 4;
 /// Bodies that could not be read and are kept in the log, one entry each.
 constexpr std::size_t kBodiesLoggedMax = 100;
 constexpr std::size_t kBodyBytesLoggedMax = 4096;
@@ -323,8 +326,8 @@ std::string Connection::ListPath(const Track& each) const {
   if (each.cursor.has_lower_bound()) {
     // With the zone, and in the site's own, so that a site that ignores it reads the same (trap 6).
     path += "&date_field=updated_at&start_datetime=" +
-            ids::EncodePart(FormatAtOffset(TimeOf(each.cursor.lower_bound()),
-                                           offset_minutes_.value_or(0)));
+            ids::EncodePart(
+                FormatAtOffset(TimeOf(each.cursor.lower_bound()), offset_minutes_.value_or(0)));
   }
   return path;
 }
@@ -385,9 +388,18 @@ void Connection::OnAnswer(Now now, const http::Completion& completion) {
     Pump(now);
     return;
   }
-  const Verdict verdict = Judge(now, completion, in_flight, each.failures, each.not_before,
-                                each.problem);
-  if (verdict == Verdict::kMissing) {
+  const Verdict verdict =
+      Judge(now, completion, in_flight, each.failures, each.not_before, each.problem);
+  if (verdict == Verdict::kMissing && IsBehindTheEnd(in_flight, completion)) {
+    NoteClock(each, completion);
+    each.failures = 0;
+    if (in_flight.what == InFlight::What::kEvents) {
+      pass_->is_last_page = true;
+      AfterPage(now);
+    } else {
+      OnListPage(now, each, {}, 0, true);
+    }
+  } else if (verdict == Verdict::kMissing) {
     MarkUnavailable(now, each, "HTTP " + std::to_string(completion.status));
   } else if (verdict == Verdict::kLater) {
     // A page that is too large to arrive is asked for in smaller ones.
@@ -442,8 +454,8 @@ Connection::Verdict Connection::Judge(Now now, const http::Completion& completio
         pause_until_ = now.steady + Backoff(refusals_ + 1);
         if (refusals_ == 2 || refusals_ % 8 == 0) host_.AskCredential(credential_revision_);
       }
-      if (refusals_ >= kRefusalsMin &&
-          now.steady - first_refusal_ >= options_.refusal_patience && !is_refused_) {
+      if (refusals_ >= kRefusalsMin && now.steady - first_refusal_ >= options_.refusal_patience &&
+          !is_refused_) {
         is_refused_ = true;
         problem_ = "the site refuses the API key (401): " + text;
         fix_ = "check the API key of connection " + identity_.name;
@@ -456,9 +468,8 @@ Connection::Verdict Connection::Judge(Now now, const http::Completion& completio
     }
     case 429: {
       const auto quarter = static_cast<std::uint64_t>(options_.throttle_pause.count() / 2) + 1;
-      const Duration pause =
-          options_.throttle_pause * 3 / 4 +
-          Duration(static_cast<std::int64_t>(host_.Random() % quarter));
+      const Duration pause = options_.throttle_pause * 3 / 4 +
+                             Duration(static_cast<std::int64_t>(host_.Random() % quarter));
       host_.OnThrottled(now.steady + pause);
       not_before = now.steady + pause;
       problem = "HTTP 429: " + text;
@@ -481,16 +492,16 @@ void Connection::Malformed(Now now, Track& each, const http::Completion& complet
   each.not_before = now.steady + Backoff(each.failures);
   const std::string hash = ids::Sha256Hex(completion.body);
   each.problem = "an answer could not be read: " + std::string(why) + " (sha256 " + hash + ", " +
-                 std::to_string(completion.body.size()) + " bytes, " +
-                 std::to_string(malformed_) + " so far)";
+                 std::to_string(completion.body.size()) + " bytes, " + std::to_string(malformed_) +
+                 " so far)";
   if (logged_bodies_.size() < kBodiesLoggedMax && logged_bodies_.insert(hash).second) {
     host_.Warn("An answer could not be read.",
                {{"connection", identity_.name},
                 {"stream", std::string(Name(each.kind))},
                 {"why", std::string(why)},
                 {"sha256", hash},
-                {"bytes_hex", ids::ToHex(std::string_view(completion.body)
-                                             .substr(0, kBodyBytesLoggedMax))}});
+                {"bytes_hex",
+                 ids::ToHex(std::string_view(completion.body).substr(0, kBodyBytesLoggedMax))}});
   }
 }
 
@@ -572,9 +583,9 @@ void Connection::CarryToComponents(Now now, const v1::Entity& subscription,
   std::vector<std::pair<std::string, v1::Entity>> moved;
   mirror_.Scan(Key(StreamKind::kComponents, subscription.id() + "-"),
                [&](std::string_view key, const v1::Entity& component) {
-                 const bool same = std::equal(
-                     component.customers().begin(), component.customers().end(),
-                     subscription.customers().begin(), subscription.customers().end());
+                 const bool same =
+                     std::equal(component.customers().begin(), component.customers().end(),
+                                subscription.customers().begin(), subscription.customers().end());
                  if (same && (component.gone() || !subscription.gone())) return true;
                  moved.emplace_back(key, component);
                  return true;
@@ -650,9 +661,9 @@ void Connection::OnListAnswer(Now now, Track& each, const http::Completion& comp
     each.not_before = now.steady;
   }
 
-  const std::optional<WallTime> lower =
-      each.cursor.has_lower_bound() ? std::optional(TimeOf(each.cursor.lower_bound()))
-                                    : std::nullopt;
+  const std::optional<WallTime> lower = each.cursor.has_lower_bound()
+                                            ? std::optional(TimeOf(each.cursor.lower_bound()))
+                                            : std::nullopt;
   std::vector<RowPlace> places;
   bool order_is_known = true;
   for (Row& row : page->rows) {
@@ -671,15 +682,34 @@ void Connection::OnListAnswer(Now now, Track& each, const http::Completion& comp
     v1::Entity entity = EntityOf(each.kind, std::move(row), read, each.server_start);
     if (Take(now, each.kind, std::move(entity), each)) each.found_news = true;
   }
-  const std::size_t rows = page->rows.size() + page->unreadable.size();
+  OnListPage(now, each, places, page->rows.size() + page->unreadable.size(), order_is_known);
+}
+
+void Connection::OnListPage(Now now, Track& each, const std::vector<RowPlace>& places,
+                            std::size_t rows, bool order_is_known) {
   const ListScan::State state = each.scan->OnPage(places, rows, order_is_known);
   if (state == ListScan::State::kReading) return;
   if (state == ListScan::State::kGivenUp) {
     each.is_dirty = true;
-    each.problem = "the list did not stand still while it was read";
+    each.scan_problem = std::string(each.scan->remark());
+  } else if (!each.scan->remark().empty()) {
+    if (!each.remark.empty()) each.remark += "; ";
+    each.remark += each.scan->remark();
   }
   each.is_over = true;
   MaybeFinish(now, each);
+}
+
+bool Connection::IsBehindTheEnd(const InFlight& in_flight,
+                                const http::Completion& completion) const {
+  // Some sites have no page behind the last one: where an earlier page of this very scan came, the
+  // list is there and this is its end, to be confirmed like any other.
+  if (completion.status != 404) return false;
+  if (in_flight.what == InFlight::What::kEvents) {
+    return events_by_pages_ && pass_ && pass_->page > 1;
+  }
+  const Track& each = track(in_flight.kind);
+  return each.scan && each.scan->question().page > 1;
 }
 
 void Connection::MaybeFinish(Now now, Track& each) {
@@ -706,8 +736,8 @@ void Connection::FinishScan(Now now, Track& each) {
     each.due = std::max(each.due, now.steady + Backoff(each.failures));
     return;
   }
-  bool must_store = each.found_news || !each.cursor.first_read_done() ||
-                    !each.cursor.unavailable().empty();
+  bool must_store =
+      each.found_news || !each.cursor.first_read_done() || !each.cursor.unavailable().empty();
   if (each.clock_is_bad || !each.server_start) {
     // Rule 40: without the server's clock the window stays where it was.
     each.problem = "the site's clock (Date header) is missing, unreadable or went back";
@@ -720,6 +750,7 @@ void Connection::FinishScan(Now now, Track& each) {
     SetTime(each.cursor.mutable_last_scan_started_at(), *each.server_start);
     each.problem.clear();
   }
+  each.scan_problem.clear();
   each.cursor.set_first_read_done(true);
   each.cursor.clear_unavailable();
   each.cursor.set_last_scan_was_empty(!each.found_news);
@@ -740,17 +771,18 @@ void Connection::MarkUnavailable(Now now, Track& each, std::string why) {
     open_hints_.clear();
   }
   // One that has worked is likely to come back.
-  each.due = now.steady + (each.cursor.first_read_done()
-                               ? std::min<Duration>(options_.unavailable_retry,
-                                                    options_.poll_interval * 10)
-                               : options_.unavailable_retry);
+  each.due = now.steady +
+             (each.cursor.first_read_done()
+                  ? std::min<Duration>(options_.unavailable_retry, options_.poll_interval * 10)
+                  : options_.unavailable_retry);
   each.failures = 0;
   each.problem.clear();
+  each.scan_problem.clear();
   each.cursor.set_unavailable(why);
   if (!is_new) return;
-  host_.Warn("The site does not offer a stream.", {{"connection", identity_.name},
-                                                   {"stream", std::string(Name(each.kind))},
-                                                   {"why", why}});
+  host_.Warn(
+      "The site does not offer a stream.",
+      {{"connection", identity_.name}, {"stream", std::string(Name(each.kind))}, {"why", why}});
   StoreCursor(now, each);
 }
 
@@ -816,9 +848,35 @@ void Connection::BeginPass(Now now) {
 void Connection::RestartByPages(Now) {
   events_by_pages_ = true;
   pass_->page = 1;
+  pass_->numbers.clear();
+  pass_->page_before.clear();
+  pass_->repeated_pages = 0;
+  pass_->stale_pages = 0;
   pass_->last = pass_->since;
   pass_->candidate = pass_->since;
   track(StreamKind::kEvents).server_start.reset();
+}
+
+bool Connection::EndsWalkByPages(const EventPage& page, std::size_t count) {
+  if (count == 0) return true;
+  std::vector<std::int64_t> numbers;
+  for (const EventRow& row : page.rows) numbers.push_back(row.number);
+  std::sort(numbers.begin(), numbers.end());
+  bool brings_new = false;
+  for (const std::int64_t number : numbers) {
+    brings_new = pass_->numbers.insert(number).second || brings_new;
+  }
+  // The site ignores page numbers, or those behind its last page. Events that came in front of what
+  // was read can look like that once, and hardly twice.
+  pass_->repeated_pages = numbers == pass_->page_before ? pass_->repeated_pages + 1 : 0;
+  pass_->page_before = std::move(numbers);
+  if (pass_->repeated_pages >= kRepeatedPages) return true;
+  pass_->stale_pages = brings_new ? 0 : pass_->stale_pages + 1;
+  if (pass_->stale_pages < kStalePagesMax) return false;
+  Track& events = track(StreamKind::kEvents);
+  events.is_dirty = true;
+  events.scan_problem = "pages of events bring nothing new and do not end";
+  return true;
 }
 
 void Connection::OnEventsAnswer(Now now, const http::Completion& completion,
@@ -854,9 +912,9 @@ void Connection::OnEventsAnswer(Now now, const http::Completion& completion,
     StoreCursor(now, events);
   }
   const std::size_t count = rows.size() + page->unreadable.size();
-  const std::size_t full = std::min(static_cast<std::size_t>(options_.page_size),
-                                    events.traits.rows_seen_max);
-  pass_->is_last_page = events_by_pages_ ? count == 0 : count < full;
+  const std::size_t full =
+      std::min(static_cast<std::size_t>(options_.page_size), events.traits.rows_seen_max);
+  pass_->is_last_page = events_by_pages_ ? EndsWalkByPages(*page, count) : count < full;
   events.traits.rows_seen_max = std::max(events.traits.rows_seen_max, count);
   std::sort(rows.begin(), rows.end(),
             [](const EventRow& a, const EventRow& b) { return a.number < b.number; });
@@ -874,8 +932,8 @@ void Connection::OnEventsAnswer(Now now, const http::Completion& completion,
   const std::int64_t covered = std::max(pass_->since, NumberOf(events.cursor.since_id()));
   batch_.clear();
   for (EventRow& row : rows) {
-    pass_->created_max_us = std::max(pass_->created_max_us,
-                                     row.created_at.time_since_epoch().count());
+    pass_->created_max_us =
+        std::max(pass_->created_max_us, row.created_at.time_since_epoch().count());
     pass_->saw_rows = true;
     const bool is_known = row.number <= covered || seen_.contains(row.number);
     if (!is_known) {
@@ -913,12 +971,13 @@ std::vector<Connection::ById> Connection::EntitiesOf(const EventRow& row) const 
     named.push_back({.kind = StreamKind::kCustomers, .id = customer, .for_event = true});
   }
   if (!row.subscription.empty()) {
-    named.push_back({.kind = StreamKind::kSubscriptions, .id = row.subscription,
-                     .for_event = true});
+    named.push_back(
+        {.kind = StreamKind::kSubscriptions, .id = row.subscription, .for_event = true});
   }
   if (!row.subscription.empty() && !row.component.empty()) {
     named.push_back({.kind = StreamKind::kComponents,
-                     .id = row.subscription + "-" + row.component, .for_event = true});
+                     .id = row.subscription + "-" + row.component,
+                     .for_event = true});
   }
   if (!row.invoice.empty()) {
     named.push_back({.kind = StreamKind::kInvoices, .id = row.invoice, .for_event = true});
@@ -962,8 +1021,8 @@ void Connection::ResolveBatch(Now now) {
   awaited_.clear();
   results_.clear();
   for (const EventRow& row : batch_) {
-    const bool live = events.cursor.has_lower_bound() &&
-                      row.created_at >= TimeOf(events.cursor.lower_bound());
+    const bool live =
+        events.cursor.has_lower_bound() && row.created_at >= TimeOf(events.cursor.lower_bound());
     if (!live) continue;
     for (ById& named : EntitiesOf(row)) {
       const std::string key = Key(named.kind, named.id);
@@ -995,8 +1054,7 @@ void Connection::OnByIdAnswer(Now now, InFlight in_flight, const http::Completio
     if (awaited_.erase(key) > 0 && awaited_.empty()) EmitBatch(now);
   };
 
-  Verdict verdict =
-      Judge(now, completion, in_flight, by_id.failures, by_id.not_before, problem);
+  Verdict verdict = Judge(now, completion, in_flight, by_id.failures, by_id.not_before, problem);
   std::optional<Row> row;
   if (verdict == Verdict::kAnswer) {
     std::string why;
@@ -1033,8 +1091,8 @@ void Connection::OnByIdAnswer(Now now, InFlight in_flight, const http::Completio
   if (row) {
     missing_in_a_row_[index] = 0;
     const std::string* date = http::FindHeader(completion.headers, "Date");
-    v1::Entity entity = EntityOf(kind, *std::move(row), in_flight.read,
-                                 date ? ParseHttpDate(*date) : std::nullopt);
+    v1::Entity entity =
+        EntityOf(kind, *std::move(row), in_flight.read, date ? ParseHttpDate(*date) : std::nullopt);
     MirrorById(now, kind, entity);
     resolve({.entity = mirror_.WithFormerCustomers(key, std::move(entity))});
     return;
@@ -1085,8 +1143,8 @@ void Connection::MirrorById(Now now, StreamKind kind, const v1::Entity& entity) 
   const auto known = mirror_.Find(key);
   // Lists and reads by id show different members. The mirror keeps the shape of the list, and takes
   // a read by id only where the list would not bring what it shows.
-  bool list_brings_it = kind != StreamKind::kComponents && !mirror_.is_void(key) &&
-                        !IsUnavailable(kind);
+  bool list_brings_it =
+      kind != StreamKind::kComponents && !mirror_.is_void(key) && !IsUnavailable(kind);
   if (list_brings_it && list.cursor.has_lower_bound() && entity.has_updated_at() &&
       TimeOf(entity.updated_at()) < TimeOf(list.cursor.lower_bound())) {
     list_brings_it = false;
@@ -1104,8 +1162,8 @@ void Connection::EmitBatch(Now now) {
   const WallTime server_now = events.server_start.value_or(WallTime::min());
   for (const EventRow& row : batch_) {
     const bool is_old = events.server_start && row.created_at <= server_now - D();
-    const bool live = events.cursor.has_lower_bound() &&
-                      row.created_at >= TimeOf(events.cursor.lower_bound());
+    const bool live =
+        events.cursor.has_lower_bound() && row.created_at >= TimeOf(events.cursor.lower_bound());
     v1::SourceEvent event;
     bool must_wait = false;
     for (const ById& named : EntitiesOf(row)) {
@@ -1196,6 +1254,7 @@ void Connection::FinishPass(Now now) {
       must_store = true;
     }
   }
+  events.scan_problem.clear();
   if (!events.cursor.has_lower_bound() && pass.saw_rows) {
     // A site without a clock: live is what is newer than all of its first read.
     SetTime(events.cursor.mutable_lower_bound(), WallTime(Duration(pass.created_max_us + 1)));
@@ -1234,7 +1293,9 @@ void Connection::AddStatus(v1::ServiceStatus& status) const {
                         (each.quiet_scan_began && each.open_pages.empty() &&
                          (!has_news_ || *each.quiet_scan_began >= last_news_ + D())));
     if (each.last_ended_at) SetTime(stream->mutable_last_scan_ended_at(), *each.last_ended_at);
-    stream->set_problem(each.problem.empty() ? each.remark : each.problem);
+    stream->set_problem(!each.problem.empty()        ? each.problem
+                        : !each.scan_problem.empty() ? each.scan_problem
+                                                     : each.remark);
     if (is_unavailable || !each.has_begun) continue;
     ++offered;
     if (each.problem.starts_with("HTTP 422")) ++blocked;

@@ -3,16 +3,59 @@
 #include <algorithm>
 
 namespace tributary::extractor {
+namespace {
+
+/// Questions in a row that bring nothing further, before the list is read in passes. Rows that came
+/// in front of what was read do that too.
+constexpr int kFutileMax = 4;
+/// Pages in a row of one pass without a row that is new to it.
+constexpr int kStalePagesMax = 3;
+/// Overlapping pages are tried again after so many scans.
+constexpr int kScansInPasses = 100;
+
+constexpr std::string_view kPerPageIgnored =
+    "the site ignores per_page; the list is read twice, until both agree";
+constexpr std::string_view kPageIgnored =
+    "the site gives the same rows whatever page is asked for; rows beyond them cannot be seen";
+constexpr std::string_view kPageIgnoredAndCut =
+    "the site gives only the first rows, whatever page is asked for; the others cannot be read";
+constexpr std::string_view kNeverStill = "the list did not stand still while it was read";
+
+std::uint64_t Mix(std::uint64_t hash) {
+  hash ^= hash >> 33;
+  hash *= 0xff51afd7ed558ccdULL;
+  hash ^= hash >> 33;
+  hash *= 0xc4ceb9fe1a85ec53ULL;
+  return hash ^ (hash >> 33);
+}
+
+}  // namespace
+
+ListScan::ListScan(Options options, ListTraits& traits) : options_(options), traits_(traits) {
+  question_.per_page = options_.page_size;
+  size_max_ = options_.page_size;
+  page_rows_max_ = options_.page_size;
+  if (traits_.scans_in_passes > 0) {
+    --traits_.scans_in_passes;
+    remark_ = kPerPageIgnored;
+    BeginPasses();
+  }
+}
 
 ListScan::State ListScan::OnPage(const std::vector<RowPlace>& places, std::size_t rows,
-                                bool order_is_known) {
+                                 bool order_is_known) {
   if (state_ != State::kReading) return state_;
-  if (!in_passes_ && !order_is_known) {
-    const bool is_first = question_.page == 1;
-    const std::size_t per_page = question_.per_page;
-    BeginPasses();
-    question_.per_page = per_page;
-    // A later page is of no use to a pass that begins now.
+  const bool exceeds = rows > question_.per_page;
+  if (!in_passes_ && (!order_is_known || exceeds)) {
+    // Where sizes are not what is asked for, pages cannot be made to overlap.
+    const Question answered = question_;
+    if (exceeds) {
+      LearnPasses(kPerPageIgnored);
+    } else {
+      BeginPasses();
+    }
+    // A later page, or one of another size, is of no use to a pass that begins now.
+    const bool is_first = answered.page == 1 && (exceeds || answered.per_page == size_max_);
     if (!is_first) return state_;
   }
   state_ = in_passes_ ? OnPassPage(places, rows) : OnOrderedPage(places, rows);
@@ -53,11 +96,15 @@ ListScan::State ListScan::OnOrderedPage(const std::vector<RowPlace>& places, std
   }
   if (question_.page > 1 && last_) {
     // Rule 41. Among equal keys there is no order, so a row before all of them must be seen.
-    const bool touches = options_.keys_are_unique ? places.front().key <= *last_
-                                                  : places.front().key < *last_;
+    const bool touches =
+        options_.keys_are_unique ? places.front().key <= *last_ : places.front().key < *last_;
     if (!touches) {
       StepBack();
       return State::kReading;
+    }
+    if (places.back().key <= *last_ && !not_full) {
+      OnFutile(1);
+      if (in_passes_) return State::kReading;
     }
   }
   back_step_ = 1;
@@ -65,7 +112,10 @@ ListScan::State ListScan::OnOrderedPage(const std::vector<RowPlace>& places, std
   // A first answer below what was asked for: either that is all, or the site clamps. Staying at or
   // below it makes page numbers mean the same in both cases.
   if (question_.page == 1 && rows < question_.per_page) page_rows_max_ = rows;
-  last_ = last_ ? std::max(*last_, places.back().key) : places.back().key;
+  if (!last_ || places.back().key > *last_) {
+    last_ = places.back().key;
+    futile_ = 0;
+  }
   if (not_full) return State::kEnded;
 
   reached_ = offset() + rows;
@@ -103,6 +153,19 @@ void ListScan::StepBack() {
   ++steps_back_;
   Choose(offset() > back_step_ ? offset() - back_step_ : 0);
   back_step_ *= 2;
+  // From the first page on nothing is left to step back to.
+  if (question_.page == 1) OnFutile(2);
+}
+
+void ListScan::OnFutile(int weight) {
+  futile_ += weight;
+  if (futile_ >= kFutileMax) LearnPasses(kPerPageIgnored);
+}
+
+void ListScan::LearnPasses(std::string_view remark) {
+  remark_ = remark;
+  traits_.scans_in_passes = kScansInPasses;
+  BeginPasses();
 }
 
 bool ListScan::Choose(std::size_t bound) {
@@ -125,7 +188,8 @@ void ListScan::OnTiesBeyondPage() {
   }
   has_grown_ = true;
   asks_behind_ = false;
-  page_rows_max_ = options_.page_size_max;
+  size_max_ = std::max(size_max_, options_.page_size_max);
+  page_rows_max_ = size_max_;
   question_ = {.page = 1, .per_page = page_rows_max_};
   last_.reset();
   bound_ = 0;
@@ -135,49 +199,98 @@ void ListScan::OnTiesBeyondPage() {
 void ListScan::BeginPasses() {
   in_passes_ = true;
   asks_behind_ = false;
+  has_previous_ = false;
+  BeginPass(size_max_);
+}
+
+void ListScan::BeginPass(std::size_t per_page) {
+  question_ = {.page = 1, .per_page = per_page};
   current_.clear();
   current_all_.clear();
-  has_previous_ = false;
-  question_ = {.page = 1, .per_page = std::max<std::size_t>(2, page_rows_max_)};
+  pass_rows_.clear();
+  pass_pages_.clear();
+  repeats_ = false;
+  stale_pages_ = 0;
 }
 
 ListScan::State ListScan::OnPassPage(const std::vector<RowPlace>& places, std::size_t rows) {
+  const bool alone =
+      question_.page == 1 && rows < std::min(question_.per_page, traits_.rows_seen_max);
+  if (alone) return State::kEnded;  // one answer is one moment
+  if (rows == 0) return OnPassEnded(/*is_repetition=*/false);
+  if (rows > question_.per_page) {
+    remark_ = kPerPageIgnored;
+    traits_.scans_in_passes = kScansInPasses;
+  }
+
+  std::uint64_t page_hash = rows;
+  std::unordered_set<std::uint64_t> page_rows;
   for (const RowPlace& place : places) {
+    if (page_rows.insert(place.id_hash).second) page_hash += Mix(place.id_hash);
+  }
+  const bool came_before = !pass_pages_.insert(page_hash).second;
+  // The same page under another number: the site ignores numbers, or those behind the last.
+  if (came_before) return OnPassEnded(/*is_repetition=*/true);
+
+  bool brings_new = places.empty();  // nothing of it can be read, which its caller shows
+  for (const RowPlace& place : places) {
+    if (page_rows.erase(place.id_hash) == 0) continue;  // twice in one answer: nothing has moved
+    const bool is_new = pass_rows_.insert(place.id_hash).second;
+    brings_new = brings_new || is_new;
+    repeats_ = repeats_ || !is_new;
     current_all_.push_back(place.id_hash);
     if (place.is_settled) current_.push_back(place.id_hash);
   }
-  const bool alone = question_.page == 1 &&
-                     rows < std::min(question_.per_page, traits_.rows_seen_max);
-  if (alone) return State::kEnded;  // one answer is one moment
-  if (rows > 0) {
-    ++question_.page;
-    return State::kReading;
+  stale_pages_ = brings_new ? 0 : stale_pages_ + 1;
+  if (stale_pages_ >= kStalePagesMax) return OnPassEnded(/*is_repetition=*/false);
+  ++question_.page;
+  return State::kReading;
+}
+
+ListScan::State ListScan::OnPassEnded(bool is_repetition) {
+  std::size_t next_size = size_max_;
+  bool is_cut_off = false;
+  if (is_repetition && pass_pages_.size() == 1) {
+    // Is that all, or only as much as was asked for? Asked for another size, it shows.
+    const std::size_t only = current_all_.size();
+    is_cut_off = only == question_.per_page && only_page_rows_ == only_page_asked_ &&
+                 only_page_rows_ != 0 && only_page_asked_ != question_.per_page;
+    if (only == question_.per_page && only > 1 && only_page_rows_ == 0) next_size = only - 1;
+    only_page_rows_ = only;
+    only_page_asked_ = question_.per_page;
+    remark_ = kPageIgnored;
+    traits_.scans_in_passes = kScansInPasses;
   }
-  // The pass ended. Rows that changed meanwhile belong to the next scan, so that a busy list ends.
-  std::sort(current_all_.begin(), current_all_.end());
-  const bool repeats =
-      std::adjacent_find(current_all_.begin(), current_all_.end()) != current_all_.end();
-  std::sort(current_.begin(), current_.end());
-  if (has_previous_ && !repeats && current_ == previous_) return State::kEnded;
-  if (++passes_ >= options_.passes_max) return State::kGivenUp;
-  has_previous_ = !repeats;
-  previous_ = std::move(current_);
-  current_.clear();
-  current_all_.clear();
-  question_.page = 1;
+  // Rows that changed meanwhile belong to the next scan, so that a busy list ends. Not where a page
+  // that came twice was taken for the end: rows that came in front can look like that once.
+  std::vector<std::uint64_t>& counted = is_repetition ? current_all_ : current_;
+  std::sort(counted.begin(), counted.end());
+  if (is_cut_off) {
+    remark_ = kPageIgnoredAndCut;
+    return State::kGivenUp;
+  }
+  if (has_previous_ && !repeats_ && counted == previous_) return State::kEnded;
+  if (++passes_ >= options_.passes_max) {
+    remark_ = kNeverStill;
+    return State::kGivenUp;
+  }
+  has_previous_ = !repeats_;
+  previous_ = std::move(counted);
+  BeginPass(next_size);
   return State::kReading;
 }
 
 void ListScan::ShrinkPages() {
-  page_rows_max_ = std::max<std::size_t>(2, question_.per_page / 2);
-  if (in_passes_ || reached_ == 0) {
+  size_max_ = std::max<std::size_t>(2, question_.per_page / 2);
+  page_rows_max_ = size_max_;
+  if (in_passes_) {
     // Other sizes, other pages: a pass begins again.
+    BeginPass(size_max_);
+  } else if (reached_ == 0) {
     question_ = {.page = 1, .per_page = page_rows_max_};
-    current_.clear();
-    current_all_.clear();
-    return;
+  } else {
+    Advance();
   }
-  Advance();
 }
 
 }  // namespace tributary::extractor

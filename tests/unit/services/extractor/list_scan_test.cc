@@ -4,8 +4,10 @@
 #include <cstdint>
 #include <random>
 #include <set>
+#include <string>
 #include <vector>
 
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
 namespace tributary::extractor {
@@ -141,29 +143,29 @@ TEST(ListScanTest, Rule41SeesEveryRowThatStandsWhileOthersComeAndGo) {
     for (const auto& row : list.rows) standing.insert(row.id);
     std::uint64_t next_id = 1'000'000;
     ListTraits traits;
-    const Walk walk = Read(
-        list, {.page_size = 15, .keys_are_unique = !list.shuffles_ties, .passes_max = 50}, traits,
-        [&](List& changing, const Walk& so_far) {
-          if (so_far.pages > 40) return;
-          auto& rows = changing.rows;
-          // A row goes; one comes into the window in the middle, or at the end.
-          if (!rows.empty() && changing.chance() % 3 == 0) {
-            const std::size_t gone = changing.chance() % rows.size();
-            standing.erase(rows[gone].id);
-            rows.erase(rows.begin() + static_cast<std::ptrdiff_t>(gone));
-          }
-          if (changing.chance() % 3 == 0) {
-            const std::size_t at = changing.chance() % (rows.size() + 1);
-            const std::int64_t key = at == rows.size() ? 1'000'000 + static_cast<std::int64_t>(
-                                                                         so_far.pages)
-                                                       : rows[at].key - 1;
-            const bool is_free = at == 0 || rows[at - 1].key < key;
-            if (is_free) {
-              rows.insert(rows.begin() + static_cast<std::ptrdiff_t>(at),
-                          {.key = key, .id = next_id++, .is_old = false});
-            }
-          }
-        });
+    const Walk walk =
+        Read(list, {.page_size = 15, .keys_are_unique = !list.shuffles_ties, .passes_max = 50},
+             traits, [&](List& changing, const Walk& so_far) {
+               if (so_far.pages > 40) return;
+               auto& rows = changing.rows;
+               // A row goes; one comes into the window in the middle, or at the end.
+               if (!rows.empty() && changing.chance() % 3 == 0) {
+                 const std::size_t gone = changing.chance() % rows.size();
+                 standing.erase(rows[gone].id);
+                 rows.erase(rows.begin() + static_cast<std::ptrdiff_t>(gone));
+               }
+               if (changing.chance() % 3 == 0) {
+                 const std::size_t at = changing.chance() % (rows.size() + 1);
+                 const std::int64_t key = at == rows.size()
+                                              ? 1'000'000 + static_cast<std::int64_t>(so_far.pages)
+                                              : rows[at].key - 1;
+                 const bool is_free = at == 0 || rows[at - 1].key < key;
+                 if (is_free) {
+                   rows.insert(rows.begin() + static_cast<std::ptrdiff_t>(at),
+                               {.key = key, .id = next_id++, .is_old = false});
+                 }
+               }
+             });
     ASSERT_TRUE(walk.ended) << seed;
     for (const std::uint64_t id : standing) ASSERT_TRUE(walk.seen.contains(id)) << seed;
   }
@@ -186,7 +188,8 @@ TEST(ListScanTest, Rule41ReadsInPassesWhereOneSecondFillsAPage) {
   for (auto& row : list.rows) row.key = 5;
   ListTraits traits;
 
-  const Walk walk = Read(list, {.page_size = 20, .page_size_max = 20, .keys_are_unique = false}, traits, kNothing);
+  const Walk walk = Read(list, {.page_size = 20, .page_size_max = 20, .keys_are_unique = false},
+                         traits, kNothing);
 
   EXPECT_TRUE(walk.in_passes);
   EXPECT_TRUE(walk.ended);
@@ -212,8 +215,9 @@ TEST(ListScanTest, GivesUpOnAListWithoutOrderThatNeverStandsStill) {
   list.shuffles_ties = true;
   ListTraits traits;
 
-  const Walk walk = Read(list, {.page_size = 20, .page_size_max = 20, .keys_are_unique = false, .passes_max = 4},
-                         traits, kNothing);
+  const Walk walk =
+      Read(list, {.page_size = 20, .page_size_max = 20, .keys_are_unique = false, .passes_max = 4},
+           traits, kNothing);
 
   EXPECT_FALSE(walk.ended);
 }
@@ -231,6 +235,157 @@ TEST(ListScanTest, AsksForSmallerPagesWhenOneWasTooLarge) {
     scan.OnPage(places, places.size(), true);
   }
   EXPECT_EQ(seen.size(), 100u);
+}
+
+// What foreign sites make of `page`, `per_page` and the order.
+struct ForeignList {
+  std::size_t count = 0;
+  /// Rows of a page, whatever is asked for. 0: as asked for.
+  std::size_t fixed_size = 0;
+  bool ignores_page = false;
+  /// Behind the last page comes the last page again, or the first.
+  bool repeats_last = false;
+  bool wraps = false;
+  bool descends = false;
+  bool shuffles = false;
+  bool has_keys = true;
+  std::mt19937_64 chance{11};
+
+  std::vector<RowPlace> Page(ListScan::Question question) {
+    std::vector<RowPlace> rows;
+    for (std::size_t i = 1; i <= count; ++i) {
+      rows.push_back({.key = has_keys ? static_cast<std::int64_t>(i) : 0, .id_hash = i});
+    }
+    if (descends) std::reverse(rows.begin(), rows.end());
+    if (shuffles) std::shuffle(rows.begin(), rows.end(), chance);
+    const std::size_t size = fixed_size > 0 ? fixed_size : question.per_page;
+    const std::size_t pages = std::max<std::size_t>(1, (count + size - 1) / size);
+    std::size_t page = question.page;
+    if (ignores_page) page = 1;
+    if (repeats_last) page = std::min(page, pages);
+    if (wraps) page = (page - 1) % pages + 1;
+    const std::size_t begin = std::min(count, (page - 1) * size);
+    const std::size_t end = std::min(count, begin + size);
+    return {rows.begin() + static_cast<std::ptrdiff_t>(begin),
+            rows.begin() + static_cast<std::ptrdiff_t>(end)};
+  }
+};
+
+struct ForeignWalk {
+  std::set<std::uint64_t> seen;
+  int questions = 0;
+  ListScan::State state{};
+  std::string remark;
+};
+
+ForeignWalk Read(ForeignList list, ListTraits& traits, bool keys_are_unique = true) {
+  ListScan scan({.page_size = 20, .page_size_max = 20, .keys_are_unique = keys_are_unique}, traits);
+  ForeignWalk walk;
+  while (scan.state() == ListScan::State::kReading && walk.questions < 1'000) {
+    const std::vector<RowPlace> places = list.Page(scan.question());
+    ++walk.questions;
+    for (const RowPlace& place : places) walk.seen.insert(place.id_hash);
+    scan.OnPage(places, places.size(), list.has_keys);
+  }
+  walk.state = scan.state();
+  walk.remark = std::string(scan.remark());
+  return walk;
+}
+
+struct ForeignCase {
+  const char* name;
+  ForeignList list;
+};
+
+class ForeignListTest : public ::testing::TestWithParam<ForeignCase> {};
+
+TEST_P(ForeignListTest, IsReadWholeWithFewQuestions) {
+  // Around every size that could be taken for another.
+  for (std::size_t count = 0; count <= 65; ++count) {
+    for (const bool keys_are_unique : {true, false}) {
+      ForeignList list = GetParam().list;
+      list.count = count;
+      const std::size_t pages = list.fixed_size > 0 ? count / list.fixed_size + 1 : count / 20 + 1;
+      // Without an order that stands, a site with pages may show a row never; not so in one answer.
+      if (list.shuffles && !list.ignores_page && count > 20) continue;
+      ListTraits traits;
+      for (int scan = 0; scan < 3; ++scan) {
+        const ForeignWalk walk = Read(list, traits, keys_are_unique);
+        ASSERT_EQ(walk.state, ListScan::State::kEnded) << count << " " << scan;
+        ASSERT_EQ(walk.seen.size(), count) << scan;
+        ASSERT_LE(walk.questions, static_cast<int>(12 + 3 * pages)) << count << " " << scan;
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Sites, ForeignListTest,
+    ::testing::Values(
+        ForeignCase{"IgnoresPerPage", {.fixed_size = 1'000}},
+        ForeignCase{"IgnoresPerPageAndPage", {.fixed_size = 1'000, .ignores_page = true}},
+        ForeignCase{"IgnoresPagingAndOrder",
+                    {.fixed_size = 1'000, .ignores_page = true, .descends = true}},
+        ForeignCase{"IgnoresPagingAndHasNoOrder",
+                    {.fixed_size = 1'000, .ignores_page = true, .shuffles = true}},
+        ForeignCase{"ShowsIdsOnly", {.fixed_size = 1'000, .ignores_page = true, .has_keys = false}},
+        ForeignCase{"HasSmallPagesOfItsOwn", {.fixed_size = 7}},
+        ForeignCase{"HasPagesOfTheSizeAskedFor", {.fixed_size = 20}},
+        ForeignCase{"HasLargePagesOfItsOwn", {.fixed_size = 30}},
+        ForeignCase{"HasPagesOfItsOwnDescending", {.fixed_size = 7, .descends = true}},
+        ForeignCase{"HasPagesOfItsOwnWithIdsOnly", {.fixed_size = 7, .has_keys = false}},
+        ForeignCase{"RepeatsTheLastPage", {.repeats_last = true}},
+        ForeignCase{"RepeatsTheLastPageOfItsOwn", {.fixed_size = 7, .repeats_last = true}},
+        ForeignCase{"BeginsAgainBehindTheLastPage", {.fixed_size = 7, .wraps = true}},
+        ForeignCase{"BeginsAgainInTheSizeAskedFor", {.wraps = true}},
+        ForeignCase{"IgnoresTheOrder", {.descends = true}}),
+    [](const auto& tested) { return tested.param.name; });
+
+// More rows than it ever gives cannot be had from such a site, and that must not look like an end.
+TEST(ListScanTest, SaysThatASiteWithoutPagesGivesTheFirstRowsOnly) {
+  ListTraits traits;
+  for (int scan = 0; scan < 3; ++scan) {
+    const ForeignWalk walk = Read({.count = 50, .ignores_page = true}, traits);
+    EXPECT_EQ(walk.state, ListScan::State::kGivenUp);
+    EXPECT_THAT(walk.remark, ::testing::HasSubstr("only the first rows"));
+    EXPECT_LE(walk.questions, 15);
+  }
+}
+
+TEST(ListScanTest, TriesOverlappingPagesAgainAfterManyScans) {
+  ListTraits traits;
+  Read({.count = 50, .fixed_size = 7}, traits);
+  ASSERT_GT(traits.scans_in_passes, 0);
+  traits.scans_in_passes = 0;
+  List list = Numbered(90);
+
+  const Walk walk = Read(list, {.page_size = 20}, traits, kNothing);
+
+  EXPECT_FALSE(walk.in_passes);
+  EXPECT_EQ(walk.seen.size(), 90u);
+}
+
+// Rows that come in front can make a page come again once, which is no end.
+TEST(ListScanTest, Rule41DoesNotTakeAShiftByOnePageForTheEnd) {
+  List list = Numbered(90);
+  std::reverse(list.rows.begin(), list.rows.end());
+  std::set<std::uint64_t> standing;
+  for (const auto& row : list.rows) standing.insert(row.id);
+  ListTraits traits;
+  std::uint64_t next_id = 1'000;
+
+  const Walk walk = Read(list, {.page_size = 20}, traits, [&](List& changing, const Walk& so_far) {
+    if (so_far.pages != 1 && so_far.pages != 4) return;
+    for (int i = 0; i < 20; ++i) {
+      changing.rows.insert(
+          changing.rows.begin(),
+          {.key = static_cast<std::int64_t>(next_id * 10), .id = next_id, .is_old = false});
+      ++next_id;
+    }
+  });
+
+  EXPECT_TRUE(walk.ended);
+  for (const std::uint64_t id : standing) EXPECT_TRUE(walk.seen.contains(id)) << id;
 }
 
 }  // namespace
