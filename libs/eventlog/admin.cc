@@ -67,6 +67,11 @@ Duration RetentionOf(Topic stream, const TopicSettings& settings) {
   }
 }
 
+absl::Status LogAdmin::RemoveTopics() {
+  return absl::UnimplementedError(
+      "the topics of this log are removed with its directory, while nobody has it open");
+}
+
 void PartitionSetUp::Add(const Record& record) {
   if (record.key == kFoundingKey && record.value) {
     founding = record.value;

@@ -65,6 +65,12 @@ class LogAdmin {
   /// Errors: kFailedPrecondition when one exists with another number of partitions; kUnavailable
   /// when the log cannot be reached.
   virtual absl::Status EnsureTopics() = 0;
+  /// Removes the topics with all that they hold, and returns when they are gone. Nobody may be a
+  /// member of the log. Those that are not there are no error.
+  ///
+  /// Errors: kUnimplemented when topics are not removed by themselves; kFailedPrecondition when the
+  /// broker does not allow it; kUnavailable when it is not known that all of them are gone.
+  virtual absl::Status RemoveTopics();
   virtual absl::StatusOr<std::vector<PartitionSetUp>> Inspect(Topic table) = 0;
   /// Returns when all of them are durable.
   virtual absl::Status Append(Topic topic, const std::vector<NewRecord>& records) = 0;

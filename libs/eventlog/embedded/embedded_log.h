@@ -25,7 +25,8 @@ class EmbeddedLog {
  public:
   struct Options {
     std::string directory;
-    /// `partitions` are fixed when the log is made.
+    /// `partitions` are fixed when the log is made. 0: as it was made; `settings()` of an admin
+    /// tells how many they are.
     TopicSettings topics;
     /// Of one member, waiting to be durable: above it Poll gives no Fetched; above four times of it
     /// Produce fails.
@@ -45,7 +46,7 @@ class EmbeddedLog {
   };
 
   /// Errors: kFailedPrecondition when another process has the directory open (with its pid), or
-  /// the log was made with other partitions.
+  /// the log was made with other partitions; kNotFound when there is none to ask for them.
   static absl::StatusOr<std::unique_ptr<EmbeddedLog>> Open(Options options);
 
   /// Members should have been closed; what one of them still does fails.

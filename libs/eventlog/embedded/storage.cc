@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <chrono>
+#include <filesystem>
 #include <map>
 #include <mutex>
 #include <string_view>
@@ -83,6 +85,13 @@ int Delete(MDB_txn* txn, MDB_dbi dbi, std::string_view key) {
   MDB_val k = ToVal(key);
   const int code = mdb_del(txn, dbi, &k, nullptr);
   return code == MDB_NOTFOUND ? MDB_SUCCESS : code;
+}
+
+std::optional<std::int32_t> PartitionCount(std::string_view text) {
+  std::int32_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || end != text.data() + text.size() || number < 1) return std::nullopt;
+  return number;
 }
 
 /// The first entry at or behind `key`.
@@ -218,17 +227,14 @@ class Storage::Batch {
 };
 
 Storage::Storage(Options options)
-    : options_(std::move(options)),
-      map_bytes_(options_.map_bytes),
-      states_(kAllTopics.size() * static_cast<std::size_t>(options_.topics.partitions)),
-      published_(states_.size()) {}
+    : options_(std::move(options)), map_bytes_(options_.map_bytes) {}
 
 Storage::~Storage() {
   if (env_ != nullptr) mdb_env_close(env_);
 }
 
 absl::StatusOr<std::unique_ptr<Storage>> Storage::Open(Options options) {
-  if (options.topics.partitions < 1) {
+  if (options.topics.partitions < 0) {
     return absl::InvalidArgumentError("partitions: must be at least 1");
   }
   std::unique_ptr<Storage> storage(new Storage(std::move(options)));
@@ -242,6 +248,11 @@ absl::StatusOr<std::unique_ptr<Storage>> Storage::Open(Options options) {
   if (directory >= 0) ::close(directory);
   if (!synced) return ToStatus(code, "syncing directory " + storage->options_.directory);
   return storage;
+}
+
+bool Storage::Exists(const std::string& directory) {
+  std::error_code ignored;
+  return std::filesystem::exists(std::filesystem::path(directory) / "data.mdb", ignored);
 }
 
 absl::Status Storage::OpenFile() {
@@ -267,11 +278,13 @@ absl::Status Storage::OpenFile() {
 absl::Status Storage::CheckFormat() {
   std::string format;
   std::string partitions;
+  const bool is_given = options_.topics.partitions > 0;
   const std::string wanted = std::to_string(options_.topics.partitions);
   absl::Status status = InTransaction("opening the log", [&](Batch& batch) {
     std::string_view text;
     int code = Get(batch.txn(), about_, "format", text);
     if (code == MDB_NOTFOUND) {
+      if (!is_given) return MDB_SUCCESS;
       code = Put(batch.txn(), about_, "format", kFormat);
       if (code == MDB_SUCCESS) code = Put(batch.txn(), about_, "partitions", wanted);
       format = kFormat;
@@ -284,15 +297,26 @@ absl::Status Storage::CheckFormat() {
     return code;
   });
   if (!status.ok()) return status;
+  if (format.empty() && !is_given) {
+    return absl::NotFoundError("there is no log in " + options_.directory);
+  }
   if (format != kFormat) {
     return absl::FailedPreconditionError("the log in " + options_.directory + " has format " +
                                          format + ", and this program reads only " +
                                          std::string(kFormat));
   }
-  if (partitions != wanted) {
+  if (is_given && partitions != wanted) {
     return absl::FailedPreconditionError("the log in " + options_.directory + " was made with " +
                                          partitions + " partitions; log.partitions says " + wanted);
   }
+  const std::optional<std::int32_t> made_with = PartitionCount(partitions);
+  if (!made_with) {
+    return absl::DataLossError("the log in " + options_.directory +
+                               " does not say how many partitions it has");
+  }
+  options_.topics.partitions = *made_with;
+  states_ = std::vector<PartitionState>(kAllTopics.size() * static_cast<std::size_t>(*made_with));
+  published_ = std::vector<Published>(states_.size());
   lmdb::Transaction reading;
   int code = reading.Begin(env_, MDB_RDONLY);
   for (const Topic topic : kAllTopics) {

@@ -28,6 +28,7 @@ class Storage {
   struct Options {
     /// Locked by the caller.
     std::string directory;
+    /// `partitions` 0: as it was made.
     TopicSettings topics;
     std::size_t map_bytes = std::size_t{1} << 30;
     std::size_t map_bytes_max = std::size_t{1} << 40;
@@ -51,8 +52,9 @@ class Storage {
   };
 
   /// Errors: kFailedPrecondition when the log was made with another number of partitions or by a
-  /// newer version.
+  /// newer version; kNotFound when it was not made and they are not given.
   static absl::StatusOr<std::unique_ptr<Storage>> Open(Options options);
+  static bool Exists(const std::string& directory);
   ~Storage();
   Storage(const Storage&) = delete;
   Storage& operator=(const Storage&) = delete;
@@ -103,7 +105,7 @@ class Storage {
   template <typename Work>
   absl::Status InTransaction(const char* doing, const Work& work);
 
-  const Options options_;
+  Options options_;
   MDB_env* env_ = nullptr;
   MDB_dbi records_ = 0;
   MDB_dbi latest_ = 0;

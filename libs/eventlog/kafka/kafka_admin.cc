@@ -27,6 +27,8 @@ constexpr seconds kAppendTime{60};
 constexpr seconds kSilenceMax{60};
 
 using NewTopic = std::unique_ptr<rd_kafka_NewTopic_t, Deleter<rd_kafka_NewTopic_destroy>>;
+using DeleteTopic =
+    std::unique_ptr<rd_kafka_DeleteTopic_t, Deleter<rd_kafka_DeleteTopic_destroy>>;
 using AdminOptions =
     std::unique_ptr<rd_kafka_AdminOptions_t, Deleter<rd_kafka_AdminOptions_destroy>>;
 
@@ -73,6 +75,26 @@ class Admin final : public LogAdmin {
       std::this_thread::sleep_for(milliseconds(50));
     } while (BootTime() < until);
     return status;
+  }
+
+  absl::Status RemoveTopics() override {
+    // Who knows of a topic asks for it again, and a broker may make again what is asked for.
+    if (producer_ != nullptr) Disconnect();
+    absl::StatusOr<Configuration> configuration =
+        MakeConfiguration(options_, ReaderSettings(options_, options_.topic_prefix + "setup"));
+    if (!configuration.ok()) return configuration.status();
+    const absl::StatusOr<Client> client = MakeClient(RD_KAFKA_CONSUMER, *std::move(configuration));
+    if (!client.ok()) return client.status();
+    if (absl::Status status = DeleteTopics(client->get()); !status.ok()) return status;
+    const Instant until = BootTime() + milliseconds(kRequestTimeoutMs);
+    absl::StatusOr<std::string> left;
+    do {
+      left = AnyOfTopics(client->get());
+      if (left.ok() && left->empty()) return absl::OkStatus();
+      std::this_thread::sleep_for(milliseconds(50));
+    } while (BootTime() < until);
+    if (!left.ok()) return left.status();
+    return absl::UnavailableError("topic " + *left + " is still there");
   }
 
   absl::StatusOr<std::vector<PartitionSetUp>> Inspect(Topic table) override {
@@ -248,6 +270,74 @@ class Admin final : public LogAdmin {
       }
     }
     return absl::OkStatus();
+  }
+
+  absl::Status DeleteTopics(rd_kafka_t* client) const {
+    std::vector<DeleteTopic> owned;
+    std::vector<rd_kafka_DeleteTopic_t*> topics;
+    for (const Topic topic : kAllTopics) {
+      owned.emplace_back(rd_kafka_DeleteTopic_new(TopicName(options_, topic).c_str()));
+      topics.push_back(owned.back().get());
+    }
+    std::array<char, 512> text{};
+    const AdminOptions options(rd_kafka_AdminOptions_new(client, RD_KAFKA_ADMIN_OP_DELETETOPICS));
+    rd_kafka_AdminOptions_set_request_timeout(options.get(), kRequestTimeoutMs, text.data(),
+                                              text.size());
+    rd_kafka_AdminOptions_set_operation_timeout(options.get(), kRequestTimeoutMs / 2, text.data(),
+                                                text.size());
+    const Queue queue(rd_kafka_queue_new(client));
+    rd_kafka_DeleteTopics(client, topics.data(), topics.size(), options.get(), queue.get());
+    const Event event(rd_kafka_queue_poll(queue.get(), kRequestTimeoutMs + 5000));
+    if (event == nullptr) return absl::UnavailableError("removing topics: no answer");
+    if (rd_kafka_event_error(event.get()) != RD_KAFKA_RESP_ERR_NO_ERROR) {
+      return absl::UnavailableError(std::string("removing topics: ") +
+                                    rd_kafka_event_error_string(event.get()));
+    }
+    std::size_t count = 0;
+    const rd_kafka_topic_result_t** const results = rd_kafka_DeleteTopics_result_topics(
+        rd_kafka_event_DeleteTopics_result(event.get()), &count);
+    for (std::size_t i = 0; i < count; ++i) {
+      const rd_kafka_resp_err_t code = rd_kafka_topic_result_error(results[i]);
+      const char* const why = rd_kafka_topic_result_error_string(results[i]);
+      const std::string error = std::string("removing topic ") +
+                                rd_kafka_topic_result_name(results[i]) + ": " +
+                                (why != nullptr ? why : rd_kafka_err2str(code));
+      switch (code) {
+        case RD_KAFKA_RESP_ERR_NO_ERROR:
+        case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
+        // It goes on; the caller waits.
+        case RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT:
+          break;
+        case RD_KAFKA_RESP_ERR_NOT_CONTROLLER:
+          return absl::UnavailableError(error);
+        case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
+        case RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED:
+          return absl::PermissionDeniedError(error);
+        default:
+          return absl::FailedPreconditionError(error);
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  /// One of the topics that are there. Empty: none is. Asks for all that the broker has, since to
+  /// ask for one of them by name may make it.
+  absl::StatusOr<std::string> AnyOfTopics(rd_kafka_t* client) const {
+    const rd_kafka_metadata_t* metadata = nullptr;
+    const rd_kafka_resp_err_t code =
+        rd_kafka_metadata(client, /*all_topics=*/1, nullptr, &metadata, kRequestTimeoutMs);
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
+      return absl::UnavailableError(std::string("asking for topics: ") + rd_kafka_err2str(code));
+    }
+    const std::unique_ptr<const rd_kafka_metadata_t, Deleter<rd_kafka_metadata_destroy>> owned(
+        metadata);
+    for (const Topic topic : kAllTopics) {
+      const std::string name = TopicName(options_, topic);
+      for (int i = 0; i < metadata->topic_cnt; ++i) {
+        if (name == metadata->topics[i].topic) return name;
+      }
+    }
+    return std::string();
   }
 
   /// kUnavailable: not all are there, or not all have leaders.
