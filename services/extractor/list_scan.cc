@@ -68,12 +68,34 @@ ListScan::State ListScan::OnOrderedPage(const std::vector<RowPlace>& places, std
   const bool not_full = rows < std::min(question_.per_page, traits_.rows_seen_max);
 
   if (asks_behind_) {
-    if (rows == 0) return State::kEnded;
-    // The list goes on and no page can overlap.
-    OnTiesBeyondPage();
+    // An empty page alone says nothing: rows may have gone in front, and the unread moved forward.
+    // But where all of the first page still stands, it stood then too, and was all that there was.
+    if (rows == 0 && !has_confirmed_) {
+      has_confirmed_ = true;
+      confirms_ = true;
+      asks_behind_ = false;
+      question_ = first_question_;
+    } else {
+      OnTiesBeyondPage();
+    }
     return State::kReading;
   }
   if (question_.page == 1 && not_full) return State::kEnded;  // one answer is one moment
+  if (confirms_) {
+    confirms_ = false;
+    const bool all_stand =
+        std::all_of(first_page_.begin(), first_page_.end(), [&](std::uint64_t id_hash) {
+          return std::any_of(places.begin(), places.end(),
+                             [&](const RowPlace& place) { return place.id_hash == id_hash; });
+        });
+    if (all_stand) return State::kEnded;
+  }
+  if (question_.page == 1) {
+    first_question_ = question_;
+    first_rows_ = rows;
+    first_page_.clear();
+    for (const RowPlace& place : places) first_page_.push_back(place.id_hash);
+  }
   if (rows == 0) {
     // Rows went away in front of us; nothing shows that none is left between.
     StepBack();
@@ -140,7 +162,10 @@ ListScan::State ListScan::OnOrderedPage(const std::vector<RowPlace>& places, std
 
 void ListScan::Advance() {
   if (Choose(bound_)) return;
-  // Only an empty page right behind what was read is as good as an overlap.
+  if (reached_ != first_rows_) {
+    OnTiesBeyondPage();
+    return;
+  }
   for (std::size_t size = page_rows_max_; size >= 1; --size) {
     if (reached_ % size != 0) continue;
     question_ = {.page = reached_ / size + 1, .per_page = size};
@@ -170,6 +195,7 @@ void ListScan::LearnPasses(std::string_view remark) {
 
 bool ListScan::Choose(std::size_t bound) {
   asks_behind_ = false;
+  confirms_ = false;
   const std::size_t size_max = std::max<std::size_t>(2, page_rows_max_);
   std::size_t furthest = 0;
   for (std::size_t size = size_max; size >= 2; --size) {
@@ -188,6 +214,7 @@ void ListScan::OnTiesBeyondPage() {
   }
   has_grown_ = true;
   asks_behind_ = false;
+  confirms_ = false;
   size_max_ = std::max(size_max_, options_.page_size_max);
   page_rows_max_ = size_max_;
   question_ = {.page = 1, .per_page = page_rows_max_};

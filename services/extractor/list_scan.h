@@ -90,7 +90,7 @@ class ListScan {
   /// Chooses the page that reaches furthest and begins at or before row `bound`. False: none
   /// reaches beyond what was read.
   bool Choose(std::size_t bound);
-  /// Goes on behind what was read, or begins passes where no page can overlap.
+  /// Goes on behind what was read.
   void Advance();
   void StepBack();
   void BeginPasses();
@@ -98,7 +98,8 @@ class ListScan {
   void LearnPasses(std::string_view remark);
   /// A question brought no row that is further than those before.
   void OnFutile(int weight);
-  /// No page reaches over the rows of one key: larger pages, and if they are the largest, passes.
+  /// No page reaches over what was read, or over the rows of one key: larger pages, and if they are
+  /// the largest, passes.
   void OnTiesBeyondPage();
   std::size_t offset() const { return (question_.page - 1) * question_.per_page; }
 
@@ -123,9 +124,15 @@ class ListScan {
   std::size_t reached_ = 0;
   std::size_t back_step_ = 1;
   int steps_back_ = 0;
-  /// The page behind the last one is asked without touching it, because none of the allowed sizes
-  /// reaches over; only an empty answer is good.
+  /// The page behind the first one is asked without touching it, because none of the allowed sizes
+  /// reaches over. Where it is empty, the first page is asked again, to confirm that nothing moved.
   bool asks_behind_ = false;
+  bool confirms_ = false;
+  bool has_confirmed_ = false;
+  /// The newest answer to page 1.
+  Question first_question_;
+  std::size_t first_rows_ = 0;
+  std::vector<std::uint64_t> first_page_;
   int futile_ = 0;
 
   // In passes.

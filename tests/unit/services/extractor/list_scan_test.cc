@@ -129,6 +129,59 @@ TEST(ListScanTest, Rule41StepsBackWhenRowsMovedForward) {
   EXPECT_EQ(walk.seen.size(), 100u);
 }
 
+// Pages of two and three rows cannot overlap the sixth: an empty third page is no end of the list.
+TEST(ListScanTest, Rule41TakesNoEmptyPageForTheEndWhereRowsMovedForward) {
+  for (std::size_t page_size = 2; page_size <= 7; ++page_size) {
+    for (std::size_t count = 1; count <= 24; ++count) {
+      for (int at = 1; at <= 8; ++at) {
+        List list = Numbered(count);
+        ListTraits traits;
+        std::set<std::uint64_t> standing;
+        const Walk walk =
+            Read(list, {.page_size = page_size}, traits, [&](List& changing, const Walk& so_far) {
+              auto& rows = changing.rows;
+              if (so_far.pages != at || rows.size() < 3) return;
+              rows.erase(rows.begin(), rows.begin() + 2);
+            });
+        for (const auto& row : list.rows) standing.insert(row.id);
+        EXPECT_TRUE(walk.ended);
+        for (const std::uint64_t id : standing) {
+          EXPECT_TRUE(walk.seen.contains(id))
+              << id << " of " << count << " by " << page_size << ", two gone after page " << at;
+        }
+      }
+    }
+  }
+}
+
+// The smallest form of it: eight rows, two of them gone before the page behind the sixth is read.
+TEST(ListScanTest, Rule41ReadsOnAfterAnEmptyPageThatTouchesNothing) {
+  List list = Numbered(8);
+  ListTraits traits;
+  const Walk walk = Read(list, {.page_size = 3}, traits, [](List& changing, const Walk& so_far) {
+    if (so_far.pages != 3) return;
+    changing.rows.erase(changing.rows.begin() + 3, changing.rows.begin() + 5);
+  });
+
+  EXPECT_TRUE(walk.ended);
+  EXPECT_EQ(walk.seen.size(), 8u);
+}
+
+// Two rows are a whole list, or the two that a site gives at most.
+TEST(ListScanTest, Rule41ConfirmsAListOfTwoRowsByReadingThemAgain) {
+  List list = Numbered(2);
+  ListTraits traits;
+  EXPECT_EQ(Read(list, {.page_size = 20}, traits, kNothing).pages, 3);
+
+  list = Numbered(3);
+  list.clamp = 2;
+  const Walk walk = Read(list, {.page_size = 20}, traits, [](List& changing, const Walk& so_far) {
+    if (so_far.pages == 1) changing.rows.erase(changing.rows.begin());
+  });
+  EXPECT_TRUE(walk.ended);
+  EXPECT_EQ(walk.seen.size(), 3u);
+}
+
 TEST(ListScanTest, Rule41SeesEveryRowThatStandsWhileOthersComeAndGo) {
   for (std::uint64_t seed = 1; seed <= 300; ++seed) {
     List list = Numbered(30 + seed % 90);
