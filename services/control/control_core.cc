@@ -153,7 +153,10 @@ struct ControlCore::State {
       }
     }
     if (!is_asked) {
-      question.missing.emplace_back(service);
+      question.missing.push_back(
+          std::string(service) +
+          (partition ? " (none that owns partition " + std::to_string(*partition) + " is attached)"
+                     : " (none is attached)"));
     }
   }
 
@@ -175,7 +178,7 @@ struct ControlCore::State {
     for (auto entry = questions.begin(); entry != questions.end();) {
       const auto current = entry++;
       if (current->second.waiting.erase(peer) > 0) {
-        current->second.missing.push_back(name);
+        current->second.missing.push_back(name + " (it has gone)");
         FinishIfDone(current);
       }
     }
@@ -189,6 +192,91 @@ struct ControlCore::State {
     }
     entry->second.answers.push_back(message);
     FinishIfDone(entry);
+  }
+
+  void Decide(Instant deadline, std::string_view service, const std::string& tenant,
+              const v1::DecideParkedRequest& request, Reply<v1::DecideParkedResponse> reply) {
+    v1::ToService message;
+    *message.mutable_decide_parked() = request;
+    const std::int64_t id = next_question++;
+    Question question;
+    question.deadline = deadline;
+    question.finish = [reply = std::move(reply)](const Question& finished) {
+      if (finished.answers.empty()) {
+        reply(absl::AbortedError(MissingText(finished)));
+        return;
+      }
+      reply(finished.answers.front().decided());
+    };
+    Ask(id, question, service, PartitionOf(tenant), std::move(message));
+    Start(id, std::move(question));
+  }
+
+  // Rule 28: to do an action again is a new attempt, which the transformer writes under an id of
+  // its own. Only what is parked may be done again, which the loader knows; and it must not be
+  // freed afterwards, so it is dropped there.
+  void DoAgain(Instant deadline, const std::string& tenant, const v1::DecideParkedRequest& request,
+               Reply<v1::DecideParkedResponse> reply) {
+    v1::ToService message;
+    message.mutable_list_parked()->set_key(request.key());
+    const std::int64_t id = next_question++;
+    Question question;
+    question.deadline = deadline;
+    question.finish = [this, deadline, tenant, request,
+                       reply = std::move(reply)](const Question& finished) {
+      if (finished.answers.empty()) {
+        reply(absl::AbortedError(MissingText(finished)));
+        return;
+      }
+      const v1::ParkedItem* parked = nullptr;
+      for (const v1::ParkedItem& item : finished.answers.front().parked().items()) {
+        if (item.key() == request.key()) {
+          parked = &item;
+        }
+      }
+      v1::DecideParkedResponse refused;
+      if (parked == nullptr) {
+        refused.set_problem("nothing is parked under this key");
+        reply(refused);
+      } else if (parked->reason() == v1::REASON_RECORD) {
+        refused.set_problem(
+            "it waits for its record, and is done by itself as soon as that exists");
+        reply(refused);
+      } else {
+        WriteNextAttempt(deadline + options.question_timeout, tenant, request, reply);
+      }
+    };
+    Ask(id, question, "loader", PartitionOf(tenant), std::move(message));
+    Start(id, std::move(question));
+  }
+
+  void WriteNextAttempt(Instant deadline, const std::string& tenant,
+                        const v1::DecideParkedRequest& request,
+                        const Reply<v1::DecideParkedResponse>& reply) {
+    Decide(deadline, "transformer", tenant, request,
+           [this, deadline, tenant, request,
+            reply](const absl::StatusOr<v1::DecideParkedResponse>& written) {
+             if (!written.ok() || !written->problem().empty()) {
+               reply(written);
+               return;
+             }
+             v1::DecideParkedRequest drop = request;
+             drop.set_replay(false);
+             Decide(deadline + options.question_timeout, "loader", tenant, drop,
+                    [reply](absl::StatusOr<v1::DecideParkedResponse> dropped) {
+                      const std::string why = dropped.ok()
+                                                  ? dropped->problem()
+                                                  : std::string(dropped.status().message());
+                      if (!why.empty()) {
+                        dropped = v1::DecideParkedResponse();
+                        dropped->set_problem(
+                            "it is tried again as a new attempt, but the old one is still listed "
+                            "as parked (" +
+                            why + "): drop it");
+                      }
+                      reply(std::move(dropped));
+                    });
+           });
   }
 
   // Which services may see the secrets of a connection of which they own the tenant: the extractor
@@ -207,8 +295,7 @@ struct ControlCore::State {
     const v1::Connection* const connection = FindConnection(name);
     if (!Owns(peer, request.tenant())) {
       credential.set_problem("this service does not own the tenant's partition");
-    } else if (connection == nullptr ||
-               connection->state() == v1::CONNECTION_STATE_UNLINKED) {
+    } else if (connection == nullptr || connection->state() == v1::CONNECTION_STATE_UNLINKED) {
       credential.set_problem("there is no such connection");
     } else if (!MayHaveCredential(peer, *connection)) {
       credential.set_problem("this service has no use for the credential of that connection");
@@ -351,8 +438,7 @@ absl::StatusOr<v1::SetSyncPausedResponse> ControlCore::SetSyncPaused(
     return state_->NoSuchTenant(request.tenant());
   }
   const auto sync = tenant->second.syncs.find(request.sync());
-  if (sync == tenant->second.syncs.end() ||
-      sync->second.sync.state() == v1::SYNC_STATE_REMOVED) {
+  if (sync == tenant->second.syncs.end() || sync->second.sync.state() == v1::SYNC_STATE_REMOVED) {
     std::vector<std::string> names;
     for (const auto& [name, stored] : tenant->second.syncs) {
       names.push_back(name);
@@ -361,8 +447,7 @@ absl::StatusOr<v1::SetSyncPausedResponse> ControlCore::SetSyncPaused(
     return absl::NotFoundError("tenant `" + request.tenant() + "` has no sync `" + request.sync() +
                                "`" + (nearest.empty() ? "" : "; did you mean `" + nearest + "`?"));
   }
-  const v1::SyncState wanted =
-      request.paused() ? v1::SYNC_STATE_PAUSED : v1::SYNC_STATE_ACTIVE;
+  const v1::SyncState wanted = request.paused() ? v1::SYNC_STATE_PAUSED : v1::SYNC_STATE_ACTIVE;
   if (sync->second.sync.state() == wanted) {
     return v1::SetSyncPausedResponse();
   }
@@ -496,9 +581,9 @@ absl::StatusOr<v1::StatusResponse> ControlCore::GetStatus(const v1::StatusReques
         // What nobody has spoken of yet cannot be called settled.
         const bool is_source_linked =
             connection_of(stored.sync.source()).state() == v1::CONNECTION_STATE_LINKED;
-        is_settled = is_settled && reported_by_loader.contains(name) &&
-                     (!is_source_linked ||
-                      sources_reported.contains({tenant_name, stored.sync.source()}));
+        is_settled =
+            is_settled && reported_by_loader.contains(name) &&
+            (!is_source_linked || sources_reported.contains({tenant_name, stored.sync.source()}));
       }
       is_settled = is_settled && status.pending() == 0 && status.retrying() == 0 &&
                    status.in_doubt() == 0 && status.open_intents() == 0;
@@ -523,8 +608,9 @@ void ControlCore::ListParked(Now now, const v1::ListParkedRequest& request,
   if (!request.key().empty()) {
     tenant = TenantOfKey(request.key());
     if (tenant.empty()) {
-      reply(absl::InvalidArgumentError("`" + request.key() + "` is no key; `tributary parked list` "
-                                                             "shows them"));
+      reply(absl::InvalidArgumentError("`" + request.key() +
+                                       "` is no key; `tributary parked list` "
+                                       "shows them"));
       return;
     }
   }
@@ -533,9 +619,9 @@ void ControlCore::ListParked(Now now, const v1::ListParkedRequest& request,
     return;
   }
   v1::ListParkedRequest bounded = request;
-  const std::int32_t items_max =
-      request.items_max() > 0 && request.items_max() < kParkedItemsMax ? request.items_max()
-                                                                       : kParkedItemsMax;
+  const std::int32_t items_max = request.items_max() > 0 && request.items_max() < kParkedItemsMax
+                                     ? request.items_max()
+                                     : kParkedItemsMax;
   bounded.set_items_max(items_max);
   v1::ToService message;
   *message.mutable_list_parked() = bounded;
@@ -577,7 +663,8 @@ void ControlCore::DecideParked(Now now, const std::string& actor,
                                Reply<v1::DecideParkedResponse> reply) {
   const std::optional<ids::CommandKey> key = ids::ParseCommandKey(request.key());
   if (!key || key->kind == ids::CommandKey::Kind::kMapped) {
-    reply(absl::InvalidArgumentError("`" + request.key() + "` is no key of a record or action; "
+    reply(absl::InvalidArgumentError("`" + request.key() +
+                                     "` is no key of a record or action; "
                                      "`tributary parked list` shows them"));
     return;
   }
@@ -592,25 +679,16 @@ void ControlCore::DecideParked(Now now, const std::string& actor,
     reply(written);
     return;
   }
-  v1::ToService message;
-  *message.mutable_decide_parked() = request;
-  const std::int64_t id = state_->next_question++;
-  Question question;
-  question.deadline = now.steady + state_->options.question_timeout;
-  question.finish = [reply = std::move(reply)](const Question& finished) {
-    if (finished.answers.empty()) {
-      reply(absl::UnavailableError("the owner of this record cannot be asked now (" +
-                                   MissingText(finished) + "); try again"));
-      return;
-    }
-    reply(finished.answers.front().decided());
-  };
-  state_->Ask(id, question, "loader", state_->PartitionOf(key->tenant), std::move(message));
-  state_->Start(id, std::move(question));
+  const bool is_new_attempt = key->kind == ids::CommandKey::Kind::kAction && request.replay();
+  const Instant deadline = now.steady + state_->options.question_timeout;
+  if (is_new_attempt) {
+    state_->DoAgain(deadline, key->tenant, request, std::move(reply));
+  } else {
+    state_->Decide(deadline, "loader", key->tenant, request, std::move(reply));
+  }
 }
 
-void ControlCore::Trace(Now now, const v1::TraceRequest& request,
-                        Reply<v1::TraceResponse> reply) {
+void ControlCore::Trace(Now now, const v1::TraceRequest& request, Reply<v1::TraceResponse> reply) {
   if (!state_->tenants.contains(request.tenant())) {
     reply(state_->NoSuchTenant(request.tenant()));
     return;
@@ -622,7 +700,7 @@ void ControlCore::Trace(Now now, const v1::TraceRequest& request,
   question.deadline = now.steady + state_->options.question_timeout;
   question.finish = [reply = std::move(reply), request](const Question& finished) {
     if (finished.answers.empty()) {
-      reply(absl::UnavailableError(MissingText(finished)));
+      reply(absl::AbortedError(MissingText(finished)));
       return;
     }
     v1::TraceResponse response;
@@ -790,8 +868,9 @@ void ControlCore::OnTick(Now now) {
     }
     for (const PeerId peer : current->second.waiting) {
       const auto waiting = state_->peers.find(peer);
-      current->second.missing.push_back(waiting == state_->peers.end() ? "a service"
-                                                                       : waiting->second.service);
+      current->second.missing.push_back(
+          (waiting == state_->peers.end() ? "a service" : waiting->second.service) +
+          " (it did not answer in time)");
     }
     current->second.waiting.clear();
     state_->FinishIfDone(current);

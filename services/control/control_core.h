@@ -57,7 +57,7 @@ class ControlCore {
                                                           const v1::SetSyncPausedRequest& request);
   absl::StatusOr<v1::StatusResponse> GetStatus(const v1::StatusRequest& request) const;
   /// These ask services, and answer at the latest after `question_timeout`, with what is known and
-  /// a `problem` that names who did not answer.
+  /// a `problem` that names who did not answer; kAborted when nobody did who had to.
   void ListParked(Now now, const v1::ListParkedRequest& request, Reply<v1::ListParkedResponse> reply);
   void DecideParked(Now now, const std::string& actor, const v1::DecideParkedRequest& request,
                     Reply<v1::DecideParkedResponse> reply);

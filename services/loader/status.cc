@@ -163,13 +163,11 @@ std::string LoaderStage::Decide(const v1::DecideParkedRequest& request) {
   }
   const std::optional<Desired> desired = DesiredOf(key);
   const bool is_action = parts->kind == ids::CommandKey::Kind::kAction;
-  if (!desired) {
-    return is_action ? "its outcome is final; doing it again is a new attempt"
-                     : "its command is not known";
+  // Rule 28.
+  if (is_action && request.replay()) {
+    return "its outcome is final; doing it again is a new attempt, which the transformer writes";
   }
-  if (is_action && entry->outcome() == v1::OUTCOME_UNKNOWN) {
-    return "its outcome is final; doing it again is a new attempt";
-  }
+  if (!desired) return "its command is not known";
   Lane& lane = LaneOf(key);
   if (lane.busy()) return "it is being written just now; try again";
   lane.command = desired->command;
@@ -189,6 +187,15 @@ std::string LoaderStage::Decide(const v1::DecideParkedRequest& request) {
     next.set_in_doubt(lane.doubt != Doubt::kNone);
     lane.looked_up = false;
     lane.not_before = {};
+    Conclude(lane, std::nullopt);
+    return "";
+  }
+  if (is_action && entry->outcome() == v1::OUTCOME_UNKNOWN) {
+    // It may have been done, and stays what it is; only out of sight.
+    next.clear_status();
+    next.set_reason(v1::REASON_PERSON);
+    next.set_detail("dropped by a person; whether it was done is not known");
+    next.clear_since();
     Conclude(lane, std::nullopt);
     return "";
   }

@@ -637,8 +637,8 @@ void LoaderStage::Tombstone(const std::string& key) {
   const std::optional<eventlog::TableEntry> entry = records->Get(key);
   v1::RecordEntry record;
   if (!entry || entry->is_void || !record.ParseFromString(entry->value) || !record.final()) return;
-  // A parked one keeps its command, so that a person can have it done.
-  if (record.outcome() == v1::OUTCOME_PARKED) return;
+  // A parked one keeps its command, so that a person can have it done; of unknown outcome too.
+  if (record.status() == v1::RecordEntry::STATUS_PARKED) return;
   eventlog::RecordMeta meta;
   meta.id = ids::ReceiptId(key, parts->action_id, record.sends(), "tombstone");
   meta.source = kSource;

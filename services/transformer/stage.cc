@@ -56,6 +56,9 @@ void TransformerStage::OnHttp(Now, http::Completion) {}
 void TransformerStage::OnControl(Now now, const v1::ToService& message) {
   now_ = now;
   if (message.kind_case() == v1::ToService::kTrace) AnswerTrace(message.id(), message.trace());
+  if (message.kind_case() == v1::ToService::kDecideParked) {
+    AnswerDecide(message.id(), message.decide_parked());
+  }
 }
 
 void TransformerStage::OnTick(Now now) {
@@ -158,6 +161,7 @@ void TransformerStage::OnReady(const eventlog::Takeover& takeover) {
 }
 
 void TransformerStage::OnGone(eventlog::Partition partition) {
+  ForgetDecisions(partition);
   partitions_.erase(partition);
   directory_.Forget(partition);
   std::erase_if(pending_, [&](const auto& write) { return write.second.partition == partition; });
@@ -248,6 +252,7 @@ void TransformerStage::OnWritten(eventlog::ProduceId id, eventlog::Offset) {
   if (found == pending_.end()) return;
   const PendingWrite write = found->second;
   pending_.erase(found);
+  OnDecisionWritten(id);
   const auto work = partitions_.find(write.partition);
   if (work == partitions_.end()) return;
   --work->second.unacknowledged;
@@ -385,8 +390,9 @@ void TransformerStage::FinishBatch(PartitionWork& work) {
   }
 }
 
-void TransformerStage::Put(PartitionWork& work, const std::string& key, const v1::Command& command,
-                           const SyncKey& sync, std::optional<eventlog::Offset> event) {
+eventlog::ProduceId TransformerStage::Put(PartitionWork& work, const std::string& key,
+                                          const v1::Command& command, const SyncKey& sync,
+                                          std::optional<eventlog::Offset> event) {
   std::string bytes = command.SerializeAsString();
   const std::string seed = key + "/" + std::to_string(command.version().generation()) + "/" +
                            std::to_string(command.version().offset()) + "/" +
@@ -401,7 +407,7 @@ void TransformerStage::Put(PartitionWork& work, const std::string& key, const v1
   const eventlog::ProduceId id =
       owner_->Write(Topic::kCommands, work.partition, key, std::move(bytes), meta);
   // Not ours any more: OnGone comes, and the successor derives it.
-  if (id == 0) return;
+  if (id == 0) return id;
   PendingWrite write;
   write.partition = work.partition;
   write.sync = sync;
@@ -418,6 +424,7 @@ void TransformerStage::Put(PartitionWork& work, const std::string& key, const v1
       if (waiting.record.offset == *event) waiting.unacknowledged.insert(id);
     }
   }
+  return id;
 }
 
 void TransformerStage::KeepAside(Topic topic, eventlog::Partition partition,

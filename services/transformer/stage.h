@@ -171,8 +171,10 @@ class TransformerStage : public Transformer, private eventlog::OwnerListener {
   std::optional<Customer> TakeDirty(PartitionWork& work);
   void FinishBatch(PartitionWork& work);
   void ReleaseHeld(PartitionWork& work);
-  void Put(PartitionWork& work, const std::string& key, const v1::Command& command,
-           const SyncKey& sync, std::optional<eventlog::Offset> event = std::nullopt);
+  /// 0: not ours any more.
+  eventlog::ProduceId Put(PartitionWork& work, const std::string& key, const v1::Command& command,
+                          const SyncKey& sync,
+                          std::optional<eventlog::Offset> event = std::nullopt);
   void KeepAside(eventlog::Topic topic, eventlog::Partition partition, eventlog::Offset offset,
                  std::string_view key, std::string_view bytes);
   const eventlog::Table& table(eventlog::Topic topic, eventlog::Partition partition) const;
@@ -204,6 +206,14 @@ class TransformerStage : public Transformer, private eventlog::OwnerListener {
   void HandleEvent(PartitionWork& work, EventWork& event);
   void CommitEvents(PartitionWork& work);
 
+  // ---- decide.cc ----
+  void AnswerDecide(std::int64_t id, const v1::DecideParkedRequest& request);
+  /// What is wrong, or empty. None: the answer comes when the new attempt is acknowledged.
+  std::optional<std::string> DoAgain(std::int64_t id, const v1::DecideParkedRequest& request);
+  void SendDecided(std::int64_t id, const std::string& problem);
+  void OnDecisionWritten(eventlog::ProduceId written);
+  void ForgetDecisions(eventlog::Partition partition);
+
   // ---- status.cc ----
   void Report();
   void AnswerTrace(std::int64_t id, const v1::TraceRequest& request);
@@ -214,6 +224,8 @@ class TransformerStage : public Transformer, private eventlog::OwnerListener {
   tenants::Directory directory_;
   std::map<eventlog::Partition, PartitionWork> partitions_;
   std::map<eventlog::ProduceId, PendingWrite> pending_;
+  /// People who wait: partition and question, by the write of the new attempt.
+  std::map<eventlog::ProduceId, std::pair<eventlog::Partition, std::int64_t>> decisions_;
   Now now_{};
   bool has_more_ = false;
   bool said_hello_ = false;

@@ -467,6 +467,102 @@ TEST_F(ControlCoreTest, ADecisionGoesToTheLoaderThatOwnsTheTenant) {
   EXPECT_EQ(refused.code(), absl::StatusCode::kInvalidArgument);
 }
 
+TEST_F(ControlCoreTest, Rule28_AParkedActionIsDoneAgainByTheTransformerAndDroppedAtTheLoader) {
+  Apply(AcmeRequest());
+  const auto loader = AttachService("loader", {AcmePartition()});
+  const auto transformer = AttachService("transformer", {AcmePartition()});
+  const auto other = AttachService("transformer", {(AcmePartition() + 1) % kPartitions});
+  v1::DecideParkedRequest request;
+  request.set_key(ids::ActionKey("acme", "main", std::string(32, 'a')));
+  request.set_replay(true);
+  std::optional<v1::DecideParkedResponse> response;
+  core->DecideParked(now, "tester", request, [&](auto answer) { response = answer.value(); });
+
+  // Is it parked at all?
+  ASSERT_EQ(loader->received.size(), 1U);
+  EXPECT_EQ(loader->received[0].list_parked().key(), request.key());
+  EXPECT_THAT(transformer->received, IsEmpty());
+  v1::FromService parked;
+  parked.set_answer_to(loader->received[0].id());
+  v1::ParkedItem& item = *parked.mutable_parked()->add_items();
+  item.set_key(request.key());
+  item.set_reason(v1::REASON_UNKNOWN);
+  Send(*loader, parked);
+
+  ASSERT_EQ(transformer->received.size(), 1U);
+  EXPECT_TRUE(transformer->received[0].decide_parked().replay());
+  EXPECT_THAT(other->received, IsEmpty());
+  ASSERT_EQ(loader->received.size(), 1U) << "not before the new attempt is durable";
+  v1::FromService written;
+  written.set_answer_to(transformer->received[0].id());
+  written.mutable_decided();
+  Send(*transformer, written);
+
+  ASSERT_EQ(loader->received.size(), 2U);
+  EXPECT_EQ(loader->received[1].decide_parked().key(), request.key());
+  EXPECT_FALSE(loader->received[1].decide_parked().replay());
+  EXPECT_FALSE(response.has_value());
+  v1::FromService dropped;
+  dropped.set_answer_to(loader->received[1].id());
+  dropped.mutable_decided();
+  Send(*loader, dropped);
+
+  ASSERT_TRUE(response.has_value());
+  EXPECT_EQ(response->problem(), "");
+}
+
+TEST_F(ControlCoreTest, Rule28_WhatIsNotParkedOrFreesItselfIsNotDoneAgain) {
+  Apply(AcmeRequest());
+  const auto loader = AttachService("loader", {AcmePartition()});
+  const auto transformer = AttachService("transformer", {AcmePartition()});
+  v1::DecideParkedRequest request;
+  request.set_key(ids::ActionKey("acme", "main", std::string(32, 'a')));
+  request.set_replay(true);
+  for (const bool is_parked : {false, true}) {
+    std::optional<v1::DecideParkedResponse> response;
+    core->DecideParked(now, "tester", request, [&](auto answer) { response = answer.value(); });
+    v1::FromService answer;
+    answer.set_answer_to(loader->received.back().id());
+    answer.mutable_parked();
+    if (is_parked) {
+      v1::ParkedItem& item = *answer.mutable_parked()->add_items();
+      item.set_key(request.key());
+      item.set_reason(v1::REASON_RECORD);
+    }
+    Send(*loader, answer);
+
+    ASSERT_TRUE(response.has_value());
+    EXPECT_THAT(response->problem(),
+                HasSubstr(is_parked ? "waits for its record" : "nothing is parked"));
+  }
+  EXPECT_THAT(transformer->received, IsEmpty());
+}
+
+TEST_F(ControlCoreTest, AParkedActionIsDroppedByTheLoaderAlone) {
+  Apply(AcmeRequest());
+  const auto loader = AttachService("loader", {AcmePartition()});
+  const auto transformer = AttachService("transformer", {AcmePartition()});
+  v1::DecideParkedRequest request;
+  request.set_key(ids::ActionKey("acme", "main", std::string(32, 'a')));
+  core->DecideParked(now, "tester", request, [](auto) {});
+
+  ASSERT_EQ(loader->received.size(), 1U);
+  EXPECT_FALSE(loader->received[0].decide_parked().replay());
+  EXPECT_THAT(transformer->received, IsEmpty());
+}
+
+TEST_F(ControlCoreTest, AMissingServiceIsNamedAndNotCalledControlsFault) {
+  Apply(AcmeRequest());
+  const auto transformer = AttachService("transformer", {AcmePartition()});
+  v1::DecideParkedRequest request;
+  request.set_key(ids::StateKey("acme", "main", "contact", "customers", "1"));
+  absl::Status decided;
+  core->DecideParked(now, "tester", request, [&](auto answer) { decided = answer.status(); });
+
+  EXPECT_EQ(decided.code(), absl::StatusCode::kAborted);
+  EXPECT_THAT(std::string(decided.message()), HasSubstr("loader (none that owns partition"));
+}
+
 TEST_F(ControlCoreTest, ATraceJoinsWhatTransformerAndLoaderKnow) {
   Apply(AcmeRequest());
   const auto loader = AttachService("loader", {AcmePartition()});

@@ -134,7 +134,7 @@ TEST_F(LoaderActionTest, Rule31_AStepWaitsForTheFinalOutcomeOfTheOneBefore) {
   EXPECT_TRUE(rig_.Entry(second).final());
 }
 
-TEST_F(LoaderActionTest, ARefusedActionIsParkedAndDoneWhenAPersonReplaysIt) {
+TEST_F(LoaderActionTest, ARefusedActionIsParkedAndItsOutcomeIsFinal) {
   const std::string record = rig_.Client(1, "Ada", 1);
   rig_.Start();
   rig_.Run(seconds(1));
@@ -144,10 +144,13 @@ TEST_F(LoaderActionTest, ARefusedActionIsParkedAndDoneWhenAPersonReplaysIt) {
   EXPECT_EQ(rig_.Entry(action).status(), v1::RecordEntry::STATUS_PARKED);
   EXPECT_EQ(rig_.Entry(action).outcome(), v1::OUTCOME_PARKED);
   EXPECT_TRUE(rig_.HasCommand(action));
-  EXPECT_EQ(rig_.Decide(action, true), "");
+  // Rule 28: done again it is another attempt, under a key of its own.
+  EXPECT_THAT(rig_.Decide(action, true), HasSubstr("new attempt"));
+  EXPECT_EQ(rig_.Decide(action, false), "");
   rig_.Run(seconds(1));
-  EXPECT_EQ(Notes(), 1U);
-  EXPECT_EQ(rig_.Entry(action).outcome(), v1::OUTCOME_APPLIED);
+  EXPECT_EQ(Notes(), 0U);
+  EXPECT_EQ(rig_.Entry(action).outcome(), v1::OUTCOME_DROPPED);
+  EXPECT_FALSE(rig_.HasCommand(action));
 }
 
 TEST_F(LoaderActionTest, AnActionOfAParkedRecordIsParkedAndFreedWithIt) {

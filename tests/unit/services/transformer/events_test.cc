@@ -1,3 +1,4 @@
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -192,6 +193,80 @@ TEST(TransformerEventTest, ASyncFromAnotherConnectionHearsNothing) {
   rig.Run();
 
   EXPECT_THAT(rig.Actions(), IsEmpty());
+}
+
+v1::ToService DoAgain(const std::string& key, std::int64_t id, bool replay = true) {
+  v1::ToService message;
+  message.set_id(id);
+  message.mutable_decide_parked()->set_key(key);
+  message.mutable_decide_parked()->set_replay(replay);
+  return message;
+}
+
+void Tell(Rig& rig, const v1::ToService& message) {
+  rig.stage().OnControl(rig.time.now(), message);
+}
+
+// None: not answered yet.
+std::optional<std::string> AnswerTo(const Rig& rig, std::int64_t id) {
+  for (const v1::FromService& message : rig.sent()) {
+    if (message.answer_to() == id) return message.decided().problem();
+  }
+  return std::nullopt;
+}
+
+TEST(TransformerEventTest, Rule28_DoneAgainAnActionIsANewAttemptUnderAnIdOfItsOwn) {
+  Rig rig;
+  rig.PutSync(kMapping, kRules);
+  rig.Start();
+  rig.PutEvent(Event("77", "Ada"));
+  rig.Run();
+  const std::string first = KeyOfAction("77", "ended", 0);
+  const std::string second =
+      ids::ActionKey("acme", "main", ids::ActionId("acme", "main", "77", "ended", 0, 1));
+  const std::string third =
+      ids::ActionKey("acme", "main", ids::ActionId("acme", "main", "77", "ended", 0, 2));
+
+  Tell(rig, DoAgain(first, 41));
+  EXPECT_EQ(AnswerTo(rig, 41), std::nullopt) << "it is not durable yet";
+  rig.Run();
+
+  EXPECT_EQ(AnswerTo(rig, 41), "");
+  ASSERT_THAT(rig.Actions(), SizeIs(3));
+  v1::Command expected = rig.Command(first);
+  expected.mutable_action()->set_attempt(1);
+  expected.mutable_action()->set_action_id(
+      ids::ActionId("acme", "main", "77", "ended", 0, 1));
+  EXPECT_EQ(rig.Command(second).SerializeAsString(), expected.SerializeAsString());
+
+  // The same person's second question is the same attempt; that of the new one is the next.
+  Tell(rig, DoAgain(first, 42));
+  Tell(rig, DoAgain(second, 43));
+  rig.Run();
+  EXPECT_EQ(AnswerTo(rig, 42), "");
+  EXPECT_EQ(AnswerTo(rig, 43), "");
+  ASSERT_THAT(rig.Actions(), SizeIs(4));
+  EXPECT_EQ(rig.Command(third).action().attempt(), 2);
+}
+
+TEST(TransformerEventTest, Rule28_WhatCannotBeDoneAgainSaysWhy) {
+  Rig rig;
+  rig.PutSync(kMapping, kRules);
+  rig.Start();
+  rig.PutEvent(Event("9", "Ada", "key_that_fails"));
+  rig.Run();
+
+  Tell(rig, DoAgain(KeyOfAction("9", "failing", 0), 1));
+  Tell(rig, DoAgain(KeyOfAction("1000", "ended", 0), 2));
+  Tell(rig, DoAgain(KeyOf("1"), 3));
+  Tell(rig, DoAgain(ids::ActionKey("acme", "gone", std::string(32, 'a')), 4));
+  rig.Run();
+
+  EXPECT_THAT(AnswerTo(rig, 1).value_or(""), HasSubstr("its rule failed"));
+  EXPECT_THAT(AnswerTo(rig, 2).value_or(""), HasSubstr("not kept"));
+  EXPECT_THAT(AnswerTo(rig, 3).value_or(""), HasSubstr("only actions"));
+  EXPECT_THAT(AnswerTo(rig, 4).value_or(""), HasSubstr("removed"));
+  EXPECT_THAT(rig.Actions(), SizeIs(1));
 }
 
 }  // namespace
