@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <string>
@@ -30,6 +31,21 @@ class Counter {
 
  private:
   prometheus::Counter* impl_ = nullptr;
+};
+
+/// Shows a total that is counted elsewhere, from 0 on and without a lock.
+class FollowedCounter {
+ public:
+  FollowedCounter() = default;
+  explicit FollowedCounter(Counter counter) : counter_(counter) {}
+  void Follow(std::int64_t total) {
+    if (total > seen_) counter_.Increment(static_cast<double>(total - seen_));
+    seen_ = total;
+  }
+
+ private:
+  Counter counter_;
+  std::int64_t seen_ = 0;
 };
 
 class Gauge {

@@ -24,8 +24,8 @@ StageRunnerOptions RunnerOptionsFrom(const v1::ConfigFile& config, const std::st
 int RefuseConfiguration(const std::string& service, const absl::Status& why);
 
 /// Serves health and metrics where the configuration says so, runs the stage until the first
-/// signal, then drains it. Returns the exit code: 0, also when not everything could be released in
-/// time, or 78 when it cannot listen.
+/// signal, then drains it. Returns the exit code: 0 when everything was released, 1 when the drain
+/// missed its deadline (a log line says what was open), or 78 when it cannot listen.
 int RunService(const v1::ConfigFile& config, StageRunner& runner, ControlPort& control,
                StopSignals& signals, const observe::Metrics& metrics, Logger& logger);
 

@@ -27,7 +27,11 @@ std::string CodeClass(const http::Completion& completion) {
 
 StageMetrics::StageMetrics(observe::Metrics& metrics, const std::string& service,
                            int tenants_labelled_max)
-    : metrics_(metrics), service_(service), tenants_labelled_max_(tenants_labelled_max) {
+    : produce_queue(metrics, service, "produce_bytes"),
+      http_queue(metrics, service, "http_requests"),
+      metrics_(metrics),
+      service_(service),
+      tenants_labelled_max_(tenants_labelled_max) {
   const observe::Labels stage = {{"stage", service}};
   for (const Topic topic : eventlog::kAllTopics) {
     const observe::Labels labels = {{"stage", service}, {"topic", std::string(Name(topic))}};
@@ -55,11 +59,6 @@ StageMetrics::StageMetrics(observe::Metrics& metrics, const std::string& service
   }
   restarts = metrics.AddCounter("tributary_stage_restarts_total",
                                 "Times that the stage was discarded and begun anew.", stage);
-  for (const char* outcome : {"applied", "noop", "superseded", "dropped"}) {
-    outcomes_[outcome] =
-        metrics.AddGauge("tributary_outcomes", "Outcomes in the records of the owned partitions.",
-                         {{"stage", service}, {"outcome", outcome}});
-  }
 }
 
 void StageMetrics::OnFact(const eventlog::Fact& fact) {
@@ -109,54 +108,43 @@ void StageMetrics::OnStatus(const v1::ServiceStatus& status) {
   };
   // The loader knows what became of commands; the others report other things.
   if (service_ != "loader") return;
-  std::map<std::string, Sums> by_tenant;
-  std::map<std::string, double> outcomes;
+  std::map<std::pair<std::string, std::string>, Sums> by_sync;
+  std::set<std::string> tenants;
+  Sums all;
   for (const v1::SyncStatus& sync : status.syncs()) {
-    Sums& sums = by_tenant[sync.tenant()];
-    sums.pending += static_cast<double>(sync.pending());
-    sums.retrying += static_cast<double>(sync.retrying());
-    sums.parked += static_cast<double>(sync.parked());
-    sums.freshness =
-        std::max(sums.freshness, std::strtod(sync.freshness_seconds().c_str(), nullptr));
-    outcomes["applied"] += static_cast<double>(sync.applied());
-    outcomes["noop"] += static_cast<double>(sync.noop());
-    outcomes["superseded"] += static_cast<double>(sync.superseded());
-    outcomes["dropped"] += static_cast<double>(sync.dropped());
-  }
-  for (const auto& [outcome, gauge] : outcomes_) gauge.Set(outcomes[outcome]);
-
-  if (by_tenant.size() > static_cast<std::size_t>(tenants_labelled_max_)) {
-    Sums all;
-    for (const auto& [tenant, sums] : by_tenant) {
-      all.pending += sums.pending;
-      all.retrying += sums.retrying;
-      all.parked += sums.parked;
-      all.freshness = std::max(all.freshness, sums.freshness);
+    tenants.insert(sync.tenant());
+    const double freshness = std::strtod(sync.freshness_seconds().c_str(), nullptr);
+    for (Sums* const sums : {&by_sync[{sync.tenant(), sync.sync()}], &all}) {
+      sums->pending += static_cast<double>(sync.pending());
+      sums->retrying += static_cast<double>(sync.retrying());
+      sums->parked += static_cast<double>(sync.parked());
+      sums->freshness = std::max(sums->freshness, freshness);
     }
-    by_tenant = {{"", all}};
   }
-  const auto labels = [](const std::string& tenant) {
-    return tenant.empty() ? observe::Labels{} : observe::Labels{{"tenant", tenant}};
+  if (tenants.size() > static_cast<std::size_t>(tenants_labelled_max_)) by_sync = {{{}, all}};
+
+  const auto labels = [](const std::pair<std::string, std::string>& sync) {
+    return sync.first.empty() ? observe::Labels{}
+                              : observe::Labels{{"tenant", sync.first}, {"sync", sync.second}};
   };
   static constexpr const char* kNames[] = {"tributary_pending", "tributary_retrying",
                                            "tributary_parked", "tributary_freshness_seconds"};
-  std::set<std::string> shown;
-  for (const auto& [tenant, sums] : by_tenant) {
-    shown.insert(tenant);
-    metrics_.AddGauge(kNames[0], "Records whose newest version waits.", labels(tenant))
+  std::set<std::pair<std::string, std::string>> shown;
+  for (const auto& [sync, sums] : by_sync) {
+    shown.insert(sync);
+    metrics_.AddGauge(kNames[0], "Records whose newest version waits.", labels(sync))
         .Set(sums.pending);
-    metrics_.AddGauge(kNames[1], "Records that wait for time.", labels(tenant)).Set(sums.retrying);
-    metrics_.AddGauge(kNames[2], "Records that wait for a person.", labels(tenant))
-        .Set(sums.parked);
+    metrics_.AddGauge(kNames[1], "Records that wait for time.", labels(sync)).Set(sums.retrying);
+    metrics_.AddGauge(kNames[2], "Records that wait for a person.", labels(sync)).Set(sums.parked);
     metrics_
-        .AddGauge(kNames[3], "Age of the oldest change that is not at its target.", labels(tenant))
+        .AddGauge(kNames[3], "Age of the oldest change that is not at its target.", labels(sync))
         .Set(sums.freshness);
   }
-  for (const std::string& tenant : tenants_) {
-    if (shown.count(tenant) != 0) continue;
-    for (const char* name : kNames) metrics_.RemoveGauge(name, labels(tenant));
+  for (const auto& sync : syncs_) {
+    if (shown.count(sync) != 0) continue;
+    for (const char* name : kNames) metrics_.RemoveGauge(name, labels(sync));
   }
-  tenants_ = std::move(shown);
+  syncs_ = std::move(shown);
 }
 
 void StageMetrics::OnProduce(Topic topic, std::size_t) { records_out_.at(topic).Increment(); }

@@ -9,6 +9,7 @@
 #include "libs/eventlog/log_member.h"
 #include "libs/http/message.h"
 #include "libs/observe/metrics.h"
+#include "libs/runtime/levels.h"
 #include "libs/time/time.h"
 
 namespace tributary::v1 {
@@ -31,7 +32,11 @@ class StageMetrics {
   void OnSend();
   void OnCompletion(const http::Completion& completion, const std::string& method);
 
+  std::size_t assigned_partitions() const { return assigned_.size(); }
+
   observe::Counter restarts;
+  QueueMetrics produce_queue;
+  QueueMetrics http_queue;
 
  private:
   void OnStatus(const v1::ServiceStatus& status);
@@ -51,9 +56,8 @@ class StageMetrics {
   std::map<std::string, observe::Counter> rebalances_;
   observe::Gauge assigned_partitions_;
   std::set<eventlog::Partition> assigned_;
-  std::map<std::string, observe::Gauge> outcomes_;
-  /// Tenants shown by a label now.
-  std::set<std::string> tenants_;
+  /// Shown by labels now: tenant and sync.
+  std::set<std::pair<std::string, std::string>> syncs_;
 };
 
 /// Counts on the way to the real ones.

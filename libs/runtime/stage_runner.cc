@@ -84,7 +84,7 @@ class ControlAdapter final : public ControlPort {
 }  // namespace
 
 struct StageRunner::State {
-  enum class End : std::uint8_t { kDrained, kStopped, kFailed };
+  enum class End : std::uint8_t { kDrained, kOverdue, kStopped, kFailed };
 
   State(StageRunnerOptions options_in, MakeParts make_parts_in, MakeStage make_stage_in,
         Logger& logger_in, observe::Metrics& metrics_in)
@@ -96,7 +96,9 @@ struct StageRunner::State {
 
   void Run();
   End Live(StageParts parts, std::string& failure);
-  void Report(const Stage& stage, const eventlog::LogMember& log, Now now);
+  void Report(const Stage& stage, const eventlog::LogMember& log, const http::Client& http,
+              Now now);
+  void NoteOpen(const http::Client& http, const eventlog::LogMember& log);
   void WaitBeforeRestart(int attempt);
   void RunTasks();
   void Wake();
@@ -119,6 +121,7 @@ struct StageRunner::State {
   mutable std::mutex mutex;
   std::condition_variable changed;
   std::vector<std::string> not_ready = {"starting"};
+  std::vector<std::string> still_open;
   /// The client of the present life, to be woken.
   http::Client* client = nullptr;
   std::vector<v1::ToService> messages;
@@ -188,6 +191,11 @@ Duration StageRunner::turn_age() const {
 }
 
 std::int64_t StageRunner::lag() const { return state_->lag; }
+
+std::vector<std::string> StageRunner::still_open() const {
+  const std::lock_guard lock(state_->mutex);
+  return state_->still_open;
+}
 
 int StageRunner::restarts() const { return state_->restarts; }
 
@@ -276,6 +284,8 @@ StageRunner::State::End StageRunner::State::Live(StageParts parts, std::string& 
                                                    .random = Random64});
   asked = stage.get();
   control_port.SayHello(options);
+  const std::function<void(Now)> measure =
+      options.measure ? options.measure(*stage) : [](Now) {};
 
   End end = End::kStopped;
   Instant drain_deadline{};
@@ -291,10 +301,14 @@ StageRunner::State::End StageRunner::State::Live(StageParts parts, std::string& 
       break;
     }
     if (drain_deadline != Instant{} && now.steady >= drain_deadline) {
-      logger.Log(Level::kWarning, "Not everything could be released in time.", {});
+      end = End::kOverdue;
+      NoteOpen(http, *parts.log);
       break;
     }
-    if (now.steady >= next_report) Report(*stage, *parts.log, now);
+    if (now.steady >= next_report) {
+      Report(*stage, *parts.log, http, now);
+      measure(now);
+    }
 
     const Duration until_tick = stage->next_tick() - now.steady;
     const Duration wait = std::clamp<Duration>(
@@ -328,6 +342,7 @@ StageRunner::State::End StageRunner::State::Live(StageParts parts, std::string& 
     }
   }
   forget_client();
+  measure(CurrentTime());
   if (end == End::kDrained) {
     // Leaving the group lets its partitions go at once rather than after the session.
     const absl::Status closed = parts.log->Close(
@@ -340,7 +355,26 @@ StageRunner::State::End StageRunner::State::Live(StageParts parts, std::string& 
   return end;
 }
 
-void StageRunner::State::Report(const Stage& stage, const eventlog::LogMember& log, Now now) {
+void StageRunner::State::NoteOpen(const http::Client& http, const eventlog::LogMember& log) {
+  std::vector<std::string> open;
+  if (const std::size_t partitions = metrics.assigned_partitions(); partitions > 0) {
+    open.push_back(std::to_string(partitions) + " partitions not released");
+  }
+  if (http.open() > 0) open.push_back(std::to_string(http.open()) + " requests without an answer");
+  if (const std::int64_t bytes = log.produce_buffer().bytes; bytes > 0) {
+    open.push_back(std::to_string(bytes) + " bytes not acknowledged by the log");
+  }
+  if (open.empty()) open.emplace_back("the stage had not ended");
+  std::string text;
+  for (const std::string& each : open) text += (text.empty() ? "" : "; ") + each;
+  logger.Log(Level::kError, "The drain missed its deadline; the successor waits for the rest.",
+             {{"open", text}});
+  const std::lock_guard lock(mutex);
+  still_open = std::move(open);
+}
+
+void StageRunner::State::Report(const Stage& stage, const eventlog::LogMember& log,
+                                const http::Client& http, Now now) {
   next_report = now.steady + kReportInterval;
   std::vector<std::string> reasons = stage.not_ready_because();
   if (drain) reasons.insert(reasons.begin(), "draining");
@@ -356,6 +390,9 @@ void StageRunner::State::Report(const Stage& stage, const eventlog::LogMember& l
   for (const auto& each : lags) sum += each.offsets;
   lag = sum;
   metrics.OnLags(lags);
+  const eventlog::LogMember::ProduceBuffer buffer = log.produce_buffer();
+  metrics.produce_queue.Set(buffer.bytes, buffer.bytes_max);
+  metrics.http_queue.Set(static_cast<std::int64_t>(http.open()), options.http.requests_max);
 }
 
 }  // namespace tributary::runtime

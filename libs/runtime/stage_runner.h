@@ -34,6 +34,9 @@ struct StageRunnerOptions {
   Duration restart_delay_max = std::chrono::seconds(30);
   /// From Drain() on. What is not released by then is left to the successor's wait.
   Duration drain_max = std::chrono::seconds(20);
+  /// Asked for each life of the stage; what it returns shows the stage's own numbers. It is called
+  /// a few times a second, on the runner's thread, and a last time before the stage is destroyed.
+  std::function<std::function<void(Now)>(const Stage&)> measure;
   /// Up to so many tenants, gauges carry the label `tenant`; beyond it they are sums.
   int tenants_labelled_max = 200;
 };
@@ -85,6 +88,9 @@ class StageRunner {
   Duration turn_age() const;
   /// Lives that ended in a failure.
   int restarts() const;
+  /// After Join() has returned false: what a drain found still open at its deadline. Empty: it met
+  /// no deadline.
+  std::vector<std::string> still_open() const;
 
  private:
   struct State;

@@ -1,5 +1,7 @@
 #include "services/loader/app.h"
 
+#include <utility>
+
 #include "libs/eventlog/kafka/kafka_log.h"
 #include "libs/eventlog/lmdb_stores.h"
 #include "libs/observe/build_info.h"
@@ -13,6 +15,7 @@
 #include "libs/tls/tls.h"
 #include "services/control/attachment_client.h"
 #include "services/loader/loader.h"
+#include "services/loader/metrics.h"
 
 namespace tributary::loader {
 
@@ -37,8 +40,10 @@ int Run(const v1::ConfigFile& config) {
   // The stage, made anew whenever its log has failed.
   Options options = OptionsFrom(config);
   options.instance = runtime::InstanceOf(config.log());
+  runtime::StageRunnerOptions runner_options = runtime::RunnerOptionsFrom(config, "loader");
+  runner_options.measure = MeasureInto(metrics);
   runtime::StageRunner runner(
-      runtime::RunnerOptionsFrom(config, "loader"), join,
+      std::move(runner_options), join,
       [&options](StagePorts ports) -> std::unique_ptr<Stage> { return MakeLoader(options, ports); },
       *logger, metrics);
 

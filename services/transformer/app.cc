@@ -1,5 +1,7 @@
 #include "services/transformer/app.h"
 
+#include <utility>
+
 #include "libs/eventlog/kafka/kafka_log.h"
 #include "libs/eventlog/lmdb_stores.h"
 #include "libs/observe/build_info.h"
@@ -13,6 +15,7 @@
 #include "libs/tls/tls.h"
 #include "services/control/attachment_client.h"
 #include "services/transformer/transformer.h"
+#include "services/transformer/metrics.h"
 
 namespace tributary::transformer {
 
@@ -38,8 +41,10 @@ int Run(const v1::ConfigFile& config) {
   // The stage, made anew whenever its log has failed.
   Options options = OptionsFrom(config);
   options.instance = runtime::InstanceOf(config.log());
+  runtime::StageRunnerOptions runner_options = runtime::RunnerOptionsFrom(config, "transformer");
+  runner_options.measure = MeasureInto(metrics);
   runtime::StageRunner runner(
-      runtime::RunnerOptionsFrom(config, "transformer"), join,
+      std::move(runner_options), join,
       [&options](StagePorts ports) -> std::unique_ptr<Stage> {
         return MakeTransformer(options, ports);
       },

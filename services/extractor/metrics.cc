@@ -1,0 +1,82 @@
+#include "services/extractor/metrics.h"
+
+#include <array>
+#include <string>
+
+#include "libs/http/message.h"
+#include "libs/runtime/levels.h"
+#include "services/extractor/extractor.h"
+
+namespace tributary::extractor {
+namespace {
+
+const std::string kStage = "extractor";
+constexpr std::array<const char*, kOperations> kOperationNames = {
+    "site", "customers", "subscriptions", "components", "invoices", "events", "by_id"};
+
+}  // namespace
+
+struct StageNumbers::State {
+  explicit State(observe::Metrics& metrics)
+      : standing(metrics, kStage),
+        set_aside(metrics, kStage),
+        pages(metrics, kStage, "unacknowledged_pages"),
+        unread(metrics, kStage, "unread_entries"),
+        requests_open(metrics, kStage, "source_requests"),
+        sites(metrics.AddGauge("tributary_sites", "Sites that are read.")),
+        changes(metrics.AddCounter("tributary_changes_total", "Changes that were written.")),
+        events(metrics.AddCounter("tributary_source_events_total", "Events that were written.")) {
+    for (std::size_t i = 0; i < kOperations; ++i) {
+      for (std::size_t j = 0; j < kAnswers; ++j) {
+        requests[i][j] = observe::FollowedCounter(metrics.AddCounter(
+            "tributary_source_requests_total",
+            "Requests to sources, by what is known of the answer.",
+            {{"operation", kOperationNames[i]},
+             {"answer", std::string(http::Name(static_cast<http::AnswerClass>(j)))}}));
+      }
+    }
+  }
+
+  runtime::StandingMetrics standing;
+  runtime::SetAsideMetrics set_aside;
+  runtime::QueueMetrics pages;
+  runtime::QueueMetrics unread;
+  runtime::QueueMetrics requests_open;
+  observe::Gauge sites;
+  observe::FollowedCounter changes;
+  observe::FollowedCounter events;
+  std::array<std::array<observe::FollowedCounter, kAnswers>, kOperations> requests;
+};
+
+StageNumbers::StageNumbers(observe::Metrics& metrics)
+    : state_(std::make_unique<State>(metrics)) {}
+StageNumbers::~StageNumbers() = default;
+
+void StageNumbers::Show(const Counters& counters, const Levels& levels) {
+  State& s = *state_;
+  s.standing.Set(levels.standing);
+  std::array<std::int64_t, eventlog::kAllTopics.size()> set_aside{};
+  set_aside[static_cast<std::size_t>(eventlog::Topic::kNotifications)] =
+      counters.set_aside_notifications;
+  s.set_aside.Follow(set_aside);
+  s.pages.Set(levels.unacknowledged_pages, levels.unacknowledged_pages_max);
+  s.unread.Set(levels.unread_entries, levels.unread_entries_max);
+  s.requests_open.Set(levels.requests, levels.requests_max);
+  s.sites.Set(static_cast<double>(levels.sites));
+  s.changes.Follow(counters.changes);
+  s.events.Follow(counters.events);
+  for (std::size_t i = 0; i < kOperations; ++i) {
+    for (std::size_t j = 0; j < kAnswers; ++j) s.requests[i][j].Follow(counters.requests[i][j]);
+  }
+}
+
+std::function<std::function<void(Now)>(const Stage&)> MeasureInto(observe::Metrics& metrics) {
+  return [&metrics](const Stage& stage) -> std::function<void(Now)> {
+    const auto numbers = std::make_shared<StageNumbers>(metrics);
+    return [numbers, &reading = static_cast<const ReadingStage&>(stage)](Now now) {
+      numbers->Show(reading.counters(), reading.levels(now));
+    };
+  };
+}
+
+}  // namespace tributary::extractor
