@@ -47,6 +47,8 @@ class Socket {
     return std::make_unique<Socket>(fd);
   }
 
+  int fd() const { return fd_; }
+
   void Write(std::string_view bytes) {
     while (!bytes.empty()) {
       const ssize_t sent = send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
