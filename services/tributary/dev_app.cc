@@ -231,17 +231,9 @@ int Run(const Flags& flags, v1::ConfigFile config, runtime::StopSignals& signals
   const auto admin = (*log)->MakeAdmin();
   if (const absl::Status made = admin->EnsureTopics(); !made.ok()) return Fail(made);
   if (flags.simulator) {
-    // Of Kafka: the directory's own log is new. What an old site left there would be taken for this
-    // one's.
-    const auto tenants = admin->Inspect(eventlog::Topic::kTenants);
-    if (!tenants.ok()) return Fail(tenants.status());
-    for (const eventlog::PartitionSetUp& partition : *tenants) {
-      if (!partition.has_others) continue;
-      return Fail(absl::FailedPreconditionError(
-          "topics " + config.log().topic_prefix() +
-          "* hold the data of an earlier demo, whose made-up site is no more; give another "
-          "--topic-prefix or --data"));
-    }
+    // Of Kafka: the directory's own log is new.
+    const absl::Status cleared = ClearDemoTopics(*admin, config.log().topic_prefix());
+    if (!cleared.ok()) return Fail(cleared);
   }
   const auto generation =
       eventlog::Found(*admin, {.now = eventlog::SystemTime(), .random = runtime::Random64});
@@ -463,7 +455,14 @@ int Run(const Flags& flags, v1::ConfigFile config, runtime::StopSignals& signals
   if (!flags.once) return 0;
   if (interrupted) return 130;
   std::cout << ToJson(result) << std::endl;
-  return ExitCode(result);
+  const int code = ExitCode(result);
+  if (code == 0 && config.log().kind() == "kafka" && IsForThisRunOnly(flags) &&
+      !flags.topic_prefix) {
+    // Nobody could find them again.
+    const absl::Status removed = admin->RemoveTopics();
+    if (!removed.ok()) std::cerr << "tributary dev: " << removed.message() << '\n';
+  }
+  return code;
 }
 
 }  // namespace tributary::dev

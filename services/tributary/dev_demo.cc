@@ -104,6 +104,15 @@ v1::ApplyRequest DemoTenant(simulator::SimulatorServer& simulator) {
   return request;
 }
 
+bool IsDemoTenant(const v1::TenantSnapshot& snapshot) {
+  return snapshot.tenant() == kTenant && !snapshot.connections().empty() &&
+         std::all_of(snapshot.connections().begin(), snapshot.connections().end(),
+                     [](const v1::Connection& connection) {
+                       return connection.allow_insecure_loopback() &&
+                              connection.url().starts_with("http://127.0.0.1:");
+                     });
+}
+
 std::optional<WallTime> QuietSince(simulator::SimulatorServer& simulator) {
   std::optional<WallTime> since;
   simulator.WithWorld([&since](simulator::World& world, WallTime now) {

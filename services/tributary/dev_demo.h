@@ -10,6 +10,7 @@
 #include "services/tributary/dev_progress.h"
 #include "tributary/v1/config.pb.h"
 #include "tributary/v1/control.pb.h"
+#include "tributary/v1/tenants.pb.h"
 
 // The made-up site and CRMs of `tributary dev`, and the tenant that joins them.
 
@@ -28,6 +29,8 @@ void TuneForDemo(v1::ConfigFile& config);
 /// Tenant `demo`: connections `billing`, `highlevel` and `rest`, and a sync to each CRM.
 v1::ApplyRequest DemoTenant(simulator::SimulatorServer& simulator);
 inline constexpr int kDemoSyncs = 2;
+/// Made by DemoTenant, now or by an earlier process: nothing of it is outside of this machine.
+bool IsDemoTenant(const v1::TenantSnapshot& snapshot);
 
 /// When the site stopped changing. None: it still does.
 std::optional<WallTime> QuietSince(simulator::SimulatorServer& simulator);

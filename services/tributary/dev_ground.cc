@@ -1,5 +1,7 @@
 #include "services/tributary/dev_ground.h"
 
+#include <algorithm>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
@@ -11,6 +13,8 @@
 #include "libs/eventlog/lmdb_stores.h"
 #include "libs/ids/keys.h"
 #include "libs/runtime/log_config.h"
+#include "services/tributary/dev_demo.h"
+#include "tributary/v1/tenants.pb.h"
 
 namespace tributary::dev {
 namespace {
@@ -92,10 +96,14 @@ std::optional<v1::ConfigFile> MakeConfig(const Flags& flags) {
   if (!loaded.problems.empty()) return std::nullopt;
 
   v1::LogConfig& log = *loaded.config.mutable_log();
-  if (flags.simulator && flags.once && !flags.data) {
-    // Nothing of it is needed afterwards, and two of them may run beside each other.
-    log.set_data_directory(
-        (fs::temp_directory_path() / ("tributary-once-" + std::to_string(getpid()))).string());
+  if (IsForThisRunOnly(flags)) {
+    // Two of them may run beside each other.
+    std::string made = (fs::temp_directory_path() / "tributary-once-XXXXXX").string();
+    if (mkdtemp(made.data()) == nullptr) {
+      std::cerr << "tributary dev: no temporary directory can be made at " << made << '\n';
+      return std::nullopt;
+    }
+    log.set_data_directory(made);
   }
   if (log.data_directory().empty()) log.set_data_directory(kDefaultData);
   std::error_code ignored;
@@ -112,6 +120,38 @@ std::optional<v1::ConfigFile> MakeConfig(const Flags& flags) {
     control.set_master_key_file(log.data_directory() + "/master.key");
   }
   return std::move(loaded.config);
+}
+
+bool IsForThisRunOnly(const Flags& flags) { return flags.simulator && flags.once && !flags.data; }
+
+absl::Status ClearDemoTopics(eventlog::LogAdmin& admin, const std::string& topic_prefix) {
+  const auto tenants = admin.Inspect(eventlog::Topic::kTenants);
+  if (!tenants.ok()) return tenants.status();
+  const bool is_new =
+      std::none_of(tenants->begin(), tenants->end(),
+                   [](const eventlog::PartitionSetUp& partition) { return partition.has_others; });
+  if (is_new) return absl::OkStatus();
+  int demos = 0;
+  std::string foreign;
+  const absl::Status read =
+      admin.ReadAll(eventlog::Topic::kTenants, [&](const eventlog::Record& record) {
+        v1::TenantSnapshot snapshot;
+        if (record.key.starts_with('!') || !record.value) return true;
+        const bool is_demo = snapshot.ParseFromString(*record.value) && IsDemoTenant(snapshot);
+        if (!is_demo) foreign = record.key;
+        demos += is_demo ? 1 : 0;
+        return is_demo;
+      });
+  if (!read.ok()) return read;
+  // Without a tenant nothing says whose they are, but for the name.
+  if (!foreign.empty() || (demos == 0 && !topic_prefix.starts_with("dev-"))) {
+    return absl::FailedPreconditionError("topics " + topic_prefix +
+                                         "* hold data that no demo has made" +
+                                         (foreign.empty() ? "" : " (tenant " + foreign + ")") +
+                                         "; give another --topic-prefix or --data");
+  }
+  if (absl::Status removed = admin.RemoveTopics(); !removed.ok()) return removed;
+  return admin.EnsureTopics();
 }
 
 absl::StatusOr<DataDirectory> DataDirectory::Take(const std::string& path, bool for_demo) {

@@ -23,6 +23,15 @@ namespace tributary::dev {
 /// exit 78.
 std::optional<v1::ConfigFile> MakeConfig(const Flags& flags);
 
+/// The directory is made for this run alone, and so are topics without a prefix of the user's.
+bool IsForThisRunOnly(const Flags& flags);
+
+/// Topics as a demo finds them: those that an earlier demo left are removed and made again, since
+/// what they say of its made-up site would be taken for this one's.
+///
+/// Errors: kFailedPrecondition when they hold anything but a demo's data.
+absl::Status ClearDemoTopics(eventlog::LogAdmin& admin, const std::string& topic_prefix);
+
 /// Holds the data directory for this process alone. A made-up site is new each time, so what an
 /// earlier demo kept about its site is removed; a directory that no demo has made is left alone.
 class DataDirectory {
