@@ -1,12 +1,12 @@
 #include "services/tributary/command_line.h"
 
-#include <CLI/CLI.hpp>
-
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <functional>
 #include <ostream>
+
+#include <CLI/CLI.hpp>
 
 #include "libs/config/nearest.h"
 #include "services/tributary/commands.h"
@@ -27,8 +27,15 @@ std::string MistypedCommand(const CLI::App& root, int argc, const char* const* a
   for (int i = 1; i < argc; ++i) {
     const std::string word = argv[i];
     if (word.starts_with("-")) {
-      // Values of options may follow.
-      return "";
+      const CLI::Option* const option = root.get_option_no_throw(word.substr(0, word.find('=')));
+      if (option == nullptr) {
+        // Of a command; a value may follow.
+        return "";
+      }
+      if (option->get_expected_min() > 0 && word.find('=') == std::string::npos) {
+        ++i;
+      }
+      continue;
     }
     std::vector<std::string> names;
     const CLI::App* next = nullptr;
@@ -89,13 +96,15 @@ int Main(int argc, const char* const* argv, const Surroundings& surroundings) {
   const Connect connect = [&] { return surroundings.connect(place); };
   std::function<int(const Streams&)> command;
   const auto subcommand = [](CLI::App& parent, const std::string& name,
-                             const std::string& description) {
+                             const std::string& description, const std::string& example) {
     CLI::App* const sub = parent.add_subcommand(name, description);
     sub->fallthrough();
+    sub->footer("Example:\n  tributary " + example);
     return sub;
   };
-  const auto group = [&](const std::string& name, const std::string& description) {
-    CLI::App* const sub = subcommand(app, name, description);
+  const auto group = [&](const std::string& name, const std::string& description,
+                         const std::string& example) {
+    CLI::App* const sub = subcommand(app, name, description, example);
     sub->require_subcommand(1);
     return sub;
   };
@@ -104,7 +113,8 @@ int Main(int argc, const char* const* argv, const Surroundings& surroundings) {
 
   ApplyArguments apply_arguments;
   CLI::App* const apply =
-      subcommand(app, "apply", "Makes tenants, connections and syncs as a file says");
+      subcommand(app, "apply", "Makes tenants, connections and syncs as a file says",
+                 "apply -f tenants.yaml --dry-run");
   apply->add_option("-f,--file", apply_arguments.files, "Configuration file")
       ->required()
       ->type_name("FILE");
@@ -115,32 +125,37 @@ int Main(int argc, const char* const* argv, const Surroundings& surroundings) {
   });
 
   std::string config_file;
-  CLI::App* const config_group = group("config", "Configuration files");
+  CLI::App* const config_group =
+      group("config", "Configuration files", "config validate tenants.yaml");
   CLI::App* const validate =
-      subcommand(*config_group, "validate", "Tells every problem of a file, without a control");
+      subcommand(*config_group, "validate", "Tells every problem of a file, without a control",
+                 "config validate tenants.yaml");
   validate->add_option("FILE", config_file, "Configuration file")->required();
   validate->callback([&] {
     command = [&](const Streams& streams) { return ValidateConfig(streams, config_file); };
   });
 
   std::string name;
-  CLI::App* const tenant_group = group("tenant", "Tenants");
-  subcommand(*tenant_group, "list", "All of them")->callback([&] {
+  CLI::App* const tenant_group = group("tenant", "Tenants", "tenant list");
+  subcommand(*tenant_group, "list", "All of them", "tenant list --json")->callback([&] {
     command = [&](const Streams& streams) { return ListTenants(streams, connect); };
   });
-  CLI::App* const tenant_show = subcommand(*tenant_group, "show", "Its connections and syncs");
+  CLI::App* const tenant_show =
+      subcommand(*tenant_group, "show", "Its connections and syncs", "tenant show acme");
   tenant_show->add_option("TENANT", name, "Name")->required();
   tenant_show->callback([&] {
     command = [&](const Streams& streams) { return ShowTenant(streams, connect, name); };
   });
 
-  CLI::App* const connection_group = group("connection", "Connections");
-  CLI::App* const connection_list = subcommand(*connection_group, "list", "All, or a tenant's");
+  CLI::App* const connection_group = group("connection", "Connections", "connection list acme");
+  CLI::App* const connection_list =
+      subcommand(*connection_group, "list", "All, or a tenant's", "connection list acme");
   connection_list->add_option("TENANT", name, "Name");
   connection_list->callback([&] {
     command = [&](const Streams& streams) { return ListConnections(streams, connect, name); };
   });
-  CLI::App* const connection_show = subcommand(*connection_group, "show", "One of them");
+  CLI::App* const connection_show =
+      subcommand(*connection_group, "show", "One of them", "connection show acme/billing");
   connection_show->add_option("TENANT/CONNECTION", name, "Names")->required();
   connection_show->callback([&] {
     command = [&](const Streams& streams) {
@@ -152,16 +167,17 @@ int Main(int argc, const char* const* argv, const Surroundings& surroundings) {
     };
   });
 
-  CLI::App* const sync_group = group("sync", "Syncs");
-  CLI::App* const sync_list = subcommand(*sync_group, "list", "All, or a tenant's");
+  CLI::App* const sync_group = group("sync", "Syncs", "sync list acme");
+  CLI::App* const sync_list =
+      subcommand(*sync_group, "list", "All, or a tenant's", "sync list acme");
   sync_list->add_option("TENANT", name, "Name");
-  sync_list->callback([&] {
-    command = [&](const Streams& streams) { return ListSyncs(streams, connect, name); };
-  });
+  sync_list->callback(
+      [&] { command = [&](const Streams& streams) { return ListSyncs(streams, connect, name); }; });
   for (const bool paused : {true, false}) {
     CLI::App* const sub =
         subcommand(*sync_group, paused ? "pause" : "resume",
-                   paused ? "Sends nothing until it is resumed" : "Goes on where it was paused");
+                   paused ? "Sends nothing until it is resumed" : "Goes on where it was paused",
+                   paused ? "sync pause acme/contacts" : "sync resume acme/contacts");
     sub->add_option("TENANT/SYNC", name, "Names")->required();
     sub->callback([&, paused] {
       command = [&, paused](const Streams& streams) {
@@ -170,26 +186,29 @@ int Main(int argc, const char* const* argv, const Surroundings& surroundings) {
     });
   }
 
-  CLI::App* const status = subcommand(app, "status", "How every sync stands");
+  CLI::App* const status = subcommand(app, "status", "How every sync stands", "status acme --json");
   status->add_option("TENANT", name, "Only this one");
-  status->callback([&] {
-    command = [&](const Streams& streams) { return Status(streams, connect, name); };
-  });
+  status->callback(
+      [&] { command = [&](const Streams& streams) { return Status(streams, connect, name); }; });
 
-  CLI::App* const parked_group = group("parked", "What waits for a person");
-  CLI::App* const parked_list = subcommand(*parked_group, "list", "All, or a tenant's");
+  CLI::App* const parked_group = group("parked", "What waits for a person", "parked list");
+  CLI::App* const parked_list =
+      subcommand(*parked_group, "list", "All, or a tenant's", "parked list acme");
   parked_list->add_option("TENANT", name, "Name");
   parked_list->callback([&] {
     command = [&](const Streams& streams) { return ListParked(streams, connect, name); };
   });
-  CLI::App* const parked_show = subcommand(*parked_group, "show", "All that is known of one");
+  CLI::App* const parked_show = subcommand(*parked_group, "show", "All that is known of one",
+                                           "parked show acme/contacts/s/contact/customers/42");
   parked_show->add_option("KEY", name, "As the list shows it")->required();
   parked_show->callback([&] {
     command = [&](const Streams& streams) { return ShowParked(streams, connect, name); };
   });
   for (const bool replay : {true, false}) {
     CLI::App* const sub = subcommand(*parked_group, replay ? "replay" : "drop",
-                                     replay ? "Tries it again" : "Gives it up for good");
+                                     replay ? "Tries it again" : "Gives it up for good",
+                                     std::string(replay ? "parked replay" : "parked drop") +
+                                         " acme/contacts/s/contact/customers/42");
     sub->add_option("KEY", name, "As the list shows it")->required();
     sub->callback([&, replay] {
       command = [&, replay](const Streams& streams) {
@@ -198,14 +217,15 @@ int Main(int argc, const char* const* argv, const Surroundings& surroundings) {
     });
   }
 
-  CLI::App* const trace = subcommand(app, "trace", "Which version of one entity is where, and why");
+  CLI::App* const trace = subcommand(app, "trace", "Which version of one entity is where, and why",
+                                     "trace acme/customers/42");
   trace->add_option("TENANT/[CONNECTION/]customers/ID", name, "What to follow")->required();
-  trace->callback([&] {
-    command = [&](const Streams& streams) { return Trace(streams, connect, name); };
-  });
+  trace->callback(
+      [&] { command = [&](const Streams& streams) { return Trace(streams, connect, name); }; });
 
   CLI::App* const verify =
-      subcommand(app, "verify", "Tells from the topics alone whether anything was lost");
+      subcommand(app, "verify", "Tells from the topics alone whether anything was lost",
+                 "verify --data ./tributary-data");
   verify->add_option("--config", config_file, "Read the topics here, as this file says")
       ->type_name("FILE");
   verify->callback([&] {
@@ -232,15 +252,17 @@ int Main(int argc, const char* const* argv, const Surroundings& surroundings) {
     };
   });
 
-  subcommand(app, "version", "What this is made of")->callback([&] {
+  subcommand(app, "version", "What this is made of", "version --json")->callback([&] {
     command = [](const Streams& streams) { return Version(streams); };
   });
 
   std::string directory;
   std::vector<std::string> hosts;
-  CLI::App* const tls_group = group("tls", "Certificates of our own processes");
+  CLI::App* const tls_group = group("tls", "Certificates of our own processes",
+                                    "tls init ./tls --host control.example.com");
   CLI::App* const tls_init = subcommand(
-      *tls_group, "init", "Makes an authority, and a certificate for each process, where missing");
+      *tls_group, "init", "Makes an authority, and a certificate for each process, where missing",
+      "tls init ./tls --host control.example.com");
   tls_init->add_option("DIR", directory, "Where")->required();
   tls_init->add_option("--host", hosts, "More names and addresses of control")->type_name("HOST");
   tls_init->callback([&] {
@@ -248,8 +270,10 @@ int Main(int argc, const char* const* argv, const Surroundings& surroundings) {
   });
 
   bool anew = false;
-  CLI::App* const topics_group = group("topics", "Topics of an installation");
-  CLI::App* const topics_create = subcommand(*topics_group, "create", "Makes and founds them");
+  CLI::App* const topics_group =
+      group("topics", "Topics of an installation", "topics create --config control.yaml");
+  CLI::App* const topics_create = subcommand(*topics_group, "create", "Makes and founds them",
+                                             "topics create --config control.yaml");
   topics_create->add_option("--config", config_file, "Configuration file")
       ->required()
       ->type_name("FILE");

@@ -23,12 +23,19 @@
 namespace tributary::cli {
 namespace {
 
+constexpr const char* kFixOfService =
+    "fix: start that service, or see at its /readyz what it waits for; then try again\n";
+
 int Fail(const Streams& streams, const absl::Status& status) {
   streams.err << "error: " << std::string(status.message()) << '\n';
   switch (status.code()) {
     case absl::StatusCode::kUnavailable:
     case absl::StatusCode::kDeadlineExceeded:
       streams.err << "fix: see that control runs, and try again\n";
+      return kTemporary;
+    case absl::StatusCode::kAborted:
+      // Control is there, and says who is not.
+      streams.err << kFixOfService;
       return kTemporary;
     case absl::StatusCode::kPermissionDenied:
       streams.err << "fix: use the certificate that `tributary tls init` made for `tributary`\n";
@@ -153,9 +160,9 @@ absl::Status OpenAdminLog(const v1::LogConfig& config, AdminLog& log) {
     log.admin = log.kafka->MakeAdmin();
     return absl::OkStatus();
   }
-  absl::StatusOr<std::unique_ptr<eventlog::EmbeddedLog>> opened = eventlog::EmbeddedLog::Open(
-      {.directory = config.data_directory() + "/log",
-       .topics = runtime::TopicSettingsFrom(config)});
+  absl::StatusOr<std::unique_ptr<eventlog::EmbeddedLog>> opened =
+      eventlog::EmbeddedLog::Open({.directory = config.data_directory() + "/log",
+                                   .topics = runtime::TopicSettingsFrom(config)});
   if (!opened.ok()) {
     return opened.status();
   }
@@ -371,7 +378,8 @@ int ListParked(const Streams& streams, const Connect& connect, const std::string
   Print(streams, ParkedJson(*response), ParkedText(*response));
   if (!response->problem().empty()) {
     streams.err << "error: " << response->problem() << '\n'
-                << "fix: the list may lack something; see that the services run\n";
+                << "the list may lack something\n"
+                << kFixOfService;
     return kTemporary;
   }
   return kGood;
@@ -394,7 +402,7 @@ int ShowParked(const Streams& streams, const Connect& connect, const std::string
   }
   if (items.empty()) {
     if (!response->problem().empty()) {
-      streams.err << "error: " << response->problem() << '\n';
+      streams.err << "error: " << response->problem() << '\n' << kFixOfService;
       return kTemporary;
     }
     streams.err << "error: nothing is parked under `" << key << "`\n"
@@ -412,8 +420,7 @@ int DecideParked(const Streams& streams, const Connect& connect, const std::stri
   request.set_replay(replay);
   int code = kGood;
   const auto response = Ask<v1::DecideParkedResponse>(
-      streams, connect, code,
-      [&](ControlCalls& control) { return control.DecideParked(request); });
+      streams, connect, code, [&](ControlCalls& control) { return control.DecideParked(request); });
   if (!response) {
     return code;
   }
@@ -453,10 +460,12 @@ int Trace(const Streams& streams, const Connect& connect, const std::string& pat
     streams.out << TraceJson(*response);
   }
   if (!response->problem().empty()) {
-    streams.err << "error: " << response->problem() << '\n';
+    // What it knows is not shown, and what is not found may be there.
+    streams.err << "error: " << response->problem() << '\n' << kFixOfService;
+    return kTemporary;
   }
   if (response->found()) {
-    return response->problem().empty() ? kGood : kTemporary;
+    return kGood;
   }
   streams.err << "error: " << path << " is not known\n";
   for (const std::string& nearest : response->nearest()) {
@@ -494,21 +503,13 @@ absl::StatusOr<v1::VerifyResponse> VerifyTopics(const std::string& config_file) 
 }
 
 absl::StatusOr<v1::VerifyResponse> VerifyDirectory(const std::string& log_directory) {
-  // How many partitions it was made with is asked of the log by its refusal of another number.
-  absl::Status refused;
-  for (const std::int32_t partitions : {8, 64, 1, 2, 4, 16, 32, 128, 256, 512, 1024}) {
-    absl::StatusOr<std::unique_ptr<eventlog::EmbeddedLog>> log = eventlog::EmbeddedLog::Open(
-        {.directory = log_directory, .topics = {.partitions = partitions}});
-    if (log.ok()) {
-      const std::unique_ptr<eventlog::LogAdmin> admin = (*log)->MakeAdmin();
-      return VerifyBy(*admin, partitions, std::chrono::hours(24 * 30));
-    }
-    refused = log.status();
-    if (std::string(refused.message()).find("partitions") == std::string::npos) {
-      break;
-    }
+  absl::StatusOr<std::unique_ptr<eventlog::EmbeddedLog>> log =
+      eventlog::EmbeddedLog::Open({.directory = log_directory, .topics = {.partitions = 0}});
+  if (!log.ok()) {
+    return log.status();
   }
-  return refused;
+  const std::unique_ptr<eventlog::LogAdmin> admin = (*log)->MakeAdmin();
+  return VerifyBy(*admin, admin->settings().partitions, std::chrono::hours(24 * 30));
 }
 
 int Version(const Streams& streams) {
@@ -540,8 +541,8 @@ int InitTls(const Streams& streams, const std::string& directory,
     for (const std::string& name : names) {
       streams.out << directory << '/' << name << '\n';
     }
-    streams.err << "Give each process its own directory as control.tls_directory; keep " << directory
-                << "/ca.key away from all of them.\n";
+    streams.err << "Give each process its own directory as control.tls_directory; keep "
+                << directory << "/ca.key away from all of them.\n";
   } else {
     streams.out << "{}\n";
   }
@@ -561,10 +562,8 @@ int CreateTopics(const Streams& streams, const std::string& config_file, bool an
   if (absl::Status made = log.admin->EnsureTopics(); !made.ok()) {
     return Fail(streams, made);
   }
-  const absl::StatusOr<std::int64_t> generation =
-      eventlog::Found(*log.admin, {.now = eventlog::SystemTime(),
-                                   .random = runtime::Random64,
-                                   .anew = anew});
+  const absl::StatusOr<std::int64_t> generation = eventlog::Found(
+      *log.admin, {.now = eventlog::SystemTime(), .random = runtime::Random64, .anew = anew});
   if (!generation.ok()) {
     return Fail(streams, generation.status());
   }

@@ -1,11 +1,11 @@
 #include "services/tributary/control_calls.h"
 
-#include <grpcpp/grpcpp.h>
-
 #include <chrono>
 #include <fstream>
 #include <sstream>
 #include <utility>
+
+#include <grpcpp/grpcpp.h>
 
 #include "libs/json/value.h"
 #include "libs/tls/tls.h"
@@ -80,8 +80,8 @@ class GrpcCalls : public ControlCalls {
     }
     const auto code = static_cast<absl::StatusCode>(status.error_code());
     if (code == absl::StatusCode::kUnavailable || code == absl::StatusCode::kDeadlineExceeded) {
-      return absl::Status(code, "control at " + address_ + " does not answer: " +
-                                    status.error_message());
+      return absl::Status(code,
+                          "control at " + address_ + " does not answer: " + status.error_message());
     }
     return absl::Status(code, status.error_message());
   }
@@ -107,10 +107,10 @@ absl::StatusOr<ControlPlace> ReadPlace(const std::string& data_directory) {
   ControlPlace place;
   place.address = *address->string();
   const json::Value* const directory = parsed->Find("tls_directory");
-  place.tls_directory = (directory != nullptr && directory->string() != nullptr
-                             ? *directory->string()
-                             : data_directory + "/tls") +
-                        "/tributary";
+  place.tls_directory =
+      (directory != nullptr && directory->string() != nullptr ? *directory->string()
+                                                              : data_directory + "/tls") +
+      "/tributary";
   return place;
 }
 

@@ -1,13 +1,13 @@
 #include "services/tributary/output.h"
 
-#include <google/protobuf/timestamp.pb.h>
-
 #include <algorithm>
 #include <cctype>
 #include <cmath>
 #include <cstdlib>
 #include <map>
 #include <string_view>
+
+#include <google/protobuf/timestamp.pb.h>
 
 #include "libs/json/value.h"
 #include "libs/time/rfc3339.h"
@@ -160,17 +160,15 @@ std::string ApplyJson(const v1::ApplyResponse& response, bool dry_run) {
                              {"detail", TextOrNull(change.detail())}});
   }
   Array problems(response.problems().begin(), response.problems().end());
-  return Line(Object{{"changes", std::move(changes)},
-                     {"problems", std::move(problems)},
-                     {"dry_run", dry_run}});
+  return Line(Object{
+      {"changes", std::move(changes)}, {"problems", std::move(problems)}, {"dry_run", dry_run}});
 }
 
 std::string ApplyText(const v1::ApplyResponse& response, bool dry_run) {
   std::string text;
   bool is_changed = false;
   for (const v1::AppliedChange& change : response.changes()) {
-    const bool is_shown_only =
-        dry_run || change.kind() == v1::AppliedChange::KIND_WOULD_REMOVE;
+    const bool is_shown_only = dry_run || change.kind() == v1::AppliedChange::KIND_WOULD_REMOVE;
     const char* verb = "";
     switch (change.kind()) {
       case v1::AppliedChange::KIND_CREATED:
@@ -254,9 +252,9 @@ std::string StatusText(const v1::StatusResponse& response) {
                     std::to_string(sync.pending()), std::to_string(sync.retrying()),
                     std::to_string(sync.parked()), Dash(sync.problem())});
   }
-  std::string text = Table({"TENANT", "SYNC", "STATE", "BEHIND", "PENDING", "RETRYING", "PARKED",
-                            "PROBLEM"},
-                           rows, "no syncs; `tributary apply -f FILE` makes some");
+  std::string text =
+      Table({"TENANT", "SYNC", "STATE", "BEHIND", "PENDING", "RETRYING", "PARKED", "PROBLEM"}, rows,
+            "no syncs; `tributary apply -f FILE` makes some");
   for (const v1::SyncStatus& sync : response.syncs()) {
     if (!sync.fix().empty()) {
       text += "fix for " + sync.tenant() + "/" + sync.sync() + ": " + sync.fix() + "\n";
@@ -367,13 +365,12 @@ std::string SyncsText(const v1::ListTenantsResponse& response) {
 std::string ParkedJson(const v1::ListParkedResponse& response) {
   Array items;
   for (const v1::ParkedItem& item : response.items()) {
-    items.push_back(
-        Object{{"key", item.key()},
-               {"version", item.has_version() ? VersionValue(item.version()) : Value()},
-               {"reason", ReasonWord(item.reason())},
-               {"since", item.has_since() ? Value(TimeText(item.since())) : Value()},
-               {"fix", TextOrNull(item.fix())},
-               {"detail", TextOrNull(item.detail())}});
+    items.push_back(Object{{"key", item.key()},
+                           {"version", item.has_version() ? VersionValue(item.version()) : Value()},
+                           {"reason", ReasonWord(item.reason())},
+                           {"since", item.has_since() ? Value(TimeText(item.since())) : Value()},
+                           {"fix", TextOrNull(item.fix())},
+                           {"detail", TextOrNull(item.detail())}});
   }
   return Line(Object{{"items", std::move(items)},
                      {"more", response.more()},
@@ -487,8 +484,7 @@ std::string VerifyText(const v1::VerifyResponse& response) {
 
 std::string BuildInfoJson(const v1::BuildInfo& info) {
   Object libraries;
-  const std::map<std::string, std::string> sorted(info.libraries().begin(),
-                                                  info.libraries().end());
+  const std::map<std::string, std::string> sorted(info.libraries().begin(), info.libraries().end());
   for (const auto& [name, version] : sorted) {
     libraries.emplace_back(name, version);
   }

@@ -156,6 +156,47 @@ TEST_F(CommandLineTest, AnUnknownCommandGetsTheNearest) {
   EXPECT_EQ(out_.str(), "");
 }
 
+TEST_F(CommandLineTest, OptionsInFrontDoNotHideAMistypedCommand) {
+  EXPECT_EQ(Run({"--json", "--data", "d", "staus"}), 2);
+  EXPECT_THAT(err_.str(), HasSubstr("did you mean `status`?"));
+}
+
+TEST_F(CommandLineTest, TheHelpOfEveryCommandHasAnExampleOfIt) {
+  const std::vector<std::vector<std::string>> commands = {
+      {"apply"},           {"config", "validate"}, {"tenant", "list"},     {"tenant", "show"},
+      {"connection"},      {"connection", "list"}, {"connection", "show"}, {"sync", "list"},
+      {"sync", "pause"},   {"sync", "resume"},     {"status"},             {"parked", "list"},
+      {"parked", "show"},  {"parked", "replay"},   {"parked", "drop"},     {"trace"},
+      {"verify"},          {"version"},            {"tls", "init"},        {"topics", "create"}};
+  for (std::vector<std::string> words : commands) {
+    std::string command = "tributary";
+    for (const std::string& word : words) {
+      command += " " + word;
+    }
+    words.emplace_back("--help");
+    EXPECT_EQ(Run(words), 0);
+    EXPECT_THAT(out_.str(), HasSubstr("Example:\n  " + command));
+  }
+}
+
+TEST_F(CommandLineTest, AMissingServiceIsNamedAndNotControl) {
+  script_.status = absl::AbortedError("without an answer: loader (none is attached)");
+  for (const std::vector<std::string>& words :
+       {std::vector<std::string>{"trace", "acme/customers/1"},
+        {"parked", "replay", "k"},
+        {"parked", "drop", "k"}}) {
+    EXPECT_EQ(Run(words), 75);
+    EXPECT_THAT(err_.str(), AllOf(HasSubstr("loader"), HasSubstr("fix: start that service"),
+                                  Not(HasSubstr("control"))));
+  }
+}
+
+TEST_F(CommandLineTest, WhatAnIncompleteTraceDidNotFindMayBeThere) {
+  script_.trace.set_problem("without an answer: transformer (none is attached)");
+  EXPECT_EQ(Run({"trace", "acme/customers/1"}), 75);
+  EXPECT_THAT(err_.str(), AllOf(HasSubstr("transformer"), Not(HasSubstr("not known"))));
+}
+
 TEST_F(CommandLineTest, WrongUsageIsTwo) {
   EXPECT_EQ(Run({}), 2);
   EXPECT_EQ(Run({"apply"}), 2);
