@@ -153,6 +153,27 @@ TEST_F(LoaderActionTest, ARefusedActionIsParkedAndItsOutcomeIsFinal) {
   EXPECT_FALSE(rig_.HasCommand(action));
 }
 
+TEST_F(LoaderActionTest, Rule30_AnActionOfUnknownOutcomeKeepsItsCommandUntilAPersonDropsIt) {
+  const std::string record = rig_.Client(1, "Ada", 1);
+  rig_.Start();
+  rig_.Run(seconds(1));
+  rig_.Faults(R"([{"target":"rest","match":"POST /clients/1/notes","kind":"apply_late",)"
+              R"("delay_ms":1500,"count":1},)"
+              R"({"target":"rest","match":"GET /clients/1/notes","kind":"status","status":422}])");
+  const std::string action = rig_.Note("e1", record);
+  rig_.Run(seconds(60));
+  ASSERT_EQ(rig_.Entry(action).outcome(), v1::OUTCOME_UNKNOWN);
+  EXPECT_EQ(rig_.Entry(action).status(), v1::RecordEntry::STATUS_PARKED);
+  EXPECT_TRUE(rig_.HasCommand(action)) << "a person may have it done again";
+  EXPECT_THAT(rig_.SentTo("POST /clients/1/notes"), SizeIs(1));
+
+  EXPECT_EQ(rig_.Decide(action, false), "");
+  rig_.Run(seconds(1));
+  EXPECT_EQ(rig_.Entry(action).outcome(), v1::OUTCOME_UNKNOWN) << "it may have been done";
+  EXPECT_NE(rig_.Entry(action).status(), v1::RecordEntry::STATUS_PARKED);
+  EXPECT_FALSE(rig_.HasCommand(action));
+}
+
 TEST_F(LoaderActionTest, AnActionOfAParkedRecordIsParkedAndFreedWithIt) {
   rig_.Faults(R"([{"target":"rest","match":"PUT","kind":"status","status":422,"count":1}])");
   const std::string record = rig_.Client(1, "Ada", 1);
