@@ -29,7 +29,10 @@
 #include "services/control/local_attachment.h"
 #include "services/control/publisher.h"
 #include "services/extractor/extractor.h"
+#include "services/extractor/metrics.h"
 #include "services/loader/loader.h"
+#include "services/loader/metrics.h"
+#include "services/transformer/metrics.h"
 #include "services/transformer/transformer.h"
 #include "services/tributary/dev_demo.h"
 #include "services/tributary/dev_ground.h"
@@ -155,6 +158,21 @@ class ProgressDisplay {
   Instant next_{};
 };
 
+/// Id of one customer of the made-up site, for a command that a person can copy.
+std::string SomeCustomer(simulator::SimulatorServer& simulator) {
+  constexpr std::string_view kBefore = R"("kind":"customers","id":")";
+  std::string id;
+  simulator.WithWorld([&](simulator::World& world, WallTime) {
+    world.ForEachTruth([&](std::string_view line) {
+      const std::size_t at = id.empty() ? line.find(kBefore) : std::string_view::npos;
+      if (at == std::string_view::npos) return;
+      line.remove_prefix(at + kBefore.size());
+      id = line.substr(0, line.find('"'));
+    });
+  });
+  return id;
+}
+
 void PrintWhere(const Flags& flags, const v1::ConfigFile& config, const std::string& admin,
                 simulator::SimulatorServer* simulator) {
   std::vector<std::pair<std::string, std::string>> places;
@@ -190,8 +208,9 @@ void PrintWhere(const Flags& flags, const v1::ConfigFile& config, const std::str
     const std::string data = " --data " + config.log().data_directory();
     std::cout << "Try next, in another terminal:\n  tributary status" << data << '\n'
               << "  tributary trace "
-              << (simulator != nullptr ? "demo/customers/1" : "TENANT/customers/ID") << data
-              << "\nCtrl-C ends it.\n";
+              << (simulator != nullptr ? "demo/customers/" + SomeCustomer(*simulator)
+                                       : "TENANT/customers/ID")
+              << data << "\nCtrl-C ends it.\n";
   }
   std::cout << std::flush;
 }
@@ -280,10 +299,13 @@ int Run(const Flags& flags, v1::ConfigFile config, runtime::StopSignals& signals
 
   // The services, in the order of the flow.
   std::vector<Service> services;
-  const auto start = [&](const std::string& name, runtime::StageRunner::MakeStage make_stage) {
+  const auto start = [&](const std::string& name, runtime::StageRunner::MakeStage make_stage,
+                         decltype(runtime::StageRunnerOptions::measure) measure) {
     Service service;
+    runtime::StageRunnerOptions options = runner_options(name);
+    options.measure = std::move(measure);
     service.runner = std::make_unique<runtime::StageRunner>(
-        runner_options(name), join(name), std::move(make_stage), *logger, metrics);
+        std::move(options), join(name), std::move(make_stage), *logger, metrics);
     service.attachment = std::make_unique<control::LocalAttachment>(
         name, **core, post, [runner = service.runner.get()](const v1::ToService& message) {
           runner->Deliver(message);
@@ -292,28 +314,37 @@ int Run(const Flags& flags, v1::ConfigFile config, runtime::StopSignals& signals
     services.push_back(std::move(service));
   };
   const bool predecessor_is_dead = (*log)->predecessor_is_dead();
-  start("extractor", [&](StagePorts ports) {
-    extractor::Options options = extractor::OptionsFrom(config);
-    options.instance = instance;
-    options.predecessor_is_dead = predecessor_is_dead;
-    // Settling waits for every stream, and this one would come last by far.
-    if (flags.simulator) options.site_polls = 3;
-    return extractor::MakeExtractor(options, ports);
-  });
-  start("transformer", [&](StagePorts ports) {
-    transformer::Options options = transformer::OptionsFrom(config);
-    options.instance = instance;
-    options.predecessor_is_dead = predecessor_is_dead;
-    return transformer::MakeTransformer(options, ports);
-  });
-  start("loader", [&](StagePorts ports) -> std::unique_ptr<Stage> {
-    loader::Options options = loader::OptionsFrom(config);
-    options.instance = instance;
-    options.predecessor_is_dead = predecessor_is_dead;
-    // Ctrl-C ends within a second.
-    options.revoke_grace = kDrainMax / 2;
-    return loader::MakeLoader(options, ports);
-  });
+  start(
+      "extractor",
+      [&](StagePorts ports) {
+        extractor::Options options = extractor::OptionsFrom(config);
+        options.instance = instance;
+        options.predecessor_is_dead = predecessor_is_dead;
+        // Settling waits for every stream, and this one would come last by far.
+        if (flags.simulator) options.site_polls = 3;
+        return extractor::MakeExtractor(options, ports);
+      },
+      extractor::MeasureInto(metrics));
+  start(
+      "transformer",
+      [&](StagePorts ports) {
+        transformer::Options options = transformer::OptionsFrom(config);
+        options.instance = instance;
+        options.predecessor_is_dead = predecessor_is_dead;
+        return transformer::MakeTransformer(options, ports);
+      },
+      transformer::MeasureInto(metrics));
+  start(
+      "loader",
+      [&](StagePorts ports) -> std::unique_ptr<Stage> {
+        loader::Options options = loader::OptionsFrom(config);
+        options.instance = instance;
+        options.predecessor_is_dead = predecessor_is_dead;
+        // Ctrl-C ends within a second.
+        options.revoke_grace = kDrainMax / 2;
+        return loader::MakeLoader(options, ports);
+      },
+      loader::MeasureInto(metrics));
   const auto shut_down = [&services, &control] {
     for (Service& service : services) service.runner->Drain();
     for (Service& service : services) service.runner->Join();
