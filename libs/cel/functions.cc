@@ -151,31 +151,51 @@ std::span<const Overload> OverloadsOf(Function function) {
 // True: `letter` accepts such a value.
 bool Accepts(char letter, Kind kind) {
   switch (letter) {
-    case 'A': return true;
-    case 'S': return kind == Kind::kString;
-    case 'I': return kind == Kind::kInt;
-    case 'N': return kind == Kind::kInt || kind == Kind::kDecimal;
-    case 'L': return kind == Kind::kList;
-    case 'M': return kind == Kind::kMap;
-    case 'T': return kind == Kind::kTimestamp;
-    case 'D': return kind == Kind::kDuration;
-    case 'B': return kind == Kind::kBool;
-    default: return false;
+    case 'A':
+      return true;
+    case 'S':
+      return kind == Kind::kString;
+    case 'I':
+      return kind == Kind::kInt;
+    case 'N':
+      return kind == Kind::kInt || kind == Kind::kDecimal;
+    case 'L':
+      return kind == Kind::kList;
+    case 'M':
+      return kind == Kind::kMap;
+    case 'T':
+      return kind == Kind::kTimestamp;
+    case 'D':
+      return kind == Kind::kDuration;
+    case 'B':
+      return kind == Kind::kBool;
+    default:
+      return false;
   }
 }
 
 bool MayAccept(char letter, Type::Kind kind) {
   switch (kind) {
-    case Type::Kind::kDyn: return true;
-    case Type::Kind::kNull: return Accepts(letter, Kind::kNull);
-    case Type::Kind::kBool: return Accepts(letter, Kind::kBool);
-    case Type::Kind::kInt: return Accepts(letter, Kind::kInt);
-    case Type::Kind::kDecimal: return Accepts(letter, Kind::kDecimal);
-    case Type::Kind::kString: return Accepts(letter, Kind::kString);
-    case Type::Kind::kList: return Accepts(letter, Kind::kList);
-    case Type::Kind::kMap: return Accepts(letter, Kind::kMap);
-    case Type::Kind::kTimestamp: return Accepts(letter, Kind::kTimestamp);
-    case Type::Kind::kDuration: return Accepts(letter, Kind::kDuration);
+    case Type::Kind::kDyn:
+      return true;
+    case Type::Kind::kNull:
+      return Accepts(letter, Kind::kNull);
+    case Type::Kind::kBool:
+      return Accepts(letter, Kind::kBool);
+    case Type::Kind::kInt:
+      return Accepts(letter, Kind::kInt);
+    case Type::Kind::kDecimal:
+      return Accepts(letter, Kind::kDecimal);
+    case Type::Kind::kString:
+      return Accepts(letter, Kind::kString);
+    case Type::Kind::kList:
+      return Accepts(letter, Kind::kList);
+    case Type::Kind::kMap:
+      return Accepts(letter, Kind::kMap);
+    case Type::Kind::kTimestamp:
+      return Accepts(letter, Kind::kTimestamp);
+    case Type::Kind::kDuration:
+      return Accepts(letter, Kind::kDuration);
   }
   return false;
 }
@@ -204,15 +224,24 @@ bool Matches(std::string_view letters, std::size_t count, AcceptsAt accepts_at) 
 
 std::string_view LetterName(char letter) {
   switch (letter) {
-    case 'S': return "string";
-    case 'I': return "int";
-    case 'N': return "number";
-    case 'L': return "list";
-    case 'M': return "map";
-    case 'T': return "timestamp";
-    case 'D': return "duration";
-    case 'B': return "bool";
-    default: return "anything";
+    case 'S':
+      return "string";
+    case 'I':
+      return "int";
+    case 'N':
+      return "number";
+    case 'L':
+      return "list";
+    case 'M':
+      return "map";
+    case 'T':
+      return "timestamp";
+    case 'D':
+      return "duration";
+    case 'B':
+      return "bool";
+    default:
+      return "anything";
   }
 }
 
@@ -248,17 +277,26 @@ Type ElementOf(const Type& list) { return list.element ? *list.element : Type{};
 
 Type ResultType(const Overload& overload, std::span<const Type> arguments) {
   switch (overload.result) {
-    case 'B': return TypeOf(Type::Kind::kBool);
-    case 'I': return TypeOf(Type::Kind::kInt);
-    case 'X': return TypeOf(Type::Kind::kDecimal);
-    case 'S': return TypeOf(Type::Kind::kString);
-    case 'T': return TypeOf(Type::Kind::kTimestamp);
-    case 'D': return TypeOf(Type::Kind::kDuration);
-    case 'L': return TypeOf(Type::Kind::kList);
-    case 's': return Type::ListOf(TypeOf(Type::Kind::kString));
-    case 'l': return arguments[0].kind == Type::Kind::kList ? arguments[0]
-                                                             : TypeOf(Type::Kind::kList);
-    case 'E': return ElementOf(arguments[0]);
+    case 'B':
+      return TypeOf(Type::Kind::kBool);
+    case 'I':
+      return TypeOf(Type::Kind::kInt);
+    case 'X':
+      return TypeOf(Type::Kind::kDecimal);
+    case 'S':
+      return TypeOf(Type::Kind::kString);
+    case 'T':
+      return TypeOf(Type::Kind::kTimestamp);
+    case 'D':
+      return TypeOf(Type::Kind::kDuration);
+    case 'L':
+      return TypeOf(Type::Kind::kList);
+    case 's':
+      return Type::ListOf(TypeOf(Type::Kind::kString));
+    case 'l':
+      return arguments[0].kind == Type::Kind::kList ? arguments[0] : TypeOf(Type::Kind::kList);
+    case 'E':
+      return ElementOf(arguments[0]);
     case 'N': {
       bool all_int = true;
       for (const Type& type : arguments) {
@@ -267,7 +305,8 @@ Type ResultType(const Overload& overload, std::span<const Type> arguments) {
       }
       return all_int ? TypeOf(Type::Kind::kInt) : Type{};
     }
-    default: return {};
+    default:
+      return {};
   }
 }
 
@@ -325,13 +364,20 @@ Value Split(std::string_view text, std::string_view separator, std::int64_t limi
 
 std::optional<std::string> ScalarText(const Value& value) {
   switch (value.kind()) {
-    case Kind::kString: return std::string(value.text());
-    case Kind::kInt: return std::to_string(value.integer());
-    case Kind::kDecimal: return value.ToDecimal().ToText();
-    case Kind::kBool: return value.boolean() ? "true" : "false";
-    case Kind::kTimestamp: return ToText(value.timestamp());
-    case Kind::kDuration: return DurationText(value.nanos());
-    default: return std::nullopt;
+    case Kind::kString:
+      return std::string(value.text());
+    case Kind::kInt:
+      return std::to_string(value.integer());
+    case Kind::kDecimal:
+      return value.ToDecimal().ToText();
+    case Kind::kBool:
+      return value.boolean() ? "true" : "false";
+    case Kind::kTimestamp:
+      return ToText(value.timestamp());
+    case Kind::kDuration:
+      return DurationText(value.nanos());
+    default:
+      return std::nullopt;
   }
 }
 
@@ -351,8 +397,8 @@ Value Join(const List& list, std::string_view separator, Budget& budget) {
   return Value::String(std::move(joined));
 }
 
-Value Replace(std::string_view text, std::string_view from, std::string_view to,
-              std::int64_t count, Budget& budget) {
+Value Replace(std::string_view text, std::string_view from, std::string_view to, std::int64_t count,
+              Budget& budget) {
   if (from.empty()) return Value::Error("replace: the text to be replaced is empty");
   std::string replaced;
   while (count != 0) {
@@ -405,9 +451,12 @@ Value Calculate(Function function, const Value& a, const Value& b, Budget& budge
   const Decimal x = a.ToDecimal();
   const Decimal y = b.ToDecimal();
   switch (function) {
-    case Function::kAdd: return OfOptional(Decimal::Add(x, y));
-    case Function::kSubtract: return OfOptional(Decimal::Subtract(x, y));
-    case Function::kMultiply: return OfOptional(Decimal::Multiply(x, y));
+    case Function::kAdd:
+      return OfOptional(Decimal::Add(x, y));
+    case Function::kSubtract:
+      return OfOptional(Decimal::Subtract(x, y));
+    case Function::kMultiply:
+      return OfOptional(Decimal::Multiply(x, y));
     default: {
       if (y.is_zero()) return Value::Error("division by zero");
       const std::optional<Decimal> quotient = Decimal::DivideExactly(x, y);
@@ -447,7 +496,8 @@ Value Add(const Value& a, const Value& b, Budget& budget) {
           Shift((a_is_moment ? a : b).timestamp(), (a_is_moment ? b : a).nanos());
       return moved ? Value::Time(*moved) : Value::Error("outside of the years 1 to 9999");
     }
-    default: return Calculate(Function::kAdd, a, b, budget);
+    default:
+      return Calculate(Function::kAdd, a, b, budget);
   }
 }
 
@@ -601,10 +651,14 @@ Value CalendarPart(Function function, std::span<const Value> arguments) {
   if (arguments[0].kind() == Kind::kDuration) {
     const std::int64_t nanos = arguments[0].nanos();
     switch (function) {
-      case Function::kGetHours: return Value::Int(nanos / 3'600'000'000'000);
-      case Function::kGetMinutes: return Value::Int(nanos / 60'000'000'000);
-      case Function::kGetSeconds: return Value::Int(nanos / 1'000'000'000);
-      default: return Value::Int(nanos / 1'000'000 % 1000);
+      case Function::kGetHours:
+        return Value::Int(nanos / 3'600'000'000'000);
+      case Function::kGetMinutes:
+        return Value::Int(nanos / 60'000'000'000);
+      case Function::kGetSeconds:
+        return Value::Int(nanos / 1'000'000'000);
+      default:
+        return Value::Int(nanos / 1'000'000 % 1000);
     }
   }
   std::int64_t offset = 0;
@@ -615,16 +669,26 @@ Value CalendarPart(Function function, std::span<const Value> arguments) {
   }
   const CalendarTime time = ToCalendar(arguments[0].timestamp(), offset);
   switch (function) {
-    case Function::kGetFullYear: return Value::Int(time.year);
-    case Function::kGetMonth: return Value::Int(time.month - 1);
-    case Function::kGetDate: return Value::Int(time.day);
-    case Function::kGetDayOfMonth: return Value::Int(time.day - 1);
-    case Function::kGetDayOfWeek: return Value::Int(time.weekday);
-    case Function::kGetDayOfYear: return Value::Int(time.day_of_year - 1);
-    case Function::kGetHours: return Value::Int(time.hour);
-    case Function::kGetMinutes: return Value::Int(time.minute);
-    case Function::kGetSeconds: return Value::Int(time.second);
-    default: return Value::Int(arguments[0].timestamp().nanos / 1'000'000);
+    case Function::kGetFullYear:
+      return Value::Int(time.year);
+    case Function::kGetMonth:
+      return Value::Int(time.month - 1);
+    case Function::kGetDate:
+      return Value::Int(time.day);
+    case Function::kGetDayOfMonth:
+      return Value::Int(time.day - 1);
+    case Function::kGetDayOfWeek:
+      return Value::Int(time.weekday);
+    case Function::kGetDayOfYear:
+      return Value::Int(time.day_of_year - 1);
+    case Function::kGetHours:
+      return Value::Int(time.hour);
+    case Function::kGetMinutes:
+      return Value::Int(time.minute);
+    case Function::kGetSeconds:
+      return Value::Int(time.second);
+    default:
+      return Value::Int(arguments[0].timestamp().nanos / 1'000'000);
   }
 }
 
@@ -635,8 +699,7 @@ Value FormatDate(std::span<const Value> arguments) {
     if (!parsed) return Value::Error("a time zone is `UTC` or an offset such as `-05:00`");
     offset = *parsed;
   }
-  std::optional<std::string> text =
-      Format(arguments[0].timestamp(), arguments[1].text(), offset);
+  std::optional<std::string> text = Format(arguments[0].timestamp(), arguments[1].text(), offset);
   if (!text) return Value::Error("formatDate knows %Y %y %m %d %e %j %H %M %S %b %B %a %A %z %%");
   return Value::String(std::move(*text));
 }
@@ -741,8 +804,8 @@ Type CheckCall(Function function, std::span<const Type> arguments, std::string& 
 std::shared_ptr<const re2::RE2> MakePattern(std::string_view pattern, std::string& problem) {
   re2::RE2::Options options(re2::RE2::Quiet);
   options.set_max_mem(1 << 20);
-  auto made = std::make_shared<const re2::RE2>(re2::StringPiece(pattern.data(), pattern.size()),
-                                               options);
+  auto made =
+      std::make_shared<const re2::RE2>(re2::StringPiece(pattern.data(), pattern.size()), options);
   if (made->ok()) return made;
   problem = "not a regular expression (RE2): " + made->error();
   return nullptr;
@@ -753,7 +816,8 @@ Value Call(Function function, std::span<const Value> arguments, const re2::RE2* 
   if (!MatchesOverload(function, arguments)) return Mismatch(function, arguments);
   const Value& a = arguments[0];
   switch (function) {
-    case Function::kNot: return Value::Bool(!a.boolean());
+    case Function::kNot:
+      return Value::Bool(!a.boolean());
     case Function::kNegate: {
       std::int64_t negated = 0;
       if (a.kind() == Kind::kDecimal) return Value::OfDecimal(a.ToDecimal().Negated());
@@ -763,18 +827,28 @@ Value Call(Function function, std::span<const Value> arguments, const re2::RE2* 
       }
       return is_span ? Value::Span(negated) : Value::Int(negated);
     }
-    case Function::kAdd: return Add(a, arguments[1], budget);
-    case Function::kSubtract: return Subtract(a, arguments[1], budget);
+    case Function::kAdd:
+      return Add(a, arguments[1], budget);
+    case Function::kSubtract:
+      return Subtract(a, arguments[1], budget);
     case Function::kMultiply:
     case Function::kDivide:
-    case Function::kRemainder: return Calculate(function, a, arguments[1], budget);
-    case Function::kLess: return Value::Bool(*Compare(a, arguments[1]) < 0);
-    case Function::kLessOrEqual: return Value::Bool(*Compare(a, arguments[1]) <= 0);
-    case Function::kGreater: return Value::Bool(*Compare(a, arguments[1]) > 0);
-    case Function::kGreaterOrEqual: return Value::Bool(*Compare(a, arguments[1]) >= 0);
-    case Function::kEqual: return Value::Bool(Equal(a, arguments[1]));
-    case Function::kNotEqual: return Value::Bool(!Equal(a, arguments[1]));
-    case Function::kIn: return Contains(a, arguments[1], budget);
+    case Function::kRemainder:
+      return Calculate(function, a, arguments[1], budget);
+    case Function::kLess:
+      return Value::Bool(*Compare(a, arguments[1]) < 0);
+    case Function::kLessOrEqual:
+      return Value::Bool(*Compare(a, arguments[1]) <= 0);
+    case Function::kGreater:
+      return Value::Bool(*Compare(a, arguments[1]) > 0);
+    case Function::kGreaterOrEqual:
+      return Value::Bool(*Compare(a, arguments[1]) >= 0);
+    case Function::kEqual:
+      return Value::Bool(Equal(a, arguments[1]));
+    case Function::kNotEqual:
+      return Value::Bool(!Equal(a, arguments[1]));
+    case Function::kIn:
+      return Contains(a, arguments[1], budget);
 
     case Function::kSize:
       if (a.kind() == Kind::kList) return Value::Int(static_cast<std::int64_t>(a.list().size()));
@@ -787,7 +861,8 @@ Value Call(Function function, std::span<const Value> arguments, const re2::RE2* 
       return Value::String(function == Function::kLowerAscii
                                ? MapAscii(a.text(), 'A', 'Z', 'a' - 'A')
                                : MapAscii(a.text(), 'a', 'z', 'A' - 'a'));
-    case Function::kTrim: return Value::String(std::string(Trimmed(a.text())));
+    case Function::kTrim:
+      return Value::String(std::string(Trimmed(a.text())));
     case Function::kSplit:
       return Split(a.text(), arguments[1].text(),
                    arguments.size() > 2 ? arguments[2].integer() : -1, budget);
@@ -817,8 +892,10 @@ Value Call(Function function, std::span<const Value> arguments, const re2::RE2* 
       if (found == std::string_view::npos) return Value::Int(-1);
       return Value::Int(static_cast<std::int64_t>(CountCharacters(a.text().substr(0, found))));
     }
-    case Function::kStartsWith: return Value::Bool(a.text().starts_with(arguments[1].text()));
-    case Function::kEndsWith: return Value::Bool(a.text().ends_with(arguments[1].text()));
+    case Function::kStartsWith:
+      return Value::Bool(a.text().starts_with(arguments[1].text()));
+    case Function::kEndsWith:
+      return Value::Bool(a.text().ends_with(arguments[1].text()));
     case Function::kContains:
       if (!budget.Spend(a.text().size() / 16)) return Value::Error("");
       return Value::Bool(a.text().find(arguments[1].text()) != std::string_view::npos);
@@ -832,12 +909,14 @@ Value Call(Function function, std::span<const Value> arguments, const re2::RE2* 
         pattern = made.get();
       }
       if (!budget.Spend(4 + a.text().size() / 4)) return Value::Error("");
-      return Value::Bool(re2::RE2::PartialMatch(
-          re2::StringPiece(a.text().data(), a.text().size()), *pattern));
+      return Value::Bool(
+          re2::RE2::PartialMatch(re2::StringPiece(a.text().data(), a.text().size()), *pattern));
     }
 
-    case Function::kInt: return ParseInt(a);
-    case Function::kDecimal: return ParseDecimal(a);
+    case Function::kInt:
+      return ParseInt(a);
+    case Function::kDecimal:
+      return ParseDecimal(a);
     case Function::kString:
       return a.kind() == Kind::kString ? a : Value::String(*ScalarText(a));
     case Function::kBool:
@@ -845,7 +924,8 @@ Value Call(Function function, std::span<const Value> arguments, const re2::RE2* 
       if (a.text() == "true" || a.text() == "True" || a.text() == "1") return Value::Bool(true);
       if (a.text() == "false" || a.text() == "False" || a.text() == "0") return Value::Bool(false);
       return Value::Error("bool: neither `true` nor `false`");
-    case Function::kDyn: return a;
+    case Function::kDyn:
+      return a;
     case Function::kAbs:
       if (a.kind() == Kind::kDecimal) {
         const Decimal decimal = a.ToDecimal();
@@ -876,9 +956,11 @@ Value Call(Function function, std::span<const Value> arguments, const re2::RE2* 
         return Extreme(Items(a.list()), function == Function::kMax, budget);
       }
       return Extreme(arguments, function == Function::kMax, budget);
-    case Function::kSum: return Sum(a.list(), budget);
+    case Function::kSum:
+      return Sum(a.list(), budget);
 
-    case Function::kTimestamp: return ParseTime(a);
+    case Function::kTimestamp:
+      return ParseTime(a);
     case Function::kDuration: {
       if (a.kind() == Kind::kDuration) return a;
       const std::optional<std::int64_t> nanos = ParseDuration(a.text());
@@ -894,19 +976,25 @@ Value Call(Function function, std::span<const Value> arguments, const re2::RE2* 
     case Function::kGetHours:
     case Function::kGetMinutes:
     case Function::kGetSeconds:
-    case Function::kGetMilliseconds: return CalendarPart(function, arguments);
-    case Function::kFormatDate: return FormatDate(arguments);
+    case Function::kGetMilliseconds:
+      return CalendarPart(function, arguments);
+    case Function::kFormatDate:
+      return FormatDate(arguments);
 
-    case Function::kSort: return Sort(a.list(), budget);
-    case Function::kDistinct: return Distinct(a.list(), budget);
+    case Function::kSort:
+      return Sort(a.list(), budget);
+    case Function::kDistinct:
+      return Distinct(a.list(), budget);
     case Function::kReverse: {
       std::vector<Value> items = Items(a.list());
       if (!budget.Spend(items.size())) return Value::Error("");
       std::reverse(items.begin(), items.end());
       return Value::OfList(std::move(items));
     }
-    case Function::kFlatten: return Flatten(a.list(), budget);
-    case Function::kFirst: return a.list().size() == 0 ? Value() : a.list().at(0);
+    case Function::kFlatten:
+      return Flatten(a.list(), budget);
+    case Function::kFirst:
+      return a.list().size() == 0 ? Value() : a.list().at(0);
     case Function::kLast:
       return a.list().size() == 0 ? Value() : a.list().at(a.list().size() - 1);
     case Function::kKeys: {

@@ -153,8 +153,7 @@ class Parser {
     if (stopped_) return;
     const Type& type = TypeOf(node);
     if (type.kind == Type::Kind::kBool || type.kind == Type::Kind::kDyn) return;
-    Report(code_.nodes[node].offset,
-           std::string(where) + " wants bool, this is " + Name(type));
+    Report(code_.nodes[node].offset, std::string(where) + " wants bool, this is " + Name(type));
   }
 
   // ---- grammar ----
@@ -220,9 +219,9 @@ class Parser {
 
   std::uint32_t Relation() {
     static const std::map<std::string_view, Function> kOperators = {
-        {"<", Function::kLess},           {"<=", Function::kLessOrEqual},
-        {">", Function::kGreater},        {">=", Function::kGreaterOrEqual},
-        {"==", Function::kEqual},         {"!=", Function::kNotEqual},
+        {"<", Function::kLess},    {"<=", Function::kLessOrEqual},
+        {">", Function::kGreater}, {">=", Function::kGreaterOrEqual},
+        {"==", Function::kEqual},  {"!=", Function::kNotEqual},
         {"in", Function::kIn},
     };
     return Binary(kOperators, &Parser::Addition);
@@ -359,8 +358,8 @@ class Parser {
     const std::optional<Function> function = FindFunction(name);
     if (!function) {
       std::vector<std::string> known = FunctionNames();
-      known.insert(known.end(), {"default", "orValue", "has", "filter", "map", "exists", "all",
-                                 "exists_one"});
+      known.insert(known.end(),
+                   {"default", "orValue", "has", "filter", "map", "exists", "all", "exists_one"});
       const std::string nearest = Nearest(name, known);
       Report(offset, "no function `" + name + "`" +
                          (nearest.empty() ? "" : "; did you mean `" + nearest + "`?"));
@@ -372,9 +371,9 @@ class Parser {
   std::uint32_t Macro(std::uint32_t range, const std::string& name, std::size_t offset) {
     if (stopped_) return kBroken;
     if (token_.kind != Token::Kind::kName) {
-      return Stop(token_.offset,
-                  "`" + name + "` begins with the name of its variable, as in `list." + name +
-                      "(x, …)`");
+      return Stop(
+          token_.offset,
+          "`" + name + "` begins with the name of its variable, as in `list." + name + "(x, …)`");
     }
     Local local{token_.text, 0, {}};
     const Type range_type = TypeOf(range);
@@ -455,9 +454,13 @@ class Parser {
       case Token::Kind::kString:
         Advance();
         return Constant(token.offset, Type::Kind::kString, Value::String(token.text));
-      case Token::Kind::kName: Advance(); return NameOrCall(token);
-      case Token::Kind::kSymbol: break;
-      default: return Stop(token.offset, "expected a value, found " + Describe(token));
+      case Token::Kind::kName:
+        Advance();
+        return NameOrCall(token);
+      case Token::Kind::kSymbol:
+        break;
+      default:
+        return Stop(token.offset, "expected a value, found " + Describe(token));
     }
     if (Take("(")) {
       const std::uint32_t inner = Expression();
@@ -579,16 +582,26 @@ class Parser {
 
 std::string Name(const Type& type) {
   switch (type.kind) {
-    case Type::Kind::kDyn: return "dyn";
-    case Type::Kind::kNull: return "null";
-    case Type::Kind::kBool: return "bool";
-    case Type::Kind::kInt: return "int";
-    case Type::Kind::kDecimal: return "decimal";
-    case Type::Kind::kString: return "string";
-    case Type::Kind::kList: return "list";
-    case Type::Kind::kMap: return "map";
-    case Type::Kind::kTimestamp: return "timestamp";
-    case Type::Kind::kDuration: return "duration";
+    case Type::Kind::kDyn:
+      return "dyn";
+    case Type::Kind::kNull:
+      return "null";
+    case Type::Kind::kBool:
+      return "bool";
+    case Type::Kind::kInt:
+      return "int";
+    case Type::Kind::kDecimal:
+      return "decimal";
+    case Type::Kind::kString:
+      return "string";
+    case Type::Kind::kList:
+      return "list";
+    case Type::Kind::kMap:
+      return "map";
+    case Type::Kind::kTimestamp:
+      return "timestamp";
+    case Type::Kind::kDuration:
+      return "duration";
   }
   return "";
 }
@@ -596,9 +609,8 @@ std::string Name(const Type& type) {
 std::optional<Program> Compile(std::string_view source, const Environment& environment,
                                std::vector<Problem>& problems, const Limits& limits) {
   if (source.size() > limits.source_bytes_max) {
-    problems.push_back({limits.source_bytes_max, "longer than " +
-                                                     std::to_string(limits.source_bytes_max) +
-                                                     " bytes"});
+    problems.push_back({limits.source_bytes_max,
+                        "longer than " + std::to_string(limits.source_bytes_max) + " bytes"});
     return std::nullopt;
   }
   return Parser(source, environment, limits, problems).Run();
@@ -616,8 +628,8 @@ std::string Nearest(std::string_view name, const std::vector<std::string>& known
       row[0] = i;
       for (std::size_t j = 1; j < row.size(); ++j) {
         const std::size_t above = row[j];
-        row[j] = std::min({row[j] + 1, row[j - 1] + 1,
-                           diagonal + (name[i - 1] == candidate[j - 1] ? 0 : 1)});
+        row[j] = std::min(
+            {row[j] + 1, row[j - 1] + 1, diagonal + (name[i - 1] == candidate[j - 1] ? 0 : 1)});
         diagonal = above;
       }
     }

@@ -45,13 +45,16 @@ class Evaluator {
     const Node& node = code_.nodes[index];
     if (!budget_.Spend(1)) return Spent(node);
     switch (node.kind) {
-      case Node::Kind::kConstant: return node.constant;
+      case Node::Kind::kConstant:
+        return node.constant;
       case Node::Kind::kVariable: {
         const Value& value = slots_[node.slot];
         return value.is_error() ? value.At(node.offset) : value;
       }
-      case Node::Kind::kSelect: return Select(node);
-      case Node::Kind::kIndex: return Index(node);
+      case Node::Kind::kSelect:
+        return Select(node);
+      case Node::Kind::kIndex:
+        return Index(node);
       case Node::Kind::kHas: {
         const Value value = Eval(node.children[0]);
         return value.is_error() ? value : Value::Bool(!value.is_absent());
@@ -75,8 +78,10 @@ class Evaluator {
         }
         return Value::OfMap(std::move(members));
       }
-      case Node::Kind::kAnd: return Logical(node, false);
-      case Node::Kind::kOr: return Logical(node, true);
+      case Node::Kind::kAnd:
+        return Logical(node, false);
+      case Node::Kind::kOr:
+        return Logical(node, true);
       case Node::Kind::kTernary: {
         const Value condition = Eval(node.children[0]);
         if (condition.is_error()) return condition;
@@ -104,7 +109,8 @@ class Evaluator {
       case Node::Kind::kTransform:
       case Node::Kind::kExists:
       case Node::Kind::kAll:
-      case Node::Kind::kExistsOne: return Macro(node);
+      case Node::Kind::kExistsOne:
+        return Macro(node);
     }
     return Value::Error("not known").At(node.offset);
   }
@@ -165,8 +171,7 @@ class Evaluator {
     if (range.is_error()) return range;
     const bool is_map = range.kind() == Value::Kind::kMap;
     if (!is_map && range.kind() != Value::Kind::kList) {
-      return Value::Error("wants a list or a map, this is " +
-                          std::string(KindName(range.kind())) +
+      return Value::Error("wants a list or a map, this is " + std::string(KindName(range.kind())) +
                           (range.is_nothing() ? "; default(x, []) gives a fallback" : ""))
           .At(node.offset);
     }
@@ -215,10 +220,14 @@ class Evaluator {
     }
     if (failure) return *failure;
     switch (node.kind) {
-      case Node::Kind::kExists: return Value::Bool(false);
-      case Node::Kind::kAll: return Value::Bool(true);
-      case Node::Kind::kExistsOne: return Value::Bool(count == 1);
-      default: return Value::OfList(std::move(kept));
+      case Node::Kind::kExists:
+        return Value::Bool(false);
+      case Node::Kind::kAll:
+        return Value::Bool(true);
+      case Node::Kind::kExistsOne:
+        return Value::Bool(count == 1);
+      default:
+        return Value::OfList(std::move(kept));
     }
   }
 

@@ -76,8 +76,7 @@ std::optional<Timestamp> ParseTimestamp(std::string_view text) {
                                          std::chrono::day(static_cast<unsigned>(*day))};
   if (!date.ok()) return std::nullopt;
   Timestamp timestamp;
-  timestamp.seconds =
-      std::chrono::sys_days(date).time_since_epoch().count() * kSecondsPerDay;
+  timestamp.seconds = std::chrono::sys_days(date).time_since_epoch().count() * kSecondsPerDay;
   if (reader.AtEnd()) return timestamp;
 
   if (!reader.Take('T') && !reader.Take('t') && !reader.Take(' ')) return std::nullopt;
@@ -157,8 +156,7 @@ std::optional<std::int64_t> NanosBetween(const Timestamp& from, const Timestamp&
 }
 
 CalendarTime ToCalendar(const Timestamp& timestamp, std::int64_t offset_seconds) {
-  const std::chrono::sys_seconds moment{
-      std::chrono::seconds(timestamp.seconds + offset_seconds)};
+  const std::chrono::sys_seconds moment{std::chrono::seconds(timestamp.seconds + offset_seconds)};
   const auto days = std::chrono::floor<std::chrono::days>(moment);
   const std::chrono::year_month_day date{days};
   const auto in_day = static_cast<int>((moment - days).count());
@@ -193,19 +191,45 @@ std::optional<std::string> Format(const Timestamp& timestamp, std::string_view f
     }
     if (++at == format.size()) return std::nullopt;
     switch (format[at]) {
-      case 'Y': AppendPadded(out, time.year, 4); break;
-      case 'y': AppendPadded(out, time.year % 100, 2); break;
-      case 'm': AppendPadded(out, time.month, 2); break;
-      case 'd': AppendPadded(out, time.day, 2); break;
-      case 'e': out += std::to_string(time.day); break;
-      case 'j': AppendPadded(out, time.day_of_year, 3); break;
-      case 'H': AppendPadded(out, time.hour, 2); break;
-      case 'M': AppendPadded(out, time.minute, 2); break;
-      case 'S': AppendPadded(out, time.second, 2); break;
-      case 'b': out += month.substr(0, 3); break;
-      case 'B': out += month; break;
-      case 'a': out += day.substr(0, 3); break;
-      case 'A': out += day; break;
+      case 'Y':
+        AppendPadded(out, time.year, 4);
+        break;
+      case 'y':
+        AppendPadded(out, time.year % 100, 2);
+        break;
+      case 'm':
+        AppendPadded(out, time.month, 2);
+        break;
+      case 'd':
+        AppendPadded(out, time.day, 2);
+        break;
+      case 'e':
+        out += std::to_string(time.day);
+        break;
+      case 'j':
+        AppendPadded(out, time.day_of_year, 3);
+        break;
+      case 'H':
+        AppendPadded(out, time.hour, 2);
+        break;
+      case 'M':
+        AppendPadded(out, time.minute, 2);
+        break;
+      case 'S':
+        AppendPadded(out, time.second, 2);
+        break;
+      case 'b':
+        out += month.substr(0, 3);
+        break;
+      case 'B':
+        out += month;
+        break;
+      case 'a':
+        out += day.substr(0, 3);
+        break;
+      case 'A':
+        out += day;
+        break;
       case 'z': {
         const std::int64_t minutes = (offset_seconds < 0 ? -offset_seconds : offset_seconds) / 60;
         out += offset_seconds < 0 ? '-' : '+';
@@ -213,8 +237,11 @@ std::optional<std::string> Format(const Timestamp& timestamp, std::string_view f
         AppendPadded(out, minutes % 60, 2);
         break;
       }
-      case '%': out += '%'; break;
-      default: return std::nullopt;
+      case '%':
+        out += '%';
+        break;
+      default:
+        return std::nullopt;
     }
   }
   return out;

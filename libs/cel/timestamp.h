@@ -38,8 +38,8 @@ std::optional<std::int64_t> NanosBetween(const Timestamp& from, const Timestamp&
 
 struct CalendarTime {
   std::int64_t year = 0;
-  int month = 1;   // 1 to 12
-  int day = 1;     // 1 to 31
+  int month = 1;    // 1 to 12
+  int day = 1;      // 1 to 31
   int weekday = 0;  // 0 is Sunday
   int day_of_year = 1;
   int hour = 0;

@@ -136,26 +136,58 @@ Token Lexer::StringToken(std::size_t begin, bool raw) {
     const char what = At(at_++);
     std::size_t hex_digits = 0;
     switch (what) {
-      case 'n': text += '\n'; continue;
-      case 't': text += '\t'; continue;
-      case 'r': text += '\r'; continue;
-      case 'a': text += '\a'; continue;
-      case 'b': text += '\b'; continue;
-      case 'f': text += '\f'; continue;
-      case 'v': text += '\v'; continue;
-      case '\\': case '"': case '\'': case '`': case '?': text += what; continue;
-      case 'x': case 'X': hex_digits = 2; break;
-      case 'u': hex_digits = 4; break;
-      case 'U': hex_digits = 8; break;
-      case '0': case '1': case '2': case '3': break;
-      default: return {Token::Kind::kBad, escape, "an escape that is not known"};
+      case 'n':
+        text += '\n';
+        continue;
+      case 't':
+        text += '\t';
+        continue;
+      case 'r':
+        text += '\r';
+        continue;
+      case 'a':
+        text += '\a';
+        continue;
+      case 'b':
+        text += '\b';
+        continue;
+      case 'f':
+        text += '\f';
+        continue;
+      case 'v':
+        text += '\v';
+        continue;
+      case '\\':
+      case '"':
+      case '\'':
+      case '`':
+      case '?':
+        text += what;
+        continue;
+      case 'x':
+      case 'X':
+        hex_digits = 2;
+        break;
+      case 'u':
+        hex_digits = 4;
+        break;
+      case 'U':
+        hex_digits = 8;
+        break;
+      case '0':
+      case '1':
+      case '2':
+      case '3':
+        break;
+      default:
+        return {Token::Kind::kBad, escape, "an escape that is not known"};
     }
     const bool octal = hex_digits == 0;
     const std::string_view digits =
         octal ? source_.substr(at_ - 1, 3) : source_.substr(at_, hex_digits);
     std::uint32_t code_point = 0;
-    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(),
-                                              code_point, octal ? 8 : 16);
+    const auto [end, error] =
+        std::from_chars(digits.data(), digits.data() + digits.size(), code_point, octal ? 8 : 16);
     if (error != std::errc() || end != digits.data() + (octal ? 3 : hex_digits) ||
         digits.size() != (octal ? 3 : hex_digits) || code_point > 0x10FFFF ||
         (code_point >= 0xD800 && code_point <= 0xDFFF)) {

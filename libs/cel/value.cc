@@ -86,9 +86,9 @@ Value Value::OfList(std::vector<Value> items) {
 
 Value Value::OfMap(std::vector<std::pair<std::string, Value>> members) {
   Value value;
-  value.data_ = Map{std::make_shared<const std::vector<std::pair<std::string, Value>>>(
-                        std::move(members)),
-                    nullptr};
+  value.data_ =
+      Map{std::make_shared<const std::vector<std::pair<std::string, Value>>>(std::move(members)),
+          nullptr};
   return value;
 }
 
@@ -148,17 +148,28 @@ Decimal Value::ToDecimal() const {
 
 std::string_view KindName(Value::Kind kind) {
   switch (kind) {
-    case Value::Kind::kAbsent: return "absent";
-    case Value::Kind::kNull: return "null";
-    case Value::Kind::kBool: return "bool";
-    case Value::Kind::kInt: return "int";
-    case Value::Kind::kDecimal: return "decimal";
-    case Value::Kind::kString: return "string";
-    case Value::Kind::kList: return "list";
-    case Value::Kind::kMap: return "map";
-    case Value::Kind::kTimestamp: return "timestamp";
-    case Value::Kind::kDuration: return "duration";
-    case Value::Kind::kError: return "error";
+    case Value::Kind::kAbsent:
+      return "absent";
+    case Value::Kind::kNull:
+      return "null";
+    case Value::Kind::kBool:
+      return "bool";
+    case Value::Kind::kInt:
+      return "int";
+    case Value::Kind::kDecimal:
+      return "decimal";
+    case Value::Kind::kString:
+      return "string";
+    case Value::Kind::kList:
+      return "list";
+    case Value::Kind::kMap:
+      return "map";
+    case Value::Kind::kTimestamp:
+      return "timestamp";
+    case Value::Kind::kDuration:
+      return "duration";
+    case Value::Kind::kError:
+      return "error";
   }
   return "";
 }
@@ -168,10 +179,14 @@ bool Equal(const Value& a, const Value& b) {
   if (a.is_number() && b.is_number()) return Compare(a, b) == std::strong_ordering::equal;
   if (a.kind() != b.kind()) return false;
   switch (a.kind()) {
-    case Value::Kind::kBool: return a.boolean() == b.boolean();
-    case Value::Kind::kString: return a.text() == b.text();
-    case Value::Kind::kTimestamp: return a.timestamp() == b.timestamp();
-    case Value::Kind::kDuration: return a.nanos() == b.nanos();
+    case Value::Kind::kBool:
+      return a.boolean() == b.boolean();
+    case Value::Kind::kString:
+      return a.text() == b.text();
+    case Value::Kind::kTimestamp:
+      return a.timestamp() == b.timestamp();
+    case Value::Kind::kDuration:
+      return a.nanos() == b.nanos();
     case Value::Kind::kList: {
       const List& left = a.list();
       const List& right = b.list();
@@ -188,7 +203,8 @@ bool Equal(const Value& a, const Value& b) {
       AppendCanonical(right, b);
       return left == right;
     }
-    default: return false;
+    default:
+      return false;
   }
 }
 
@@ -199,11 +215,16 @@ std::optional<std::strong_ordering> Compare(const Value& a, const Value& b) {
   if (a.is_number() && b.is_number()) return a.ToDecimal() <=> b.ToDecimal();
   if (a.kind() != b.kind()) return std::nullopt;
   switch (a.kind()) {
-    case Value::Kind::kBool: return a.boolean() <=> b.boolean();
-    case Value::Kind::kString: return a.text().compare(b.text()) <=> 0;
-    case Value::Kind::kTimestamp: return a.timestamp() <=> b.timestamp();
-    case Value::Kind::kDuration: return a.nanos() <=> b.nanos();
-    default: return std::nullopt;
+    case Value::Kind::kBool:
+      return a.boolean() <=> b.boolean();
+    case Value::Kind::kString:
+      return a.text().compare(b.text()) <=> 0;
+    case Value::Kind::kTimestamp:
+      return a.timestamp() <=> b.timestamp();
+    case Value::Kind::kDuration:
+      return a.nanos() <=> b.nanos();
+    default:
+      return std::nullopt;
   }
 }
 
@@ -217,18 +238,30 @@ void AppendCanonical(std::string& out, const Value& value) {
   switch (value.kind()) {
     case Value::Kind::kAbsent:
     case Value::Kind::kNull:
-    case Value::Kind::kError: out += '0'; break;
-    case Value::Kind::kBool: out += value.boolean() ? 't' : 'f'; break;
-    case Value::Kind::kInt: add('n', std::to_string(value.integer())); break;
-    case Value::Kind::kDecimal: add('n', value.ToDecimal().ToText()); break;
-    case Value::Kind::kString: add('s', value.text()); break;
+    case Value::Kind::kError:
+      out += '0';
+      break;
+    case Value::Kind::kBool:
+      out += value.boolean() ? 't' : 'f';
+      break;
+    case Value::Kind::kInt:
+      add('n', std::to_string(value.integer()));
+      break;
+    case Value::Kind::kDecimal:
+      add('n', value.ToDecimal().ToText());
+      break;
+    case Value::Kind::kString:
+      add('s', value.text());
+      break;
     case Value::Kind::kTimestamp: {
       Timestamp timestamp = value.timestamp();
       timestamp.digits = 0;
       add('T', ToText(timestamp));
       break;
     }
-    case Value::Kind::kDuration: add('D', std::to_string(value.nanos())); break;
+    case Value::Kind::kDuration:
+      add('D', std::to_string(value.nanos()));
+      break;
     case Value::Kind::kList:
       out += '[';
       for (std::size_t i = 0; i < value.list().size(); ++i) {

@@ -1,13 +1,5 @@
 #include "libs/config/config.h"
 
-#include <google/protobuf/descriptor.h>
-#include <google/protobuf/duration.pb.h>
-#include <google/protobuf/message.h>
-#include <re2/re2.h>
-#include <sys/stat.h>
-#include <unistd.h>
-#include <yaml-cpp/yaml.h>
-
 #include <algorithm>
 #include <array>
 #include <cctype>
@@ -20,6 +12,14 @@
 #include <optional>
 #include <set>
 #include <sstream>
+
+#include <google/protobuf/descriptor.h>
+#include <google/protobuf/duration.pb.h>
+#include <google/protobuf/message.h>
+#include <re2/re2.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <yaml-cpp/yaml.h>
 
 #include "libs/config/nearest.h"
 
@@ -332,8 +332,8 @@ class Reader {
     }
     for (int j = 0; j < reflection.FieldSize(message, &field); ++j) {
       Message& entry = *reflection.MutableRepeatedMessage(&message, &field, j);
-      const std::string name = entry.GetReflection()->GetString(
-          entry, entry.GetDescriptor()->FindFieldByName("key"));
+      const std::string name =
+          entry.GetReflection()->GetString(entry, entry.GetDescriptor()->FindFieldByName("key"));
       CheckFields(*entry.GetReflection()->MutableMessage(
                       &entry, entry.GetDescriptor()->FindFieldByName("value")),
                   path + "." + name);
@@ -366,8 +366,7 @@ class Reader {
       return;
     }
     if (const std::optional<std::string> problem = SetScalar(
-            message, field, text,
-            message.GetDescriptor() == v1::SecretReference::descriptor())) {
+            message, field, text, message.GetDescriptor() == v1::SecretReference::descriptor())) {
       Report({file_, 0, 0}, path + ": " + *problem);
     }
   }
@@ -407,9 +406,9 @@ class Reader {
     try {
       documents = YAML::LoadAll(std::string(text));
     } catch (const YAML::Exception& e) {
-      Report({file_, e.mark.is_null() ? 0 : e.mark.line + 1,
-              e.mark.is_null() ? 0 : e.mark.column + 1},
-             "not YAML: " + e.msg);
+      Report(
+          {file_, e.mark.is_null() ? 0 : e.mark.line + 1, e.mark.is_null() ? 0 : e.mark.column + 1},
+          "not YAML: " + e.msg);
       return;
     }
     if (documents.empty() || documents[0].IsNull()) {
@@ -427,8 +426,9 @@ class Reader {
     const bool is_secret = &type == v1::SecretReference::descriptor();
     if (!node.IsMap()) {
       Report(PlaceOf(node),
-             is_secret ? path + ": a secret is never written into a file; write `key_file: FILE` "
-                                "or `env: NAME` below it"
+             is_secret ? path +
+                             ": a secret is never written into a file; write `key_file: FILE` "
+                             "or `env: NAME` below it"
                        : (path.empty() ? "the file" : path) + ": expected a map");
       return;
     }
@@ -570,9 +570,10 @@ class Reader {
         continue;
       }
       if ((path == "log.kafka" && IsSecretKafkaSetting(name))) {
-        Report(place, child + ": a secret is never written into a file; set the environment "
-                              "variable " + EnvironmentName(child) +
-                              ", or `" + name + ".file: FILE`");
+        Report(place, child +
+                          ": a secret is never written into a file; set the environment "
+                          "variable " +
+                          EnvironmentName(child) + ", or `" + name + ".file: FILE`");
         continue;
       }
       Message& entry = *message.GetReflection()->AddMessage(&message, &field);
@@ -680,8 +681,7 @@ class Reader {
       const auto [found, is_new] = first.emplace(items[i].name(), i);
       if (!is_new) {
         const std::string place = path + "[" + std::to_string(i) + "].name";
-        const Place earlier =
-            PlaceOf(path + "[" + std::to_string(found->second) + "].name");
+        const Place earlier = PlaceOf(path + "[" + std::to_string(found->second) + "].name");
         Report(PlaceOf(place), place + ": there is already a " + what + " " +
                                    Quoted(items[i].name()) + ", in line " +
                                    std::to_string(earlier.line));
@@ -728,9 +728,9 @@ class Reader {
     for (const auto& [name, reference] : references) {
       const std::string place = path + ".credentials." + name;
       // Where there is a problem already, another one about the same thing helps nobody.
-      const bool reported = std::any_of(
-          out_.problems.begin(), out_.problems.end(),
-          [&](const Problem& problem) { return problem.message.starts_with(place); });
+      const bool reported =
+          std::any_of(out_.problems.begin(), out_.problems.end(),
+                      [&](const Problem& problem) { return problem.message.starts_with(place); });
       if (reference->key_file().empty() == reference->env().empty() && !reported) {
         Report(PlaceOf(place), place + ": must have one of `key_file` and `env`");
       }
@@ -742,8 +742,9 @@ class Reader {
     for (const std::string& name : settings) {
       if (LooksLikeSecret(name)) {
         const std::string place = path + ".settings." + name;
-        Report(PlaceOf(place), place + ": looks like a secret; put it under `credentials` with "
-                                       "`key_file:` or `env:`");
+        Report(PlaceOf(place), place +
+                                   ": looks like a secret; put it under `credentials` with "
+                                   "`key_file:` or `env:`");
       }
     }
   }
@@ -765,8 +766,9 @@ class Reader {
       return;
     }
     if (authority.find('@') != std::string::npos) {
-      Report(PlaceOf(place), place + ": must not hold a user or password; put them under "
-                                     "`credentials` with `key_file:` or `env:`");
+      Report(PlaceOf(place), place +
+                                 ": must not hold a user or password; put them under "
+                                 "`credentials` with `key_file:` or `env:`");
       return;
     }
     static const RE2 authority_pattern(R"(([A-Za-z0-9.-]+|\[[0-9a-fA-F:.]+\])(?::([0-9]{1,5}))?)");
@@ -778,11 +780,13 @@ class Reader {
       return;
     }
     if (scheme == "http" && !IsLoopback(host)) {
-      Report(PlaceOf(place), place + ": must be https; plain http goes to this machine only "
-                                     "(127.0.0.1, [::1], localhost)");
+      Report(PlaceOf(place), place +
+                                 ": must be https; plain http goes to this machine only "
+                                 "(127.0.0.1, [::1], localhost)");
     } else if (scheme == "http" && !connection.allow_insecure_loopback()) {
-      Report(PlaceOf(place), place + ": must be https; for plain http to this machine add "
-                                     "`allow_insecure_loopback: true`");
+      Report(PlaceOf(place), place +
+                                 ": must be https; for plain http to this machine add "
+                                 "`allow_insecure_loopback: true`");
     }
     std::string& url = *connection.mutable_url();
     while (url.ends_with('/')) {

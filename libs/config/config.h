@@ -15,10 +15,10 @@
 //
 //   config::LoadOptions options;
 //   options.environment = config::ProcessEnvironment();
-//   options.flags = {{.path = "admin.listen", .value = "127.0.0.1:9100", .name = "--admin-listen"}};
-//   config::Loaded loaded = config::Load("loader.yaml", options);
-//   for (const config::Problem& problem : loaded.problems) std::cerr << Format(problem) << '\n';
-//   if (!loaded.problems.empty()) return 78;
+//   options.flags = {{.path = "admin.listen", .value = "127.0.0.1:9100", .name =
+//   "--admin-listen"}}; config::Loaded loaded = config::Load("loader.yaml", options); for (const
+//   config::Problem& problem : loaded.problems) std::cerr << Format(problem) << '\n'; if
+//   (!loaded.problems.empty()) return 78;
 
 namespace tributary::config {
 

@@ -1,10 +1,10 @@
 #include "libs/config/quantities.h"
 
-#include <google/protobuf/duration.pb.h>
-
 #include <array>
 #include <charconv>
 #include <limits>
+
+#include <google/protobuf/duration.pb.h>
 
 namespace tributary::config {
 namespace {

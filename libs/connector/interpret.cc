@@ -112,9 +112,8 @@ Interpreted Judge(const Connector& connector, const Call& call, const http::Comp
 
 bool LeafEquals(const json::Value& value, std::string_view text, bool contains) {
   if (const json::Array* array = value.array()) {
-    return std::any_of(array->begin(), array->end(), [&](const json::Value& item) {
-      return LeafEquals(item, text, contains);
-    });
+    return std::any_of(array->begin(), array->end(),
+                       [&](const json::Value& item) { return LeafEquals(item, text, contains); });
   }
   if (const json::Object* object = value.object()) {
     return std::any_of(object->begin(), object->end(), [&](const auto& member) {
@@ -254,8 +253,7 @@ TokenAnswer InterpretToken(const Connector& connector, const http::Completion& c
   const Authentication& authentication = connector.authentication;
   const std::optional<json::Value> body = ParseBody(completion);
   const json::Value* token = body ? body->FindPath(authentication.token) : nullptr;
-  const bool promised =
-      token != nullptr && token->string() != nullptr && !token->string()->empty();
+  const bool promised = token != nullptr && token->string() != nullptr && !token->string()->empty();
   TokenAnswer out;
   out.answer = Judge(connector, authentication.request, completion, body, promised, now_wall);
   if (out.answer.answer != AnswerClass::kDone || !promised) return out;
@@ -281,8 +279,8 @@ std::optional<Duration> ExhaustedFor(const Limits& limits, const http::Headers& 
   const auto remaining = HeaderNumber(headers, limits.remaining_header);
   if (!remaining || *remaining > 0) return std::nullopt;
   const auto interval = HeaderNumber(headers, limits.interval_milliseconds_header);
-  return std::chrono::milliseconds(interval && *interval > 0 ? std::min<std::int64_t>(*interval, 600'000)
-                                                              : 1000);
+  return std::chrono::milliseconds(
+      interval && *interval > 0 ? std::min<std::int64_t>(*interval, 600'000) : 1000);
 }
 
 }  // namespace tributary::connector

@@ -245,8 +245,9 @@ std::vector<AnswerRule> ReadAnswers(Reader& reader, const YAML::Node& map) {
     }
     if (!known && !means.empty()) {
       const std::string nearest = config::Nearest(means, names);
-      reader.Problem(item["means"], "`" + means + "` is no meaning of an answer" +
-                                        (nearest.empty() ? "" : "; did you mean `" + nearest + "`?"));
+      reader.Problem(item["means"],
+                     "`" + means + "` is no meaning of an answer" +
+                         (nearest.empty() ? "" : "; did you mean `" + nearest + "`?"));
     }
     if (rule.means == Means::kDuplicate && rule.id.empty()) {
       reader.Problem(item, "a duplicate must say where the `id` of the other one is");
@@ -259,9 +260,10 @@ std::vector<AnswerRule> ReadAnswers(Reader& reader, const YAML::Node& map) {
   return out;
 }
 
-const Keys kCallKeys = {"call",  "method", "path",  "query",   "body",           "fields",
-                        "needs", "id",     "holds", "tags",    "answers",        "creates_or_acts",
-                        "items", "item",   "item_id", "item_equals", "item_contains"};
+const Keys kCallKeys = {"call",        "method",          "path",  "query", "body",
+                        "fields",      "needs",           "id",    "holds", "tags",
+                        "answers",     "creates_or_acts", "items", "item",  "item_id",
+                        "item_equals", "item_contains"};
 
 /// `extra`: keys of the map that belong to what surrounds the call.
 Call ReadCall(Reader& reader, const YAML::Node& map, std::string_view what, std::string name,
@@ -353,7 +355,9 @@ void ReadFields(Reader& reader, const YAML::Node& map, Object& object) {
     reader.Problem(map, "`fields` is missing");
     return;
   }
-  if (!reader.Map(fields, "fields", {"names", "sections", "pairs", "open", "clear", "not_clearable"})) return;
+  if (!reader.Map(fields, "fields",
+                  {"names", "sections", "pairs", "open", "clear", "not_clearable"}))
+    return;
   for (std::string& name : reader.List(fields, "names")) object.names.insert(name);
   for (std::string& name : reader.List(fields, "sections")) object.sections.insert(name);
   object.open = reader.Bool(fields, "open");
@@ -377,9 +381,9 @@ void ReadBatch(Reader& reader, const YAML::Node& map, Object& object) {
   const YAML::Node node = map["batch"];
   if (!node) return;
   Batch batch;
-  batch.call = ReadCall(reader, node, "batch", "batch",
-                        {"enabled_by", "size", "results", "result_key", "result_status",
-                         "result_error"});
+  batch.call =
+      ReadCall(reader, node, "batch", "batch",
+               {"enabled_by", "size", "results", "result_key", "result_status", "result_error"});
   if (!node.IsMap()) return;
   batch.enabled_by = reader.Text(node, "enabled_by", false);
   batch.size = static_cast<std::int32_t>(reader.Integer(node, "size", 100, 1, 10'000));
@@ -450,8 +454,9 @@ Object ReadObject(Reader& reader, const std::string& name, const YAML::Node& map
     reader.Problem(map, "give `upsert`, or `create` and `update`");
   }
   if (object.creates_blindly() && object.lookups.empty()) {
-    reader.Problem(map, "a target without a unique key needs `lookups`, or a crash makes a second "
-                        "record");
+    reader.Problem(map,
+                   "a target without a unique key needs `lookups`, or a crash makes a second "
+                   "record");
   }
   if (object.creates_blindly() && object.marker.empty()) {
     reader.Problem(map, "a target without a unique key needs a `marker`");
@@ -503,9 +508,9 @@ void ReadAuthentication(Reader& reader, const YAML::Node& root, Authentication& 
     reader.Problem(root, "`authentication` is missing");
     return;
   }
-  if (!reader.Map(map, "authentication",
-                  {"kind", "header", "value", "request", "basic", "token", "expires_in",
-                   "renew_before"})) {
+  if (!reader.Map(
+          map, "authentication",
+          {"kind", "header", "value", "request", "basic", "token", "expires_in", "renew_before"})) {
     return;
   }
   const std::string kind = reader.Text(map, "kind", true);
@@ -633,10 +638,9 @@ absl::StatusOr<Connector> Connector::Parse(std::string_view name, std::string_vi
     const YAML::Node root = YAML::Load(std::string(yaml));
     ReadRoot(reader, root, out);
   } catch (const YAML::Exception& error) {
-    return absl::InvalidArgumentError(std::string(name) + ":" +
-                                      std::to_string(error.mark.line + 1) + ":" +
-                                      std::to_string(error.mark.column + 1) +
-                                      ": error: " + error.msg + "\n" + reader.problems());
+    return absl::InvalidArgumentError(
+        std::string(name) + ":" + std::to_string(error.mark.line + 1) + ":" +
+        std::to_string(error.mark.column + 1) + ": error: " + error.msg + "\n" + reader.problems());
   }
   if (!reader.problems().empty()) return absl::InvalidArgumentError(reader.problems());
   return out;

@@ -163,7 +163,7 @@ const v1::FieldValue* FindField(const v1::DesiredState& state, std::string_view 
     if (field.path() != path) continue;
     const auto kind = field.value().kind_case();
     return kind == v1::FieldValue::kNull || kind == v1::FieldValue::KIND_NOT_SET ? nullptr
-                                                                                : &field.value();
+                                                                                 : &field.value();
   }
   return nullptr;
 }
@@ -225,8 +225,7 @@ absl::StatusOr<http::Request> RenderBatch(const Connector& connector, const Acco
                                           const std::vector<const v1::DesiredState*>& states) {
   const Batch& batch = *object.batch;
   CallInput nothing;
-  absl::StatusOr<http::Request> request =
-      Render(connector, account, nullptr, batch.call, nothing);
+  absl::StatusOr<http::Request> request = Render(connector, account, nullptr, batch.call, nothing);
   if (!request.ok()) return request;
   json::Array items;
   for (const v1::DesiredState* state : states) {
@@ -260,7 +259,8 @@ absl::StatusOr<http::Request> RenderTokenRequest(const Connector& connector, con
     return std::nullopt;
   };
   std::string missing;
-  const std::optional<std::string> path = authentication.request.path.RenderEncoded(lookup, &missing);
+  const std::optional<std::string> path =
+      authentication.request.path.RenderEncoded(lookup, &missing);
   if (!path) return Bad("the token request needs `" + missing + "`, which has no value");
   request.url += *path;
   if (!authentication.basic_user.empty()) {

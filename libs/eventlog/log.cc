@@ -51,12 +51,8 @@ const std::string* FindHeader(const Headers& headers, std::string_view name) {
 
 Headers ToHeaders(const RecordMeta& meta) {
   Headers headers = {
-      {"ce_specversion", "1.0"},
-      {"ce_id", meta.id},
-      {"ce_source", meta.source},
-      {"ce_type", meta.type},
-      {"ce_time", meta.time},
-      {"content-type", "application/protobuf"},
+      {"ce_specversion", "1.0"}, {"ce_id", meta.id},     {"ce_source", meta.source},
+      {"ce_type", meta.type},    {"ce_time", meta.time}, {"content-type", "application/protobuf"},
   };
   if (!meta.traceparent.empty()) headers.emplace_back("traceparent", meta.traceparent);
   return headers;

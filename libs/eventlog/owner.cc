@@ -689,9 +689,8 @@ struct Owner::State {
   bool WantsLease() const {
     if (owned.empty()) return false;
     if (options.is_leased) return true;
-    return std::any_of(owned.begin(), owned.end(), [](const auto& entry) {
-      return entry.second->phase == Phase::kSuspended;
-    });
+    return std::any_of(owned.begin(), owned.end(),
+                       [](const auto& entry) { return entry.second->phase == Phase::kSuspended; });
   }
 
   void RenewIfDue() {
@@ -1031,8 +1030,8 @@ struct Owner::State {
 
 Owner::Owner(OwnerOptions options, LogPort& log, LocalStores& stores, RandomSource random,
              OwnerListener& listener)
-    : state_(std::make_unique<State>(std::move(options), log, stores, std::move(random),
-                                     listener)) {}
+    : state_(
+          std::make_unique<State>(std::move(options), log, stores, std::move(random), listener)) {}
 
 Owner::~Owner() = default;
 
@@ -1129,8 +1128,8 @@ ProduceId Owner::Append(Topic topic, Partition partition, std::string_view key,
     const std::optional<ids::CommandKey> parsed = ids::ParseCommandKey(key);
     if (!parsed || parsed->kind != ids::CommandKey::Kind::kAction) return 0;
   }
-  const ProduceId id = s.Produce(partition, topic, partition, std::string(key), std::move(value),
-                                 ToHeaders(meta));
+  const ProduceId id =
+      s.Produce(partition, topic, partition, std::string(key), std::move(value), ToHeaders(meta));
   o->unacknowledged.insert(id);
   return id;
 }
@@ -1265,8 +1264,8 @@ Owner::Standing Owner::standing(Now now) const {
     if (ready(partition)) ++standing.ready_partitions;
   }
   if (state_->options.is_leased && state_->lease_sent_at) {
-    standing.lease_left = std::max(Duration::zero(),
-                                   *state_->lease_sent_at + state_->options.lease - now.steady);
+    standing.lease_left =
+        std::max(Duration::zero(), *state_->lease_sent_at + state_->options.lease - now.steady);
   }
   return standing;
 }

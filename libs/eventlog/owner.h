@@ -84,8 +84,8 @@ class OwnerListener {
   virtual void OnStreamRecord(const Record& record) = 0;
   /// `Write` or `Append` number `id` is durable at `offset`.
   virtual void OnWritten(ProduceId id, Offset offset) = 0;
-  /// The partition is no longer ours (revoked and released, lost, or a newer fence was seen): forget
-  /// it. Nothing may be written or sent for it from now on.
+  /// The partition is no longer ours (revoked and released, lost, or a newer fence was seen):
+  /// forget it. Nothing may be written or sent for it from now on.
   virtual void OnGone(Partition partition) = 0;
   /// The group wants it back: stop sending, bring what is open to entries or intents, then call
   /// Owner::Release(). The owner does it itself at the latest when `deadline` has passed.

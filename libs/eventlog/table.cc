@@ -355,12 +355,11 @@ void Table::Scan(std::string_view prefix, std::string_view from,
 
 void Table::ScanIndex(std::string_view prefix,
                       const std::function<bool(std::string_view, std::string_view)>& visit) const {
-  state_->ScanRows(Row(kIndexRow, prefix), {},
-                   [&visit](std::string_view row, std::string_view) {
-                     row.remove_prefix(1);
-                     const std::size_t end = row.rfind('\0');
-                     return visit(row.substr(0, end), row.substr(end + 1));
-                   });
+  state_->ScanRows(Row(kIndexRow, prefix), {}, [&visit](std::string_view row, std::string_view) {
+    row.remove_prefix(1);
+    const std::size_t end = row.rfind('\0');
+    return visit(row.substr(0, end), row.substr(end + 1));
+  });
 }
 
 const std::set<std::string>& Table::void_keys() const { return state_->void_keys; }

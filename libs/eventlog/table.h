@@ -45,8 +45,8 @@ struct TableEntry {
 class Table {
  public:
   /// Rows of a secondary index that an entry contributes; scanned by ScanIndex.
-  using Indexer = std::function<std::vector<std::string>(std::string_view key,
-                                                         const TableEntry& entry)>;
+  using Indexer =
+      std::function<std::vector<std::string>(std::string_view key, const TableEntry& entry)>;
   struct Options {
     Topic topic{};
     Partition partition = 0;
@@ -72,9 +72,9 @@ class Table {
   void Scan(std::string_view prefix, std::string_view from,
             const std::function<bool(std::string_view key, const TableEntry& entry)>& visit) const;
   /// Visits primary keys whose entries contributed an index row that begins with `prefix`.
-  void ScanIndex(std::string_view prefix,
-                 const std::function<bool(std::string_view index_row, std::string_view key)>& visit)
-      const;
+  void ScanIndex(
+      std::string_view prefix,
+      const std::function<bool(std::string_view index_row, std::string_view key)>& visit) const;
 
   /// Keys whose newest entry is void.
   const std::set<std::string>& void_keys() const;

@@ -1,11 +1,11 @@
 #include "libs/ids/keys.h"
 
-#include <openssl/evp.h>
-
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <initializer_list>
+
+#include <openssl/evp.h>
 
 namespace tributary::ids {
 namespace {

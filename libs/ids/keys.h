@@ -25,7 +25,8 @@ std::optional<std::vector<std::string>> SplitKey(std::string_view key);
 std::string ChangeKey(std::string_view tenant, std::string_view connection, std::string_view kind,
                       std::string_view id);
 /// tenant/connection/stream
-std::string CursorKey(std::string_view tenant, std::string_view connection, std::string_view stream);
+std::string CursorKey(std::string_view tenant, std::string_view connection,
+                      std::string_view stream);
 /// tenant/sync/s/object/source-kind/source-id
 std::string StateKey(std::string_view tenant, std::string_view sync, std::string_view object,
                      std::string_view source_kind, std::string_view source_id);

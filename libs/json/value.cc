@@ -4,6 +4,7 @@
 #include <unordered_set>
 
 #include "absl/status/status.h"
+
 #include "rapidjson/error/en.h"
 #include "rapidjson/memorystream.h"
 #include "rapidjson/reader.h"
@@ -15,8 +16,7 @@ namespace {
 constexpr std::size_t kWalkedMembersMax = 16;
 
 constexpr unsigned kFlags = rapidjson::kParseNumbersAsStringsFlag |
-                            rapidjson::kParseValidateEncodingFlag |
-                            rapidjson::kParseIterativeFlag;
+                            rapidjson::kParseValidateEncodingFlag | rapidjson::kParseIterativeFlag;
 
 absl::Status ErrorAt(std::size_t offset, std::string_view problem) {
   return absl::InvalidArgumentError("JSON, byte " + std::to_string(offset) + ": " +
@@ -362,13 +362,27 @@ void AppendQuoted(std::string& out, std::string_view text) {
     out.append(text, plain, at - plain);
     plain = at + 1;
     switch (byte) {
-      case '"': out += "\\\""; break;
-      case '\\': out += "\\\\"; break;
-      case '\n': out += "\\n"; break;
-      case '\r': out += "\\r"; break;
-      case '\t': out += "\\t"; break;
-      case '\b': out += "\\b"; break;
-      case '\f': out += "\\f"; break;
+      case '"':
+        out += "\\\"";
+        break;
+      case '\\':
+        out += "\\\\";
+        break;
+      case '\n':
+        out += "\\n";
+        break;
+      case '\r':
+        out += "\\r";
+        break;
+      case '\t':
+        out += "\\t";
+        break;
+      case '\b':
+        out += "\\b";
+        break;
+      case '\f':
+        out += "\\f";
+        break;
       default:
         out += "\\u00";
         out += kHex[byte >> 4];

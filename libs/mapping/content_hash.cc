@@ -97,14 +97,29 @@ std::string ContentHash(const v1::DesiredState& state) {
 bool ToFieldValue(const cel::Value& value, v1::FieldValue& out) {
   switch (value.kind()) {
     case cel::Value::Kind::kAbsent:
-    case cel::Value::Kind::kError: return false;
-    case cel::Value::Kind::kNull: out.set_null(v1::FieldValue::NULL_VALUE); return true;
-    case cel::Value::Kind::kBool: out.set_boolean(value.boolean()); return true;
-    case cel::Value::Kind::kInt: out.set_decimal(std::to_string(value.integer())); return true;
-    case cel::Value::Kind::kDecimal: out.set_decimal(value.ToDecimal().ToText()); return true;
-    case cel::Value::Kind::kString: out.set_text(std::string(value.text())); return true;
-    case cel::Value::Kind::kTimestamp: out.set_time(cel::ToText(value.timestamp())); return true;
-    case cel::Value::Kind::kDuration: out.set_text(cel::DurationText(value.nanos())); return true;
+    case cel::Value::Kind::kError:
+      return false;
+    case cel::Value::Kind::kNull:
+      out.set_null(v1::FieldValue::NULL_VALUE);
+      return true;
+    case cel::Value::Kind::kBool:
+      out.set_boolean(value.boolean());
+      return true;
+    case cel::Value::Kind::kInt:
+      out.set_decimal(std::to_string(value.integer()));
+      return true;
+    case cel::Value::Kind::kDecimal:
+      out.set_decimal(value.ToDecimal().ToText());
+      return true;
+    case cel::Value::Kind::kString:
+      out.set_text(std::string(value.text()));
+      return true;
+    case cel::Value::Kind::kTimestamp:
+      out.set_time(cel::ToText(value.timestamp()));
+      return true;
+    case cel::Value::Kind::kDuration:
+      out.set_text(cel::DurationText(value.nanos()));
+      return true;
     case cel::Value::Kind::kList: {
       v1::FieldValue::List& list = *out.mutable_list();
       for (std::size_t i = 0; i < value.list().size(); ++i) {

@@ -74,9 +74,9 @@ cel::Environment ViewEnvironment() {
 }
 
 std::vector<cel::Value> ValuesOf(const View& view) {
-  return {cel::Value::FromJson(view.customer),   cel::Value::FromJson(view.subscriptions),
-          cel::Value::FromJson(view.invoices),   cel::Value::FromJson(view.components),
-          cel::Value::FromJson(view.past),       cel::Value::Bool(view.gone)};
+  return {cel::Value::FromJson(view.customer), cel::Value::FromJson(view.subscriptions),
+          cel::Value::FromJson(view.invoices), cel::Value::FromJson(view.components),
+          cel::Value::FromJson(view.past),     cel::Value::Bool(view.gone)};
 }
 
 bool IsPath(std::string_view path) {
@@ -182,10 +182,9 @@ class Compiler {
       if (value) object.fields.push_back({path, *std::move(value), on_null, false, std::nullopt});
       return;
     }
-    const auto members =
-        reader_.Members(node, is_many ? std::vector<std::string>{"value", "on_null", "owner",
-                                                                 "each", "as"}
-                                      : std::vector<std::string>{"value", "on_null", "owner"});
+    const auto members = reader_.Members(
+        node, is_many ? std::vector<std::string>{"value", "on_null", "owner", "each", "as"}
+                      : std::vector<std::string>{"value", "on_null", "owner"});
     const auto find = [&](const char* name) {
       const auto found = members.find(name);
       return found == members.end() ? nullptr : &found->second;
@@ -213,8 +212,7 @@ class Compiler {
       for (const cel::Variable& taken : environment_.variables) {
         if (taken.name == variable) reader_.Report(*name, "`" + variable + "` is taken");
       }
-      environment.variables.push_back(
-          {variable, {cel::Type::Kind::kString, nullptr, nullptr}});
+      environment.variables.push_back({variable, {cel::Type::Kind::kString, nullptr, nullptr}});
     }
     const YAML::Node* source = find("value");
     if (source == nullptr) {

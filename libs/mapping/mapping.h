@@ -22,8 +22,7 @@ struct TargetCheck {
   /// Empty: there is such an object.
   std::function<std::string(std::string_view object)> object;
   /// Empty: there is such an operation, and it takes these arguments.
-  std::function<std::string(std::string_view operation,
-                            const std::vector<std::string>& arguments)>
+  std::function<std::string(std::string_view operation, const std::vector<std::string>& arguments)>
       operation;
 };
 

@@ -56,20 +56,23 @@ cel::Environment EventEnvironment() {
 
 std::vector<cel::Value> ValuesOf(const EventView& view) {
   const std::optional<cel::Timestamp> now = cel::ParseTimestamp(view.now);
-  return {cel::Value::FromJson(view.event),         cel::Value::FromJson(view.customer),
-          cel::Value::FromJson(view.subscription),  cel::Value::FromJson(view.invoice),
-          cel::Value::FromJson(view.component),     cel::Value::FromJson(view.subscriptions),
-          cel::Value::FromJson(view.invoices),      cel::Value::FromJson(view.components),
+  return {cel::Value::FromJson(view.event),
+          cel::Value::FromJson(view.customer),
+          cel::Value::FromJson(view.subscription),
+          cel::Value::FromJson(view.invoice),
+          cel::Value::FromJson(view.component),
+          cel::Value::FromJson(view.subscriptions),
+          cel::Value::FromJson(view.invoices),
+          cel::Value::FromJson(view.components),
           cel::Value::Bool(view.gone),
           now ? cel::Value::Time(*now) : cel::Value::Error("the event has no time")};
 }
 
 bool IsRuleId(std::string_view id) {
-  return !id.empty() && id.size() <= 64 &&
-         std::all_of(id.begin(), id.end(), [](char c) {
-           return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                  c == '-' || c == '_' || c == '.';
-         });
+  return !id.empty() && id.size() <= 64 && std::all_of(id.begin(), id.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+           c == '_' || c == '.';
+  });
 }
 
 class Compiler {
@@ -107,8 +110,9 @@ class Compiler {
         if (other.id == rule.id) reader_.Report(id->second, "`" + rule.id + "` stands twice");
       }
     } else {
-      reader_.Report(node, "`id` is missing: it stays when the rule changes, so that nothing is "
-                           "done twice");
+      reader_.Report(node,
+                     "`id` is missing: it stays when the rule changes, so that nothing is "
+                     "done twice");
     }
     if (const auto when = members.find("when"); when != members.end()) {
       AddCondition(rule, when->second);
@@ -149,8 +153,7 @@ class Compiler {
 
   void AddSteps(Rule& rule, const YAML::Node& node) {
     if (!node.IsSequence() || node.size() == 0 || node.size() > kStepsMax) {
-      reader_.Report(node,
-                     "`do` is a list of 1 to " + std::to_string(kStepsMax) + " operations");
+      reader_.Report(node, "`do` is a list of 1 to " + std::to_string(kStepsMax) + " operations");
       return;
     }
     for (const YAML::Node& item : node) {
@@ -198,9 +201,9 @@ std::vector<Step> StepsOf(const SourceFile& file, const Rule& rule,
     if (holds.is_error()) {
       error = Explain(file, *rule.condition, rule.id + ".condition", holds);
     } else if (holds.kind() != cel::Value::Kind::kBool) {
-      error = Explain(file, *rule.condition, rule.id + ".condition",
-                      cel::Value::Error("wants bool, this is " +
-                                        std::string(cel::KindName(holds.kind()))));
+      error = Explain(
+          file, *rule.condition, rule.id + ".condition",
+          cel::Value::Error("wants bool, this is " + std::string(cel::KindName(holds.kind()))));
     }
   }
   std::vector<Step> steps;

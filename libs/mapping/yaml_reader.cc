@@ -140,8 +140,7 @@ std::optional<cel::Program> YamlReader::Expression(const YAML::Node& node, std::
 
 void YamlReader::Want(const YAML::Node& node, const std::optional<cel::Program>& program,
                       cel::Type::Kind kind, std::string_view what) {
-  if (!program || program->type().kind == kind ||
-      program->type().kind == cel::Type::Kind::kDyn) {
+  if (!program || program->type().kind == kind || program->type().kind == cel::Type::Kind::kDyn) {
     return;
   }
   Report(node, "`" + std::string(what) + "` wants " + cel::Name(cel::Type{kind, nullptr, nullptr}) +

@@ -30,14 +30,13 @@ void StandingMetrics::Set(const eventlog::Owner::Standing& standing) const {
 
 SetAsideMetrics::SetAsideMetrics(observe::Metrics& metrics, const std::string& stage) {
   for (const eventlog::Topic topic : eventlog::kAllTopics) {
-    counters_[static_cast<std::size_t>(topic)] = observe::FollowedCounter(metrics.AddCounter(
-        "tributary_set_aside_total", "Records that could not be decoded.",
-        {{"stage", stage}, {"topic", std::string(eventlog::Name(topic))}}));
+    counters_[static_cast<std::size_t>(topic)] = observe::FollowedCounter(
+        metrics.AddCounter("tributary_set_aside_total", "Records that could not be decoded.",
+                           {{"stage", stage}, {"topic", std::string(eventlog::Name(topic))}}));
   }
 }
 
-void SetAsideMetrics::Follow(
-    const std::array<std::int64_t, eventlog::kAllTopics.size()>& totals) {
+void SetAsideMetrics::Follow(const std::array<std::int64_t, eventlog::kAllTopics.size()>& totals) {
   for (std::size_t i = 0; i < totals.size(); ++i) counters_[i].Follow(totals[i]);
 }
 

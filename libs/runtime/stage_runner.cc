@@ -284,8 +284,7 @@ StageRunner::State::End StageRunner::State::Live(StageParts parts, std::string& 
                                                    .random = Random64});
   asked = stage.get();
   control_port.SayHello(options);
-  const std::function<void(Now)> measure =
-      options.measure ? options.measure(*stage) : [](Now) {};
+  const std::function<void(Now)> measure = options.measure ? options.measure(*stage) : [](Now) {};
 
   End end = End::kStopped;
   Instant drain_deadline{};

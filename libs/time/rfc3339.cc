@@ -71,9 +71,8 @@ std::optional<WallTime> FromCivil(int year, int month, int day, int hour, int mi
   // 60 is a leap second; it is the second after 59.
   if (!date.ok() || hour > 23 || minute > 59 || second > 60) return std::nullopt;
   const std::chrono::sys_days since_epoch(date);
-  return WallTime(std::chrono::duration_cast<Duration>(since_epoch.time_since_epoch() +
-                                                       hours(hour) + minutes(minute) +
-                                                       seconds(second)));
+  return WallTime(std::chrono::duration_cast<Duration>(
+      since_epoch.time_since_epoch() + hours(hour) + minutes(minute) + seconds(second)));
 }
 
 struct Civil {

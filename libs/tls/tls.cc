@@ -1,5 +1,14 @@
 #include "libs/tls/tls.h"
 
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <optional>
+#include <sstream>
+
 #include <fcntl.h>
 #include <openssl/bn.h>
 #include <openssl/ec.h>
@@ -11,15 +20,6 @@
 #include <openssl/x509v3.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include <array>
-#include <cerrno>
-#include <cstring>
-#include <filesystem>
-#include <fstream>
-#include <memory>
-#include <optional>
-#include <sstream>
 
 namespace tributary::tls {
 namespace {
@@ -198,10 +198,10 @@ std::string Distrust(const Certificate& certificate, const Certificate& authorit
 
 bool IsSafe(const std::string& text, bool is_host) {
   return !text.empty() && text.size() <= 253 &&
-         text.find_first_not_of(is_host ? "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                                          "0123456789.:-"
-                                        : "abcdefghijklmnopqrstuvwxyz0123456789-") ==
-             std::string::npos;
+         text.find_first_not_of(is_host
+                                    ? "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                      "0123456789.:-"
+                                    : "abcdefghijklmnopqrstuvwxyz0123456789-") == std::string::npos;
 }
 
 struct Authority {
@@ -337,8 +337,9 @@ absl::StatusOr<Identity> Load(const std::string& directory) {
   for (const auto& [name, text] : files) {
     std::optional<std::string> content = ReadFile(directory + name);
     if (!content || content->empty()) {
-      return absl::NotFoundError(directory + name + " cannot be read; `tributary tls init DIR` "
-                                                    "makes one directory for each process");
+      return absl::NotFoundError(directory + name +
+                                 " cannot be read; `tributary tls init DIR` "
+                                 "makes one directory for each process");
     }
     *text = *std::move(content);
   }

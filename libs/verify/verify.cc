@@ -1,7 +1,5 @@
 #include "libs/verify/verify.h"
 
-#include <google/protobuf/timestamp.pb.h>
-
 #include <algorithm>
 #include <map>
 #include <memory>
@@ -10,6 +8,8 @@
 #include <string>
 #include <tuple>
 #include <vector>
+
+#include <google/protobuf/timestamp.pb.h>
 
 #include "libs/eventlog/local_store.h"
 #include "libs/eventlog/table.h"
@@ -28,7 +28,7 @@ using eventlog::Table;
 using eventlog::TableEntry;
 using eventlog::Topic;
 
-using Place = std::tuple<std::int64_t, std::int64_t>;                   // generation, offset
+using Place = std::tuple<std::int64_t, std::int64_t>;                  // generation, offset
 using Version = std::tuple<std::int64_t, std::int64_t, std::int64_t>;  // and revision
 using SyncName = std::pair<std::string, std::string>;                  // tenant, sync
 
@@ -64,9 +64,8 @@ class Pass {
   absl::Status Run() {
     // In the direction of the flow backwards: what is read first is older than what it is compared
     // with, so that a change that comes meanwhile is not taken for lost.
-    for (const auto& step :
-         {&Pass::ReadTenants, &Pass::ReadChanges, &Pass::ReadCommands, &Pass::ReadRecords,
-          &Pass::ReadOutcomes}) {
+    for (const auto& step : {&Pass::ReadTenants, &Pass::ReadChanges, &Pass::ReadCommands,
+                             &Pass::ReadRecords, &Pass::ReadOutcomes}) {
       if (absl::Status status = (this->*step)(); !status.ok()) {
         return status;
       }
@@ -151,9 +150,8 @@ class Pass {
     return status.ok() ? opened : status;
   }
 
-  void ScanTable(Topic topic,
-                 const std::function<void(const Table&, std::string_view key,
-                                          const TableEntry& entry)>& visit) const {
+  void ScanTable(Topic topic, const std::function<void(const Table&, std::string_view key,
+                                                       const TableEntry& entry)>& visit) const {
     for (const auto& [place, table] : tables_) {
       if (place.first == topic) {
         table->Scan("", "", [&, &current = *table](std::string_view key, const TableEntry& entry) {
@@ -166,8 +164,7 @@ class Pass {
 
   // The newest valid entry. None: no entry, or a void one, which is told.
   std::optional<TableEntry> Get(Topic topic, const std::string& tenant, const std::string& key) {
-    const auto found =
-        tables_.find({topic, ids::PartitionOf(tenant, reader_.partitions)});
+    const auto found = tables_.find({topic, ids::PartitionOf(tenant, reader_.partitions)});
     if (found == tables_.end()) {
       return std::nullopt;
     }
@@ -207,8 +204,7 @@ class Pass {
       for (const v1::Sync& sync : snapshot.syncs()) {
         if (sync.state() == v1::SYNC_STATE_ACTIVE) {
           syncs_[{snapshot.tenant(), sync.name()}] = {
-              sync.source(), sync.target(),
-              sync.revision() == 0 ? entry.offset : sync.revision()};
+              sync.source(), sync.target(), sync.revision() == 0 ? entry.offset : sync.revision()};
         }
       }
     });
@@ -223,23 +219,23 @@ class Pass {
         value = change.SerializeAsString();
       }
     });
-    ScanTable(Topic::kChanges, [&](const Table& table, std::string_view key,
-                                   const TableEntry& entry) {
-      v1::ChangeEvent change;
-      const std::optional<std::vector<std::string>> parts = ids::SplitKey(key);
-      if (TellVoid(Topic::kChanges, key, entry) ||
-          !Parse(Topic::kChanges, key, entry, change) || !parts || parts->size() != 4) {
-        return;
-      }
-      const Place place = {table.generation().value_or(0), entry.offset};
-      for (const auto* customers :
-           {&change.entity().customers(), &change.entity().former_customers()}) {
-        for (const std::string& customer : *customers) {
-          Place& newest = newest_changes_[{(*parts)[0], (*parts)[1], customer}];
-          newest = std::max(newest, place);
-        }
-      }
-    });
+    ScanTable(Topic::kChanges,
+              [&](const Table& table, std::string_view key, const TableEntry& entry) {
+                v1::ChangeEvent change;
+                const std::optional<std::vector<std::string>> parts = ids::SplitKey(key);
+                if (TellVoid(Topic::kChanges, key, entry) ||
+                    !Parse(Topic::kChanges, key, entry, change) || !parts || parts->size() != 4) {
+                  return;
+                }
+                const Place place = {table.generation().value_or(0), entry.offset};
+                for (const auto* customers :
+                     {&change.entity().customers(), &change.entity().former_customers()}) {
+                  for (const std::string& customer : *customers) {
+                    Place& newest = newest_changes_[{(*parts)[0], (*parts)[1], customer}];
+                    newest = std::max(newest, place);
+                  }
+                }
+              });
     return status;
   }
 
@@ -297,8 +293,8 @@ class Pass {
     std::set<std::string> seen;
     return ReadAll(Topic::kOutcomes, [&](const Record& record) {
       v1::Receipt receipt;
-      if (record.value && receipt.ParseFromString(*record.value) &&
-          !receipt.action_id().empty() && seen.insert(receipt.id()).second) {
+      if (record.value && receipt.ParseFromString(*record.value) && !receipt.action_id().empty() &&
+          seen.insert(receipt.id()).second) {
         Note(receipt.key(), receipt.outcome(), receipt.send());
       }
     });

@@ -38,8 +38,8 @@ struct Options {
 ///   stale — the version that the record was last resolved with is not the desired one, and it is
 ///     not parked; the version of a command fell; two records hold one record of the target;
 ///   double_outcomes — an action has two final outcomes.
-/// Not at rest: an intent is open, a retry is due, an entry is void and not repaired yet, or the log
-/// moved between the passes. `ok`: none of all this.
+/// Not at rest: an intent is open, a retry is due, an entry is void and not repaired yet, or the
+/// log moved between the passes. `ok`: none of all this.
 ///
 /// Errors: those of the reader.
 absl::StatusOr<v1::VerifyResponse> Verify(const Reader& reader, const Options& options);

@@ -60,8 +60,8 @@ class NoControl : public ControlPort {
   void Send(const v1::FromService&) override {}
 };
 
-// Makes and founds the topics on a thread of its own: a broker that is away blocks each try for half
-// a minute, and control must answer meanwhile.
+// Makes and founds the topics on a thread of its own: a broker that is away blocks each try for
+// half a minute, and control must answer meanwhile.
 class Founder {
  public:
   Founder(eventlog::KafkaLog& log, Logger& logger) : log_(log), logger_(logger) {
@@ -126,7 +126,8 @@ class Founder {
 // Reads all topics on a thread of its own, one at a time.
 class Verifications {
  public:
-  Verifications(eventlog::KafkaLog& log, Duration action_age) : log_(log), action_age_(action_age) {}
+  Verifications(eventlog::KafkaLog& log, Duration action_age)
+      : log_(log), action_age_(action_age) {}
   ~Verifications() {
     if (thread_.joinable()) {
       thread_.join();
@@ -222,9 +223,8 @@ int Run(const v1::ConfigFile& config, runtime::StopSignals& signals) {
         if (absl::Status founded = founder.status(); !founded.ok()) {
           return founded;
         }
-        absl::StatusOr<std::unique_ptr<eventlog::LogMember>> member =
-            (*log)->Join(runtime::GroupOf(config.log(), "control"), instance,
-                         runtime::CommittedBy("control"));
+        absl::StatusOr<std::unique_ptr<eventlog::LogMember>> member = (*log)->Join(
+            runtime::GroupOf(config.log(), "control"), instance, runtime::CommittedBy("control"));
         if (!member.ok()) {
           return member.status();
         }
@@ -257,13 +257,14 @@ int Run(const v1::ConfigFile& config, runtime::StopSignals& signals) {
   std::unique_ptr<http::Server> admin_server;
   if (!config.admin().listen().empty()) {
     absl::StatusOr<std::unique_ptr<http::Server>> started = runtime::StartAdmin(
-        config.admin(),
-        {.metrics = &metrics,
-         .not_ready_because = [&] { return runner.not_ready_because(); },
-         .not_alive_because = [&] {
-           return runner.turn_age() > kTurnMax ? std::string("the loop does not turn")
-                                               : std::string();
-         }});
+        config.admin(), {.metrics = &metrics,
+                         .not_ready_because = [&] { return runner.not_ready_because(); },
+                         .not_alive_because =
+                             [&] {
+                               return runner.turn_age() > kTurnMax
+                                          ? std::string("the loop does not turn")
+                                          : std::string();
+                             }});
     if (!started.ok()) {
       return Refuse(kTemporary, std::string(started.status().message()));
     }
@@ -281,8 +282,8 @@ int Run(const v1::ConfigFile& config, runtime::StopSignals& signals) {
   runner.Drain();
   runner.Join();
   if (!founder.Stop()) {
-    // Inside a call that only a broker or its time-out ends. Founding goes on at the next start, and
-    // everything else is done.
+    // Inside a call that only a broker or its time-out ends. Founding goes on at the next start,
+    // and everything else is done.
     std::_Exit(0);
   }
   return 0;

@@ -1,9 +1,9 @@
 #include "services/control/apply_plan.h"
 
-#include <google/protobuf/util/message_differencer.h>
-
 #include <algorithm>
 #include <set>
+
+#include <google/protobuf/util/message_differencer.h>
 
 #include "libs/config/config.h"
 #include "libs/config/nearest.h"
@@ -125,8 +125,8 @@ class Planner {
   // One of a sync's or connection's files: what is given, or what is pinned, or the integration's.
   // Returns its hash; empty: none, or a problem was told.
   std::string ChooseFile(v1::Blob::Kind kind, const std::string& given, const std::string& who,
-                         const std::string& pinned, bool is_pinned_default,
-                         const NamedFile* own, bool& is_default) {
+                         const std::string& pinned, bool is_pinned_default, const NamedFile* own,
+                         bool& is_default) {
     if (!given.empty()) {
       is_default = false;
       const std::optional<NamedFile> file = GivenFile(given, who);
@@ -170,8 +170,9 @@ class Planner {
     for (const auto& [name, stored] : before.connections) {
       if (!connections.contains(name) &&
           stored.connection.state() != v1::CONNECTION_STATE_UNLINKED) {
-        RemoveOrTell("connection " + prefix + name,
-                     [&, &connection_name = name] { Unlink(config.name(), connection_name, after); });
+        RemoveOrTell("connection " + prefix + name, [&, &connection_name = name] {
+          Unlink(config.name(), connection_name, after);
+        });
       }
     }
     if (plan_.changes.size() > changes_before) {
@@ -333,8 +334,7 @@ class Planner {
     const bool is_new = kept == before.syncs.end();
     const StoredSync old = is_new ? StoredSync() : kept->second;
     // Its records hold ids of the old target.
-    if (!is_new &&
-        (old.sync.source() != config.source() || old.sync.target() != config.target())) {
+    if (!is_new && (old.sync.source() != config.source() || old.sync.target() != config.target())) {
       Problem(what + ": joins " + old.sync.source() + " to " + old.sync.target() +
               " and cannot join others, also after it was removed; give the new sync another name");
       return;

@@ -14,8 +14,8 @@ struct BuiltApplyRequest {
   std::vector<std::string> problems;
 };
 
-/// Makes an order of the tenants of a configuration: reads the files that they name and, unless told
-/// otherwise, the secrets that they refer to, on this machine.
+/// Makes an order of the tenants of a configuration: reads the files that they name and, unless
+/// told otherwise, the secrets that they refer to, on this machine.
 BuiltApplyRequest BuildApplyRequest(const v1::ConfigFile& config, bool with_secrets = true);
 
 }  // namespace tributary::control

@@ -1,7 +1,5 @@
 #include "services/control/attachment_client.h"
 
-#include <grpcpp/grpcpp.h>
-
 #include <algorithm>
 #include <condition_variable>
 #include <deque>
@@ -11,6 +9,8 @@
 #include <random>
 #include <thread>
 #include <utility>
+
+#include <grpcpp/grpcpp.h>
 
 #include "tributary/v1/control.grpc.pb.h"
 
@@ -145,8 +145,8 @@ struct AttachmentClient::State {
                              message.credential_request().connection()}] = message;
         break;
       case v1::FromService::kConnectionReport:
-        reports[{message.connection_report().tenant(),
-                 message.connection_report().connection()}] = message;
+        reports[{message.connection_report().tenant(), message.connection_report().connection()}] =
+            message;
         break;
       default:
         break;
@@ -222,8 +222,8 @@ struct AttachmentClient::State {
 
 AttachmentClient::AttachmentClient(AttachmentOptions options, Logger& logger,
                                    std::function<void(const v1::ToService&)> deliver)
-    : state_(new State{.options = std::move(options), .logger = logger,
-                       .deliver = std::move(deliver)}) {
+    : state_(new State{
+          .options = std::move(options), .logger = logger, .deliver = std::move(deliver)}) {
   State& state = *state_;
   state.on_message = [&state](const v1::ToService& message) { state.OnMessage(message); };
   grpc::SslCredentialsOptions ssl;
@@ -241,8 +241,8 @@ AttachmentClient::AttachmentClient(AttachmentOptions options, Logger& logger,
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
   arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1'000);
-  state.stub = v1::Attachment::NewStub(grpc::CreateCustomChannel(
-      state.options.address, grpc::SslCredentials(ssl), arguments));
+  state.stub = v1::Attachment::NewStub(
+      grpc::CreateCustomChannel(state.options.address, grpc::SslCredentials(ssl), arguments));
   state.thread = std::thread([&state] { state.Run(); });
 }
 
@@ -271,8 +271,7 @@ void AttachmentClient::Send(const v1::FromService& message) {
 
 bool AttachmentClient::is_attached() const {
   const std::lock_guard lock(state_->mutex);
-  return state_->is_attached ||
-         (state_->session != nullptr && state_->session->was_answered());
+  return state_->is_attached || (state_->session != nullptr && state_->session->was_answered());
 }
 
 }  // namespace tributary::control

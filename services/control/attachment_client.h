@@ -20,8 +20,8 @@ struct AttachmentOptions {
 };
 
 /// A service's way to a control in another process: one gRPC stream over mutual TLS for as long as
-/// the service runs. While control is away it keeps what control must know when it is back: the last
-/// hello, ownership and status, the newest report of each connection, and every request for a
+/// the service runs. While control is away it keeps what control must know when it is back: the
+/// last hello, ownership and status, the newest report of each connection, and every request for a
 /// credential that was not answered. Answers to questions are dropped: who asked is gone.
 ///
 /// Send may be called from any thread and only queues.

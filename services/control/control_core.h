@@ -41,7 +41,8 @@ struct ControlOptions {
 class ControlCore {
  public:
   /// References outlive the core. Errors of the database are told as such.
-  static absl::StatusOr<std::unique_ptr<ControlCore>> Make(ControlOptions options, Database& database,
+  static absl::StatusOr<std::unique_ptr<ControlCore>> Make(ControlOptions options,
+                                                           Database& database,
                                                            const Catalogue& catalogue,
                                                            Logger& logger);
   ~ControlCore();
@@ -58,7 +59,8 @@ class ControlCore {
   absl::StatusOr<v1::StatusResponse> GetStatus(const v1::StatusRequest& request) const;
   /// These ask services, and answer at the latest after `question_timeout`, with what is known and
   /// a `problem` that names who did not answer; kAborted when nobody did who had to.
-  void ListParked(Now now, const v1::ListParkedRequest& request, Reply<v1::ListParkedResponse> reply);
+  void ListParked(Now now, const v1::ListParkedRequest& request,
+                  Reply<v1::ListParkedResponse> reply);
   void DecideParked(Now now, const std::string& actor, const v1::DecideParkedRequest& request,
                     Reply<v1::DecideParkedResponse> reply);
   void Trace(Now now, const v1::TraceRequest& request, Reply<v1::TraceResponse> reply);

@@ -1,7 +1,5 @@
 #include "services/control/control_server.h"
 
-#include <grpcpp/grpcpp.h>
-
 #include <algorithm>
 #include <array>
 #include <deque>
@@ -9,6 +7,8 @@
 #include <mutex>
 #include <set>
 #include <utility>
+
+#include <grpcpp/grpcpp.h>
 
 #include "services/control/local_attachment.h"
 #include "tributary/v1/control.grpc.pb.h"
@@ -30,8 +30,7 @@ std::set<std::string> NamesInCertificate(const grpc::ServerContextBase& context)
   std::set<std::string> names;
   const std::shared_ptr<const grpc::AuthContext> auth = context.auth_context();
   if (auth != nullptr && auth->IsPeerAuthenticated()) {
-    for (const grpc::string_ref& name :
-         auth->FindPropertyValues("x509_subject_alternative_name")) {
+    for (const grpc::string_ref& name : auth->FindPropertyValues("x509_subject_alternative_name")) {
       names.emplace(name.data(), name.size());
     }
   }
@@ -232,8 +231,9 @@ class ControlService : public v1::Control::CallbackService {
       if (verifier_) {
         verifier_(std::move(reply));
       } else {
-        reply(absl::UnimplementedError("this control cannot read the topics; run `tributary verify "
-                                       "--config FILE`"));
+        reply(
+            absl::UnimplementedError("this control cannot read the topics; run `tributary verify "
+                                     "--config FILE`"));
       }
     });
   }

@@ -1,12 +1,12 @@
 #include "services/control/database.h"
 
-#include <fcntl.h>
-#include <sqlite3.h>
-#include <unistd.h>
-
 #include <array>
 #include <cstdint>
 #include <filesystem>
+
+#include <fcntl.h>
+#include <sqlite3.h>
+#include <unistd.h>
 
 #include "libs/ids/keys.h"
 
@@ -50,8 +50,7 @@ constexpr std::string_view kKeyCheckPlace = "tributary/v1/master-key-check";
 constexpr std::string_view kKeyCheckText = "tributary";
 
 std::string PlaceOf(const ConnectionName& connection, std::string_view field) {
-  return "credential/v1/" +
-         ids::JoinKey({connection.first, connection.second, field});
+  return "credential/v1/" + ids::JoinKey({connection.first, connection.second, field});
 }
 
 std::string ChainOf(std::string_view before, std::int64_t at, std::string_view actor,
@@ -128,8 +127,8 @@ absl::Status Execute(sqlite3* db, const char* sql) {
 }
 
 absl::Status Migrate(sqlite3* db) {
-  if (absl::Status status = Execute(
-          db, "CREATE TABLE IF NOT EXISTS migrations (version INTEGER PRIMARY KEY) STRICT");
+  if (absl::Status status =
+          Execute(db, "CREATE TABLE IF NOT EXISTS migrations (version INTEGER PRIMARY KEY) STRICT");
       !status.ok()) {
     return status;
   }
@@ -190,13 +189,14 @@ struct Database::State {
 
   absl::Status WriteTenant(const std::string& name, const StoredTenant& tenant) {
     absl::Status status =
-        Statement(db, "INSERT INTO tenants VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET "
-                      "is_removed = excluded.is_removed")
+        Statement(db,
+                  "INSERT INTO tenants VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET "
+                  "is_removed = excluded.is_removed")
             .Text(name)
             .Number(tenant.is_removed ? 1 : 0)
             .Run();
-    for (const char* sql : {"DELETE FROM connections WHERE tenant = ?",
-                            "DELETE FROM syncs WHERE tenant = ?"}) {
+    for (const char* sql :
+         {"DELETE FROM connections WHERE tenant = ?", "DELETE FROM syncs WHERE tenant = ?"}) {
       status.Update(Statement(db, sql).Text(name).Run());
     }
     for (const auto& [connection_name, stored] : tenant.connections) {
@@ -237,8 +237,9 @@ struct Database::State {
         return select.status();
       }
     }
-    return Statement(db, "INSERT INTO audit (at_microseconds, actor, what, chain) "
-                         "VALUES (?, ?, ?, ?)")
+    return Statement(db,
+                     "INSERT INTO audit (at_microseconds, actor, what, chain) "
+                     "VALUES (?, ?, ?, ?)")
         .Number(at)
         .Text(actor)
         .Text(what)

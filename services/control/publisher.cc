@@ -1,13 +1,13 @@
 #include "services/control/publisher.h"
 
-#include <google/protobuf/util/message_differencer.h>
-
 #include <algorithm>
 #include <array>
 #include <cstdio>
 #include <map>
 #include <optional>
 #include <set>
+
+#include <google/protobuf/util/message_differencer.h>
 
 #include "libs/eventlog/owner.h"
 #include "libs/ids/keys.h"
@@ -173,7 +173,10 @@ class Publisher : public Stage, private eventlog::OwnerListener {
                     static_cast<unsigned long long>(random_()));
       return std::string(text.data());
     };
-    return {.id = word() + word(), .source = "/control", .type = type, .time = FormatRfc3339(now_.wall)};
+    return {.id = word() + word(),
+            .source = "/control",
+            .type = type,
+            .time = FormatRfc3339(now_.wall)};
   }
 
   void OnReady(const eventlog::Takeover& takeover) override {
@@ -266,9 +269,8 @@ class Publisher : public Stage, private eventlog::OwnerListener {
       const v1::TenantSnapshot before = published->second.WithRevisions();
       for (v1::Sync& sync : *wanted->mutable_syncs()) {
         const v1::Sync* const same = FindSync(before, sync.name());
-        sync.set_revision(same != nullptr && MapsTheSame(before, *same, *wanted, sync)
-                              ? same->revision()
-                              : 0);
+        sync.set_revision(
+            same != nullptr && MapsTheSame(before, *same, *wanted, sync) ? same->revision() : 0);
       }
       if (MessageDifferencer::Equals(before, *wanted)) {
         return;
@@ -305,9 +307,8 @@ class Publisher : public Stage, private eventlog::OwnerListener {
       if (owned.blobs_writing.contains(sha256)) {
         continue;
       }
-      const ProduceId id =
-          owner_.Write(Topic::kTenants, partition, ids::BlobKey(sha256), blob->SerializeAsString(),
-                       Meta("tributary.blob.v1"));
+      const ProduceId id = owner_.Write(Topic::kTenants, partition, ids::BlobKey(sha256),
+                                        blob->SerializeAsString(), Meta("tributary.blob.v1"));
       if (id != 0) {
         writes_[id] = {.partition = partition, .blob = sha256};
         owned.blobs_writing.insert(sha256);

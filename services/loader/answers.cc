@@ -131,8 +131,7 @@ void LoaderStage::OnDone(Lane& lane, const connector::Interpreted& answer, int h
     if (object.tags_remove && lane.call == &*object.tags_remove) {
       std::vector<std::string> left(next.tags().begin(), next.tags().end());
       std::erase_if(left, [&](const std::string& tag) {
-        return std::find(lane.call_tags.begin(), lane.call_tags.end(), tag) !=
-               lane.call_tags.end();
+        return std::find(lane.call_tags.begin(), lane.call_tags.end(), tag) != lane.call_tags.end();
       });
       next.mutable_tags()->Clear();
       for (std::string& tag : left) next.add_tags(std::move(tag));
@@ -155,9 +154,8 @@ void LoaderStage::OnDone(Lane& lane, const connector::Interpreted& answer, int h
 void LoaderStage::OnRefused(Lane& lane, const connector::Interpreted& answer, int http_status) {
   const bool is_action = lane.parts.kind == ids::CommandKey::Kind::kAction;
   if (is_action) {
-    FinishAction(lane, v1::OUTCOME_PARKED,
-                 answer.missing ? v1::REASON_MISSING : v1::REASON_REFUSED, answer.detail,
-                 http_status);
+    FinishAction(lane, v1::OUTCOME_PARKED, answer.missing ? v1::REASON_MISSING : v1::REASON_REFUSED,
+                 answer.detail, http_status);
     return;
   }
   if (answer.missing) {
@@ -170,8 +168,8 @@ void LoaderStage::OnRefused(Lane& lane, const connector::Interpreted& answer, in
       // Ours would take over what identifies another record.
       const std::string holder = HolderOf(lane, lane.parts.object, answer.adopt_id);
       Park(lane, v1::REASON_IDENTITY_CONFLICT,
-           answer.detail + "; record " + answer.adopt_id +
-               (holder.empty() ? "" : " of " + holder) + " has it already, claimed by " + lane.key,
+           answer.detail + "; record " + answer.adopt_id + (holder.empty() ? "" : " of " + holder) +
+               " has it already, claimed by " + lane.key,
            http_status);
       return;
     }
@@ -239,8 +237,7 @@ void LoaderStage::OnUnknown(Lane& lane, const connector::Interpreted& answer,
   if (answer.unreadable) {
     next.set_kept_answer(completion.body.substr(0, kKeptAnswerBytesMax));
   }
-  const v1::Reason reason =
-      answer.unreadable ? v1::REASON_UNREADABLE : v1::REASON_UNKNOWN;
+  const v1::Reason reason = answer.unreadable ? v1::REASON_UNREADABLE : v1::REASON_UNKNOWN;
   if (is_action) {
     const connector::ActionOperation* operation =
         lane.connector->FindAction(lane.command.action().operation());
@@ -264,11 +261,11 @@ void LoaderStage::OnUnknown(Lane& lane, const connector::Interpreted& answer,
   next.set_detail(answer.detail);
   next.set_attempts(attempts);
   if (!is_action) *next.mutable_status_version() = lane.command.version();
-  const Duration delay = FullJitter(options_.retry_delay_min, options_.retry_delay_max, attempts,
-                                    ports_.random());
+  const Duration delay =
+      FullJitter(options_.retry_delay_min, options_.retry_delay_max, attempts, ports_.random());
   lane.not_before =
-      std::max(lane.settle_until, now_.steady + std::max(delay, answer.retry_after.value_or(
-                                                                    Duration::zero())));
+      std::max(lane.settle_until,
+               now_.steady + std::max(delay, answer.retry_after.value_or(Duration::zero())));
   SetTime(now_.wall + (lane.not_before - now_.steady), next.mutable_retry_at());
   SetTime(now_.wall, next.mutable_since());
   ++counters_.retrying;

@@ -10,7 +10,8 @@ Duration FullJitter(Duration min, Duration max, std::int32_t attempt, std::uint6
   for (std::int32_t i = 0; i < attempt && ceiling < max; ++i) ceiling *= 2;
   ceiling = std::min(ceiling, max);
   if (ceiling.count() <= 0) return Duration::zero();
-  return Duration(static_cast<std::int64_t>(random % (static_cast<std::uint64_t>(ceiling.count()) + 1)));
+  return Duration(
+      static_cast<std::int64_t>(random % (static_cast<std::uint64_t>(ceiling.count()) + 1)));
 }
 
 void Budget::SetCeiling(std::int32_t concurrency, double requests_per_second) {

@@ -90,7 +90,8 @@ std::string_view TextOf(v1::Reason reason) {
 std::string_view FixOf(v1::Reason reason) {
   switch (reason) {
     case v1::REASON_REFUSED:
-      return "correct the customer or the mapping; a newer version is tried by itself, or replay it";
+      return "correct the customer or the mapping; a newer version is tried by itself, or replay "
+             "it";
     case v1::REASON_MAPPING:
       return "correct the mapping, or the customer that it fails for";
     case v1::REASON_IDENTITY_CONFLICT:

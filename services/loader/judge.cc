@@ -75,16 +75,14 @@ TargetKey LoaderStage::TargetOf(const ids::CommandKey& parts) const {
 
 Duration LoaderStage::SettleOf(const TargetKey& key) const {
   const auto target = targets_.find(key);
-  return target == targets_.end() || target->second.connector == nullptr
-             ? std::chrono::seconds(120)
-             : target->second.settle;
+  return target == targets_.end() || target->second.connector == nullptr ? std::chrono::seconds(120)
+                                                                         : target->second.settle;
 }
 
 Duration LoaderStage::IndexLagOf(const TargetKey& key) const {
   const auto target = targets_.find(key);
-  return target == targets_.end() || target->second.connector == nullptr
-             ? std::chrono::seconds(60)
-             : target->second.index_lag;
+  return target == targets_.end() || target->second.connector == nullptr ? std::chrono::seconds(60)
+                                                                         : target->second.index_lag;
 }
 
 std::string LoaderStage::HolderOf(const Lane& lane, const std::string& object,
@@ -196,8 +194,7 @@ LoaderStage::Verdict LoaderStage::JudgeAction(const std::string& key, const ids:
   const bool has_record = record && !record->id().empty();
 
   if (entry.final()) {
-    if (entry.status() != v1::RecordEntry::STATUS_PARKED ||
-        entry.reason() != v1::REASON_RECORD) {
+    if (entry.status() != v1::RecordEntry::STATUS_PARKED || entry.reason() != v1::REASON_RECORD) {
       return {};
     }
     if (!has_record) {
@@ -210,8 +207,7 @@ LoaderStage::Verdict LoaderStage::JudgeAction(const std::string& key, const ids:
       target == targets_.end() || target->second.connector == nullptr
           ? nullptr
           : target->second.connector->FindAction(action.operation());
-  const bool connector_known =
-      target != targets_.end() && target->second.connector != nullptr;
+  const bool connector_known = target != targets_.end() && target->second.connector != nullptr;
   if (!connector_known) return {};
 
   if (doubt != Doubt::kNone) {
@@ -258,10 +254,9 @@ LoaderStage::Verdict LoaderStage::JudgeAction(const std::string& key, const ids:
   }
   if (!has_record) {
     waiters_[action.record_key()].insert(key);
-    const bool hopeless =
-        record && (record->status() == v1::RecordEntry::STATUS_PARKED ||
-                   record->outcome() == v1::OUTCOME_LEFT ||
-                   record->outcome() == v1::OUTCOME_DROPPED);
+    const bool hopeless = record && (record->status() == v1::RecordEntry::STATUS_PARKED ||
+                                     record->outcome() == v1::OUTCOME_LEFT ||
+                                     record->outcome() == v1::OUTCOME_DROPPED);
     if (!hopeless) return {};
     return {.kind = Kind::kPark,
             .outcome = v1::OUTCOME_PARKED,
@@ -402,8 +397,8 @@ void LoaderStage::Account(const std::string& key) {
   }
   if (!open) return;
   if (entry.status() == v1::RecordEntry::STATUS_RETRYING) stats.retrying.insert(key);
-  stats.pending[key] = desired->command.has_changed_at() ? TimeOf(desired->command.changed_at())
-                                                         : WallTime();
+  stats.pending[key] =
+      desired->command.has_changed_at() ? TimeOf(desired->command.changed_at()) : WallTime();
 }
 
 }  // namespace tributary::loader

@@ -19,21 +19,22 @@ constexpr std::array<const char*, kOperations> kOperationNames = {"write", "acti
 struct OfIntegration {
   OfIntegration(observe::Metrics& metrics, const std::string& integration) {
     for (std::size_t i = 1; i < kOutcomes; ++i) {
-      outcomes[i] = observe::FollowedCounter(metrics.AddCounter(
-          "tributary_outcomes_total", "What became of commands.",
-          {{"integration", integration},
-           {"outcome", std::string(TextOf(static_cast<v1::Outcome>(i)))}}));
+      outcomes[i] = observe::FollowedCounter(
+          metrics.AddCounter("tributary_outcomes_total", "What became of commands.",
+                             {{"integration", integration},
+                              {"outcome", std::string(TextOf(static_cast<v1::Outcome>(i)))}}));
     }
     for (std::size_t i = 0; i < kReasons; ++i) {
-      parked[i] = observe::FollowedCounter(metrics.AddCounter(
-          "tributary_parked_total", "Commands that were parked for a person.",
-          {{"integration", integration},
-           {"reason", std::string(TextOf(static_cast<v1::Reason>(i)))}}));
+      parked[i] = observe::FollowedCounter(
+          metrics.AddCounter("tributary_parked_total", "Commands that were parked for a person.",
+                             {{"integration", integration},
+                              {"reason", std::string(TextOf(static_cast<v1::Reason>(i)))}}));
     }
     for (std::size_t i = 0; i < kOperations; ++i) {
       for (std::size_t j = 0; j < kAnswers; ++j) {
         requests[i][j] = observe::FollowedCounter(metrics.AddCounter(
-            "tributary_target_requests_total", "Requests to targets, by what is known of the answer.",
+            "tributary_target_requests_total",
+            "Requests to targets, by what is known of the answer.",
             {{"integration", integration},
              {"operation", kOperationNames[i]},
              {"answer", std::string(http::Name(static_cast<http::AnswerClass>(j)))}}));
@@ -63,9 +64,9 @@ struct StageNumbers::State {
         ready_keys(metrics, kStage, "ready_keys"),
         lanes(metrics.AddGauge("tributary_records_in_flight", "Records of which something is open.",
                                {{"stage", kStage}})),
-        refused_at_send(metrics.AddCounter(
-            "tributary_refused_at_send_total",
-            "Requests that the check right before their first byte held back.")),
+        refused_at_send(
+            metrics.AddCounter("tributary_refused_at_send_total",
+                               "Requests that the check right before their first byte held back.")),
         unreadable(metrics.AddCounter("tributary_unreadable_answers_total",
                                       "Answers of success that could not be read.")),
         void_repaired(metrics.AddCounter("tributary_void_entries_repaired_total",
@@ -83,8 +84,7 @@ struct StageNumbers::State {
   std::map<std::string, OfIntegration> integrations;
 };
 
-StageNumbers::StageNumbers(observe::Metrics& metrics)
-    : state_(std::make_unique<State>(metrics)) {}
+StageNumbers::StageNumbers(observe::Metrics& metrics) : state_(std::make_unique<State>(metrics)) {}
 StageNumbers::~StageNumbers() = default;
 
 void StageNumbers::Show(const Counters& counters, const Levels& levels) {

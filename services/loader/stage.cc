@@ -191,10 +191,8 @@ IntegrationCounters& LoaderStage::CountersOf(const TargetKey& key) {
   return counters_.by_integration["unknown"];
 }
 
-void LoaderStage::CountAnswer(const TargetKey& key, Operation operation,
-                              http::AnswerClass answer) {
-  ++CountersOf(key)
-        .requests[static_cast<std::size_t>(operation)][static_cast<std::size_t>(answer)];
+void LoaderStage::CountAnswer(const TargetKey& key, Operation operation, http::AnswerClass answer) {
+  ++CountersOf(key).requests[static_cast<std::size_t>(operation)][static_cast<std::size_t>(answer)];
 }
 
 void LoaderStage::CountSetAside(Topic topic) {
@@ -302,12 +300,10 @@ void LoaderStage::OnReady(const eventlog::Takeover& takeover) {
   Log(Logger::Level::kInfo, "Partition taken over.",
       {{"partition", std::to_string(partition)},
        {"unclean", takeover.unclean ? "true" : "false"},
-       {"in_doubt", std::to_string(std::count_if(
-                        lanes_.begin(), lanes_.end(),
-                        [&](const auto& lane) {
-                          return lane.second.partition == partition &&
-                                 lane.second.doubt != Doubt::kNone;
-                        }))}});
+       {"in_doubt",
+        std::to_string(std::count_if(lanes_.begin(), lanes_.end(), [&](const auto& lane) {
+          return lane.second.partition == partition && lane.second.doubt != Doubt::kNone;
+        }))}});
 }
 
 void LoaderStage::LoadRecords(Partition partition) {
@@ -582,7 +578,8 @@ void LoaderStage::AbortOpen(Partition partition) {
   }
   std::vector<std::string> keys;
   for (const auto& [key, lane] : lanes_) {
-    if (lane.partition == partition && lane.phase == Lane::Phase::kAwaitingSend) keys.push_back(key);
+    if (lane.partition == partition && lane.phase == Lane::Phase::kAwaitingSend)
+      keys.push_back(key);
   }
   for (const std::string& key : keys) {
     Rest(lanes_.at(key));
@@ -619,9 +616,7 @@ void LoaderStage::OnGone(Partition partition) {
   std::erase_if(writes_, [&](const auto& w) { return keys.contains(w.second); });
   std::erase_if(timers_, [&](const auto& t) { return keys.contains(t.second); });
   std::erase_if(targets_, [&](const auto& t) { return t.second.partition == partition; });
-  const auto is_ours = [&](const std::string& tenant) {
-    return PartitionOf(tenant) == partition;
-  };
+  const auto is_ours = [&](const std::string& tenant) { return PartitionOf(tenant) == partition; };
   std::erase_if(stats_, [&](const auto& s) { return is_ours(s.first.first); });
   std::erase_if(newest_event_, [&](const auto& n) { return is_ours(n.first); });
   std::erase_if(dirty_targets_, [&](const TargetKey& t) { return !targets_.contains(t); });

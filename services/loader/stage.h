@@ -15,8 +15,8 @@
 #include "services/loader/loader.h"
 #include "tributary/v1/control.pb.h"
 
-// The loader's inside, in parts: stage.cc (what is told by the log), judge.cc (what may be done with
-// a key), writing.cc (intents, calls, entries), answers.cc, targets.cc (credentials, budgets,
+// The loader's inside, in parts: stage.cc (what is told by the log), judge.cc (what may be done
+// with a key), writing.cc (intents, calls, entries), answers.cc, targets.cc (credentials, budgets,
 // queues), status.cc (what people see and decide).
 
 namespace tributary::loader {

@@ -31,8 +31,8 @@ Levels LoaderStage::levels(Now now) const {
 }
 
 void LoaderStage::ReportConnection(Target& target) {
-  const bool refused = target.refusals >= kRefusalsMin &&
-                       now_.steady - target.first_refused_at >= kRefusedFor;
+  const bool refused =
+      target.refusals >= kRefusalsMin && now_.steady - target.first_refused_at >= kRefusedFor;
   if (target.problem == target.reported_problem && refused == target.reported_refused) return;
   target.reported_problem = target.problem;
   target.reported_refused = refused;
@@ -88,10 +88,10 @@ void LoaderStage::ReportStatus() {
         out.set_fix(target->fix);
       }
       const bool is_paused = sync.state() != v1::SYNC_STATE_ACTIVE;
-      out.set_state(is_paused                  ? "paused"
-                    : !out.problem().empty()   ? "failing"
-                    : out.pending() > 100      ? "backfilling"
-                                               : "active");
+      out.set_state(is_paused                ? "paused"
+                    : !out.problem().empty() ? "failing"
+                    : out.pending() > 100    ? "backfilling"
+                                             : "active");
     }
   });
   for (auto& [key, target] : targets_) {
@@ -218,7 +218,8 @@ v1::TraceResponse::Record LoaderStage::TraceOf(const std::string& key) {
   const v1::RecordEntry entry = EntryOf(key).value_or(v1::RecordEntry());
   const Lane* lane = FindLane(key);
   out.set_id(entry.id());
-  if (desired && desired->command.has_version()) *out.mutable_desired() = desired->command.version();
+  if (desired && desired->command.has_version())
+    *out.mutable_desired() = desired->command.version();
   if (entry.has_resolved()) *out.mutable_resolved() = entry.resolved();
   if (entry.reason() != v1::REASON_UNSPECIFIED) out.set_reason(std::string(TextOf(entry.reason())));
   const bool resolved = desired && IsResolved(entry, desired->command.version());
@@ -239,7 +240,7 @@ v1::TraceResponse::Record LoaderStage::TraceOf(const std::string& key) {
     out.set_status("waiting");
     const Target* target = lane == nullptr ? nullptr : FindTarget(lane->target);
     out.set_next(target != nullptr && !target->problem.empty() ? "waits: " + target->problem
-                                                                : "is sent next");
+                                                               : "is sent next");
   }
   return out;
 }

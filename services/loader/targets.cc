@@ -41,9 +41,8 @@ void LoaderStage::RefreshTenant(const std::string& tenant) {
 }
 
 void LoaderStage::RefreshTarget(Target& target, const v1::Connection& connection) {
-  const std::string file = connection.connector_file().empty()
-                               ? connection.integration() + ".yaml"
-                               : connection.connector_file();
+  const std::string file = connection.connector_file().empty() ? connection.integration() + ".yaml"
+                                                               : connection.connector_file();
   target.counters = &counters_.by_integration[connection.integration()];
   if (target.connector == nullptr || target.connector_file != file) {
     target.connector = nullptr;
@@ -88,14 +87,12 @@ void LoaderStage::RefreshTarget(Target& target, const v1::Connection& connection
   double rate = file_says.limits.requests_per_second;
   const std::string& given = connection.requests_per_second();
   double parsed_rate = 0;
-  const auto [end, error] =
-      std::from_chars(given.data(), given.data() + given.size(), parsed_rate);
+  const auto [end, error] = std::from_chars(given.data(), given.data() + given.size(), parsed_rate);
   target.rate_is_given = !given.empty() && error == std::errc() && parsed_rate > 0 &&
                          end == given.data() + given.size();
   if (target.rate_is_given) rate = parsed_rate;
-  target.budget.SetCeiling(connection.concurrency() > 0 ? connection.concurrency()
-                                                        : file_says.limits.concurrency,
-                           rate);
+  target.budget.SetCeiling(
+      connection.concurrency() > 0 ? connection.concurrency() : file_says.limits.concurrency, rate);
   if (!problems.empty()) {
     target.problem = problems.front();
     target.fix = "correct the connection's settings";
@@ -139,9 +136,9 @@ void LoaderStage::ScanMore(Target& target) {
     target.scanning = false;
     return;
   }
-  const std::size_t room =
-      static_cast<std::size_t>(options_.ready_keys_max) - std::min<std::size_t>(
-          target.ready_count(), static_cast<std::size_t>(options_.ready_keys_max));
+  const std::size_t room = static_cast<std::size_t>(options_.ready_keys_max) -
+                           std::min<std::size_t>(target.ready_count(),
+                                                 static_cast<std::size_t>(options_.ready_keys_max));
   const std::size_t limit = std::min(room, kScanChunk);
   std::vector<std::string> keys;
   bool ended = true;
@@ -206,8 +203,7 @@ void LoaderStage::Pump(Target& target) {
     const std::string key = *target.Pop();
     const std::optional<ids::CommandKey> parts = ids::ParseCommandKey(key);
     const Lane* lane = FindLane(key);
-    const connector::Object* object =
-        parts ? target.connector->FindObject(parts->object) : nullptr;
+    const connector::Object* object = parts ? target.connector->FindObject(parts->object) : nullptr;
     const bool may_batch = object != nullptr && parts->kind == ids::CommandKey::Kind::kState &&
                            CanBatch(target, *object) && (lane == nullptr || !lane->no_batch);
     if (!may_batch) {
@@ -498,8 +494,8 @@ void LoaderStage::OnUnauthorised(Target& target, std::int64_t proof) {
   target.problem = "the target refuses the credential";
   target.fix = "give the connection a valid credential";
   target.budget.Failed();
-  const Duration pause = std::min<Duration>(std::chrono::seconds(5) * (1 << std::min(target.refusals - 2, 6)),
-                                            kTargetDelayMax);
+  const Duration pause = std::min<Duration>(
+      std::chrono::seconds(5) * (1 << std::min(target.refusals - 2, 6)), kTargetDelayMax);
   target.budget.PauseUntil(now_.steady + pause);
   target.wake = std::min(target.wake, target.budget.paused_until());
   ReportConnection(target);
@@ -509,15 +505,16 @@ void LoaderStage::OnMisconfigured(Target& target, const std::string& detail) {
   target.problem = detail;
   target.fix = "correct the connection: no record of it is accepted as it is set up";
   target.budget.Failed();
-  target.budget.PauseUntil(now_.steady + kTargetDelayMax / 5 * std::min(target.budget.failures(), 5));
+  target.budget.PauseUntil(now_.steady +
+                           kTargetDelayMax / 5 * std::min(target.budget.failures(), 5));
   target.wake = std::min(target.wake, target.budget.paused_until());
   ReportConnection(target);
 }
 
 void LoaderStage::PauseAfterFailure(Target& target, std::optional<Duration> retry_after) {
   target.budget.Failed();
-  const Duration jitter = FullJitter(kTargetDelayMin, kTargetDelayMax,
-                                     target.budget.failures() - 1, ports_.random());
+  const Duration jitter =
+      FullJitter(kTargetDelayMin, kTargetDelayMax, target.budget.failures() - 1, ports_.random());
   target.budget.PauseUntil(now_.steady + std::max(jitter, retry_after.value_or(Duration::zero())));
   target.wake = std::min(target.wake, target.budget.paused_until());
 }

@@ -159,9 +159,8 @@ void LoaderStage::BeginAction(Lane& lane) {
   input.id = record ? record->id() : "";
   input.marker = lane.parts.action_id;
   input.action = &lane.command.action();
-  absl::StatusOr<http::Request> request =
-      connector::Render(*lane.connector, FindTarget(lane.target)->account, nullptr,
-                        operation->call, input);
+  absl::StatusOr<http::Request> request = connector::Render(
+      *lane.connector, FindTarget(lane.target)->account, nullptr, operation->call, input);
   if (!request.ok()) {
     FinishAction(lane, v1::OUTCOME_PARKED, v1::REASON_MAPPING,
                  std::string(request.status().message()), 0);
@@ -344,8 +343,8 @@ void LoaderStage::WriteIntent(Lane& lane, const connector::Call& call, http::Req
     next.clear_calls();
   }
   const bool is_new_version =
-      !is_action && (!next.has_status_version() ||
-                     Compare(next.status_version(), lane.command.version()) != 0);
+      !is_action &&
+      (!next.has_status_version() || Compare(next.status_version(), lane.command.version()) != 0);
   const std::int32_t attempts = is_new_version ? 0 : next.attempts();
   const v1::Reason reason = next.reason();
   ClearStatus(next);

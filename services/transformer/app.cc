@@ -14,8 +14,8 @@
 #include "libs/runtime/stage_runner.h"
 #include "libs/tls/tls.h"
 #include "services/control/attachment_client.h"
-#include "services/transformer/transformer.h"
 #include "services/transformer/metrics.h"
+#include "services/transformer/transformer.h"
 
 namespace tributary::transformer {
 

@@ -82,8 +82,8 @@ void TransformerStage::DeriveFor(PartitionWork& work, const SyncKey& name, SyncW
                                                    : v1::DesiredState::PRESENCE_PRESENT);
       command.set_mapping_error(record.error);
     }
-    const std::string key = ids::StateKey(name.first, name.second, record.state.object(),
-                                          "customers", customer.id);
+    const std::string key =
+        ids::StateKey(name.first, name.second, record.state.object(), "customers", customer.id);
     *command.mutable_state() = std::move(record.state);
     yielded.insert(key);
     PutState(work, key, std::move(command), name);
@@ -145,9 +145,8 @@ void TransformerStage::Withdraw(PartitionWork& work, const SyncKey& name, const 
   }
   command.mutable_version()->set_generation(
       std::max(work.generation, command.version().generation()));
-  command.mutable_version()->set_revision(
-      std::max(table(Topic::kTenants, work.partition).next_offset() - 1,
-               command.version().revision() + 1));
+  command.mutable_version()->set_revision(std::max(
+      table(Topic::kTenants, work.partition).next_offset() - 1, command.version().revision() + 1));
   command.set_customer(parts->source_id);
   command.mutable_state()->set_object(parts->object);
   command.mutable_state()->set_presence(v1::DesiredState::PRESENCE_WITHDRAWN);

@@ -46,8 +46,7 @@ void TransformerStage::HandleEvent(PartitionWork& work, EventWork& waiting) {
   const eventlog::Record& record = waiting.record;
   v1::SourceEvent event;
   if (!record.value || !event.ParseFromString(*record.value) || event.id().empty()) {
-    KeepAside(Topic::kEvents, work.partition, record.offset, record.key,
-              record.value.value_or(""));
+    KeepAside(Topic::kEvents, work.partition, record.offset, record.key, record.value.value_or(""));
     return;
   }
   if (!event.live()) return;
@@ -77,8 +76,7 @@ void TransformerStage::HandleEvent(PartitionWork& work, EventWork& waiting) {
     for (const mapping::Step& step : sync.rules->Fire(event.key(), *view)) {
       v1::Command command;
       v1::Action& action = *command.mutable_action();
-      action.set_action_id(
-          ids::ActionId(tenant, name.second, event.id(), step.rule, step.step, 0));
+      action.set_action_id(ids::ActionId(tenant, name.second, event.id(), step.rule, step.step, 0));
       action.set_event_id(event.id());
       action.set_event_key(event.key());
       if (event.has_occurred_at()) {
@@ -98,9 +96,8 @@ void TransformerStage::HandleEvent(PartitionWork& work, EventWork& waiting) {
       if (customer.empty()) {
         if (step.error.empty()) command.set_mapping_error("the event names no customer");
       } else {
-        action.set_record_key(ids::StateKey(tenant, name.second,
-                                            ObjectOf(step.operation, objects), "customers",
-                                            customer));
+        action.set_record_key(ids::StateKey(tenant, name.second, ObjectOf(step.operation, objects),
+                                            "customers", customer));
       }
       if (!command.mapping_error().empty()) ++counters_.mapping_errors;
 

@@ -183,8 +183,8 @@ mapping::EventView ViewOf(const v1::SourceEvent& event) {
     view.event.Set("key", event.key());
   }
   if (event.has_occurred_at()) {
-    view.now = cel::ToText(
-        cel::Timestamp{event.occurred_at().seconds(), event.occurred_at().nanos(), 0});
+    view.now =
+        cel::ToText(cel::Timestamp{event.occurred_at().seconds(), event.occurred_at().nanos(), 0});
   }
   std::map<std::string, std::vector<Item>> items;
   for (const v1::Entity& entity : event.entities()) {

@@ -28,7 +28,8 @@ struct StageNumbers::State {
                                      "Derivations that the version gate found to be no news.")),
         mapping_errors(metrics.AddCounter("tributary_mapping_errors_total",
                                           "Mappings and rules that failed for a customer.")),
-        events(metrics.AddCounter("tributary_events_total", "Events that were looked at by rules.")),
+        events(
+            metrics.AddCounter("tributary_events_total", "Events that were looked at by rules.")),
         conflicts(metrics.AddCounter(
             "tributary_equal_version_conflicts_total",
             "Equal versions with unequal content: a broken promise, must stay 0.")),
@@ -50,8 +51,7 @@ struct StageNumbers::State {
   observe::FollowedCounter void_repaired;
 };
 
-StageNumbers::StageNumbers(observe::Metrics& metrics)
-    : state_(std::make_unique<State>(metrics)) {}
+StageNumbers::StageNumbers(observe::Metrics& metrics) : state_(std::make_unique<State>(metrics)) {}
 StageNumbers::~StageNumbers() = default;
 
 void StageNumbers::Show(const Counters& counters, const Levels& levels) {

@@ -38,8 +38,8 @@ TransformerStage::TransformerStage(Options options, StagePorts ports)
     : options_(std::move(options)),
       ports_(ports),
       // Not make_unique: that one does not see the private base.
-      owner_(new eventlog::Owner(OwnerOptionsOf(options_), ports_.log, ports_.stores,
-                                 ports_.random, *this)) {}
+      owner_(new eventlog::Owner(OwnerOptionsOf(options_), ports_.log, ports_.stores, ports_.random,
+                                 *this)) {}
 
 TransformerStage::~TransformerStage() = default;
 
@@ -154,8 +154,7 @@ void TransformerStage::OnReady(const eventlog::Takeover& takeover) {
 
   const std::set<std::string> void_keys = table(Topic::kCommands, partition).void_keys();
   for (const std::string& key : void_keys) {
-    const std::optional<eventlog::TableEntry> entry =
-        table(Topic::kCommands, partition).Get(key);
+    const std::optional<eventlog::TableEntry> entry = table(Topic::kCommands, partition).Get(key);
     if (entry) RepairCommand(work, key, *entry);
   }
 }
@@ -233,7 +232,8 @@ void TransformerStage::OnEntry(Topic topic, eventlog::Partition partition, std::
       }
       break;
     }
-    default: break;
+    default:
+      break;
   }
 }
 
@@ -376,8 +376,7 @@ void TransformerStage::FinishBatch(PartitionWork& work) {
   if (next > work.committed) {
     const absl::Status persisted = owner_->Persist(Topic::kChanges, work.partition);
     if (!persisted.ok()) {
-      failure_ = "the local copy of changes cannot be written: " +
-                 std::string(persisted.message());
+      failure_ = "the local copy of changes cannot be written: " + std::string(persisted.message());
       return;
     }
     owner_->Commit(Topic::kChanges, work.partition, next);

@@ -192,8 +192,8 @@ class TransformerStage : public Transformer, private eventlog::OwnerListener {
 
   // ---- derive.cc ----
   void Derive(PartitionWork& work, const Customer& customer);
-  void DeriveFor(PartitionWork& work, const SyncKey& name, SyncWork& sync,
-                 const Customer& customer, const Gathered& gathered);
+  void DeriveFor(PartitionWork& work, const SyncKey& name, SyncWork& sync, const Customer& customer,
+                 const Gathered& gathered);
   /// The version gate: writes unless what stands is as new. `command` has its version.
   void PutState(PartitionWork& work, const std::string& key, v1::Command command,
                 const SyncKey& sync);

@@ -22,11 +22,16 @@ std::size_t CommonBegin(std::string_view a, std::string_view b) {
 
 std::string_view Name(v1::DesiredState::Presence presence) {
   switch (presence) {
-    case v1::DesiredState::PRESENCE_UNWANTED: return "unwanted";
-    case v1::DesiredState::PRESENCE_WITHDRAWN: return "withdrawn";
-    case v1::DesiredState::PRESENCE_GONE: return "gone";
-    case v1::DesiredState::PRESENCE_ERASED: return "erased";
-    default: return "present";
+    case v1::DesiredState::PRESENCE_UNWANTED:
+      return "unwanted";
+    case v1::DesiredState::PRESENCE_WITHDRAWN:
+      return "withdrawn";
+    case v1::DesiredState::PRESENCE_GONE:
+      return "gone";
+    case v1::DesiredState::PRESENCE_ERASED:
+      return "erased";
+    default:
+      return "present";
   }
 }
 
@@ -74,8 +79,8 @@ void TransformerStage::Report() {
       v1::SyncStatus& out = *status.add_syncs();
       out.set_tenant(name.first);
       out.set_sync(name.second);
-      std::int64_t pending = static_cast<std::int64_t>(sync.remap.size() + sync.withdraw.size()) +
-                             sync.unacknowledged;
+      std::int64_t pending =
+          static_cast<std::int64_t>(sync.remap.size() + sync.withdraw.size()) + sync.unacknowledged;
       const auto dirty = work.dirty.find(name.first);
       if (dirty != work.dirty.end()) {
         for (const Customer& customer : dirty->second) {
@@ -90,8 +95,8 @@ void TransformerStage::Report() {
       if (!sync.problem.empty()) {
         out.set_fix("correct the mapping or the rules and apply them again");
       }
-      out.set_state(!sync.problem.empty()  ? "failing"
-                    : !sync.remap.empty()  ? "backfilling"
+      out.set_state(!sync.problem.empty()                        ? "failing"
+                    : !sync.remap.empty()                        ? "backfilling"
                     : sync.sync.state() == v1::SYNC_STATE_PAUSED ? "paused"
                                                                  : "active");
     }
@@ -132,8 +137,7 @@ void TransformerStage::AnswerTrace(std::int64_t id, const v1::TraceRequest& requ
     if (const std::optional<eventlog::TableEntry> entry = changes.Get(key)) {
       response.set_entity(key);
       response.set_found(true);
-      for (const Customer& customer :
-           CustomersOf(key, *entry).value_or(std::vector<Customer>())) {
+      for (const Customer& customer : CustomersOf(key, *entry).value_or(std::vector<Customer>())) {
         customers.insert(customer);
       }
       continue;

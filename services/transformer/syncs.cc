@@ -107,8 +107,7 @@ void TransformerStage::Compile(PartitionWork& work, SyncWork& sync) {
   }
 }
 
-void TransformerStage::StartRemap(PartitionWork& work, const std::string& tenant,
-                                  SyncWork& sync) {
+void TransformerStage::StartRemap(PartitionWork& work, const std::string& tenant, SyncWork& sync) {
   if (sync.revision == sync.mapped || sync.revision == sync.remapping) return;
   sync.remapping = sync.revision;
   sync.remap.clear();

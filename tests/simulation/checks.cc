@@ -315,8 +315,7 @@ std::vector<std::string> Checks::NotAtRest(const Orders& orders) {
       const auto snapshot = TableOf(Topic::kTenants, partition).Get(ids::JoinKey({name}));
       if (!snapshot) continue;
       for (const v1::Sync& sync : tenant.snapshot.syncs()) {
-        const eventlog::Offset revision =
-            sync.revision() != 0 ? sync.revision() : snapshot->offset;
+        const eventlog::Offset revision = sync.revision() != 0 ? sync.revision() : snapshot->offset;
         const auto mapped = commands.Get(ids::MappedKey(name, sync.name()));
         v1::Command command;
         if (!mapped || mapped->is_void || !command.ParseFromString(mapped->value) ||

@@ -32,8 +32,8 @@ std::string Network::Url(std::size_t tenant, simulator::Target target) {
 }
 
 Network::Client::Client(Network& network, std::string sender, Shell shell)
-    : state_(std::make_shared<State>(State{network, std::move(sender), std::move(shell), false,
-                                           false, {}, {}})) {}
+    : state_(std::make_shared<State>(
+          State{network, std::move(sender), std::move(shell), false, false, {}, {}})) {}
 
 Network::Client::~Client() { Die(); }
 
@@ -59,8 +59,7 @@ void Network::Client::Cancel(http::RequestId id) {
   if (state_->dead || found == state_->open.end()) return;
   http::Completion completion;
   completion.id = id;
-  completion.delivery =
-      found->second.has_left ? http::Delivery::kBroken : http::Delivery::kNotSent;
+  completion.delivery = found->second.has_left ? http::Delivery::kBroken : http::Delivery::kNotSent;
   completion.error = "cancelled";
   Network& network = state_->network;
   // Whoever cancels is told later, not from inside the call.

@@ -124,12 +124,8 @@ void Node::Start(bool keeps_disk) {
     Wake(Duration::zero());
   };
   life_->http = std::make_unique<Network::Client>(machine_.network, name, std::move(shell));
-  StagePorts ports{*life_->member,
-                   *disk_,
-                   *life_->http,
-                   *life_,
-                   *life_,
-                   [raw = life_.get()] { return raw->random.Next(); }};
+  StagePorts ports{*life_->member, *disk_, *life_->http,
+                   *life_,         *life_, [raw = life_.get()] { return raw->random.Next(); }};
   life_->stage = factory_(instance_, ports);
   events_.OnStarted(*this);
   Wake(Duration::zero());

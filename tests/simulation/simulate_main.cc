@@ -1,7 +1,8 @@
-#include <CLI/CLI.hpp>
 #include <cstdint>
 #include <cstdio>
 #include <string>
+
+#include <CLI/CLI.hpp>
 
 #include "tests/simulation/simulation.h"
 
@@ -28,8 +29,7 @@ int main(int argc, char** argv) {
     options.minutes = static_cast<std::int32_t>(hours * 60);
     options.faults = !no_faults;
     options.keeps_trace = trace;
-    const tributary::simulation::SimulationResult result =
-        tributary::simulation::Simulate(options);
+    const tributary::simulation::SimulationResult result = tributary::simulation::Simulate(options);
     if (trace) std::fputs(result.trace.c_str(), stdout);
     std::printf(
         "seed %llu: %s, %lld crashes, %lld suspensions, %lld evictions, %lld drains, %lld void, "
@@ -39,8 +39,8 @@ int main(int argc, char** argv) {
         static_cast<long long>(result.crashes), static_cast<long long>(result.suspensions),
         static_cast<long long>(result.evictions), static_cast<long long>(result.drains),
         static_cast<long long>(result.void_entries),
-        static_cast<long long>(result.unknown_outcomes),
-        static_cast<long long>(result.intents), static_cast<long long>(result.checked_sends),
+        static_cast<long long>(result.unknown_outcomes), static_cast<long long>(result.intents),
+        static_cast<long long>(result.checked_sends),
         static_cast<long long>(result.unattributed_sends), static_cast<long long>(result.actions),
         static_cast<long long>(result.mutations), result.minutes_to_rest,
         static_cast<long long>(result.trace_lines),

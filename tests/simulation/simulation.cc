@@ -143,8 +143,8 @@ class Simulation : private Node::Events {
         connection->set_name(name);
         connection->set_integration(name);
         connection->set_url(Network::Url(i, target));
-        connection->set_connector_file(AddBlob(tenant, v1::Blob::KIND_CONNECTOR_FILE,
-                                               std::string(name) + ".yaml"));
+        connection->set_connector_file(
+            AddBlob(tenant, v1::Blob::KIND_CONNECTOR_FILE, std::string(name) + ".yaml"));
         auto& settings = *connection->mutable_settings();
         settings["settle"] = "2s";
         settings["index_lag"] = "1s";
@@ -247,11 +247,11 @@ class Simulation : private Node::Events {
       const int instances = service == "control" ? 1 : 2;
       for (int i = 0; i < instances; ++i) {
         const std::string instance = service + "-" + std::to_string(i);
-        nodes_.push_back(std::make_unique<Node>(
-            machine_, static_cast<Node::Events&>(*this), service, instance,
-            [this, service](const std::string& name, StagePorts ports) {
-              return MakeStage(service, name, ports);
-            }));
+        nodes_.push_back(
+            std::make_unique<Node>(machine_, static_cast<Node::Events&>(*this), service, instance,
+                                   [this, service](const std::string& name, StagePorts ports) {
+                                     return MakeStage(service, name, ports);
+                                   }));
       }
     }
     for (const std::unique_ptr<Node>& node : nodes_) {
@@ -286,9 +286,8 @@ class Simulation : private Node::Events {
         const auto count = static_cast<std::int32_t>(
             random_.Percent(30) ? 1 + random_.Below(static_cast<std::uint64_t>(left)) : 1);
         left -= count;
-        time_.At(Sometime(end), [this, raw = world.get(), count] {
-          raw->Mutate(time_.now().wall, count);
-        });
+        time_.At(Sometime(end),
+                 [this, raw = world.get(), count] { raw->Mutate(time_.now().wall, count); });
       }
     }
   }

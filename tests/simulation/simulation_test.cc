@@ -1,9 +1,9 @@
 #include "tests/simulation/simulation.h"
 
-#include <gtest/gtest.h>
-
 #include <cstdlib>
 #include <string>
+
+#include <gtest/gtest.h>
 
 namespace tributary::simulation {
 namespace {
@@ -14,8 +14,8 @@ std::uint64_t FromEnvironment(const char* name, std::uint64_t otherwise) {
 }
 
 std::string Problems(const SimulationOptions& options, const SimulationResult& result) {
-  std::string out = "seed " + std::to_string(options.seed) + "; to see it again: " +
-                    CommandToRepeat(options) + "\n";
+  std::string out = "seed " + std::to_string(options.seed) +
+                    "; to see it again: " + CommandToRepeat(options) + "\n";
   for (const std::string& problem : result.problems) out += "  " + problem + "\n";
   return out;
 }

@@ -1,10 +1,10 @@
 #include "tests/simulation/tenants_publisher.h"
 
-#include <google/protobuf/io/coded_stream.h>
-#include <google/protobuf/io/zero_copy_stream_impl_lite.h>
-
 #include <set>
 #include <utility>
+
+#include <google/protobuf/io/coded_stream.h>
+#include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 
 #include "libs/eventlog/owner.h"
 #include "libs/ids/keys.h"

@@ -226,8 +226,7 @@ class Storage::Batch {
   std::map<std::size_t, PartitionState> staged_;
 };
 
-Storage::Storage(Options options)
-    : options_(std::move(options)), map_bytes_(options_.map_bytes) {}
+Storage::Storage(Options options) : options_(std::move(options)), map_bytes_(options_.map_bytes) {}
 
 Storage::~Storage() {
   if (env_ != nullptr) mdb_env_close(env_);

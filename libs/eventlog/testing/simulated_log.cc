@@ -105,10 +105,9 @@ struct SimulatedMember::State : std::enable_shared_from_this<SimulatedMember::St
 
   // Runs `effect` at the log after a while, unless the process has died before.
   void AtTheLog(std::function<void(State&)> effect) {
-    log->time.After(Draw(delays.request),
-                    [self = shared_from_this(), effect = std::move(effect)] {
-                      if (!self->is_dead) effect(*self);
-                    });
+    log->time.After(Draw(delays.request), [self = shared_from_this(), effect = std::move(effect)] {
+      if (!self->is_dead) effect(*self);
+    });
   }
 
   bool Owns(Partition partition) const {
@@ -159,10 +158,9 @@ struct SimulatedMember::State : std::enable_shared_from_this<SimulatedMember::St
       Tell(fact);
       return;
     }
-    auto at = std::lower_bound(source.records.begin(), source.records.end(), reader.next,
-                               [](const Record& record, Offset offset) {
-                                 return record.offset < offset;
-                               });
+    auto at = std::lower_bound(
+        source.records.begin(), source.records.end(), reader.next,
+        [](const Record& record, Offset offset) { return record.offset < offset; });
     Fetched fetched;
     const std::size_t records_max = 1 + log->random.Below(kFetchRecordsMax);
     for (; at != source.records.end() && fetched.records.size() < records_max; ++at) {
@@ -230,9 +228,8 @@ Offset SimulatedLog::State::Append(Record record, const std::string& by) {
 // Each reader draws its delay, so their order must not depend on addresses.
 void SimulatedLog::State::Wake(TopicPartition where) {
   std::vector<SimulatedMember::State*> readers(members.begin(), members.end());
-  std::sort(readers.begin(), readers.end(), [](const auto* a, const auto* b) {
-    return a->number < b->number;
-  });
+  std::sort(readers.begin(), readers.end(),
+            [](const auto* a, const auto* b) { return a->number < b->number; });
   for (SimulatedMember::State* const member : readers) member->Schedule(where);
 }
 
@@ -267,8 +264,8 @@ void SimulatedMember::Produce(ProduceId id, Topic topic, Partition partition, st
   State::Pending pending;
   pending.sequence = ++s.sequence;
   pending.id = id;
-  pending.record = Record{topic, partition, 0, std::move(key), std::move(value), std::move(headers),
-                          WallTime{}};
+  pending.record =
+      Record{topic, partition, 0, std::move(key), std::move(value), std::move(headers), WallTime{}};
   if (s.fail_next_produce) {
     const bool lands = *s.fail_next_produce;
     s.fail_next_produce.reset();
@@ -395,8 +392,8 @@ SimulatedLog::~SimulatedLog() = default;
 
 void SimulatedLog::Found(std::int64_t generation) {
   // `records` before anything can be written to `commands` (section 0).
-  for (const Topic topic : {Topic::kTenants, Topic::kChanges, Topic::kCursors, Topic::kRecords,
-                            Topic::kCommands}) {
+  for (const Topic topic :
+       {Topic::kTenants, Topic::kChanges, Topic::kCursors, Topic::kRecords, Topic::kCommands}) {
     for (Partition p = 0; p < state_->options.partitions; ++p) FoundTable(topic, p, generation);
   }
 }
@@ -439,8 +436,7 @@ void SimulatedLog::Assign(SimulatedMember& member, const std::vector<Partition>&
 void SimulatedLog::Revoke(SimulatedMember& member, const std::vector<Partition>& partitions,
                           std::function<void()> done) {
   SimulatedMember::State* const state = member.state_.get();
-  state->revoked = [log = state_, group = state->group, state, partitions,
-                    done = std::move(done)] {
+  state->revoked = [log = state_, group = state->group, state, partitions, done = std::move(done)] {
     for (const Partition partition : partitions) {
       const auto found = log->owners.find({group, partition});
       if (found != log->owners.end() && found->second == state) log->owners.erase(found);
@@ -482,9 +478,9 @@ bool SimulatedLog::quiet() const { return state_->under_way == 0; }
 
 Offset SimulatedLog::Append(Topic topic, Partition partition, std::string key,
                             std::optional<std::string> value, Headers headers) {
-  return state_->Append(Record{topic, partition, 0, std::move(key), std::move(value),
-                               std::move(headers), WallTime{}},
-                        "");
+  return state_->Append(
+      Record{topic, partition, 0, std::move(key), std::move(value), std::move(headers), WallTime{}},
+      "");
 }
 
 void SimulatedLog::Compact(Topic topic, Partition partition) {

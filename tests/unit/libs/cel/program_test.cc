@@ -139,12 +139,14 @@ TEST(CelTest, SaysWhereANumberCannotBe) {
   EXPECT_THAT(Outcome("1 / 0.0"), HasSubstr("division by zero"));
   EXPECT_THAT(Outcome("divide(1, 0, 2)"), HasSubstr("division by zero"));
   EXPECT_THAT(Outcome("1 / 3.0"), HasSubstr("use divide(x, y, digits)"));
-  EXPECT_THAT(Outcome("9223372036854775808"), HasSubstr("refused 1:1: `9223372036854775808` does not"));
+  EXPECT_THAT(Outcome("9223372036854775808"),
+              HasSubstr("refused 1:1: `9223372036854775808` does not"));
   EXPECT_THAT(Outcome("int('12a')"), HasSubstr("\"12a\" is not an integer"));
   EXPECT_THAT(Outcome("decimal('$10.00')"), HasSubstr("\"$10.00\" is not a number"));
   EXPECT_THAT(Outcome("int(1e30)"), HasSubstr("does not fit 64 bits"));
   EXPECT_THAT(Outcome("[1e400][0] * 1e400"), HasSubstr("too many digits"));
-  EXPECT_THAT(Outcome("customer.huge"), HasSubstr("error 1:10: a number with more than 700 digits"));
+  EXPECT_THAT(Outcome("customer.huge"),
+              HasSubstr("error 1:10: a number with more than 700 digits"));
 }
 
 TEST(CelTest, WalksPathsAndTellsAbsentFromNull) {
@@ -347,12 +349,42 @@ TEST(CelTest, ReportsAllTypeProblemsAtOnce) {
 }
 
 TEST(CelTest, RefusesBrokenSyntax) {
-  for (const std::string_view source :
-       {"", "1 +", "(1", "[1, 2", "{'a' 1}", "{a: 1}", "{'a': 1, 'a': 2}", "a.", "'abc", "'a\nb'",
-        "\"\\q\"", "'\\ud800'", "'\\u12'", "1e", "12abc", "1 2", "has(1)", "has(customer)",
-        "has(customer[0])", "[1].map(1, 2)", "[1].map(x)", "1 & 2", "#", "b'x'", "customer..id",
-        "size()", "size(1, 2)", "gone ? 1", "!1", "-'a'", "'a' in 'abc'", "[1].exists(x, x + 1)",
-        "5.exists(x, true)", "default(1)", "null + 1", "substring('a')"}) {
+  for (const std::string_view source : {"",
+                                        "1 +",
+                                        "(1",
+                                        "[1, 2",
+                                        "{'a' 1}",
+                                        "{a: 1}",
+                                        "{'a': 1, 'a': 2}",
+                                        "a.",
+                                        "'abc",
+                                        "'a\nb'",
+                                        "\"\\q\"",
+                                        "'\\ud800'",
+                                        "'\\u12'",
+                                        "1e",
+                                        "12abc",
+                                        "1 2",
+                                        "has(1)",
+                                        "has(customer)",
+                                        "has(customer[0])",
+                                        "[1].map(1, 2)",
+                                        "[1].map(x)",
+                                        "1 & 2",
+                                        "#",
+                                        "b'x'",
+                                        "customer..id",
+                                        "size()",
+                                        "size(1, 2)",
+                                        "gone ? 1",
+                                        "!1",
+                                        "-'a'",
+                                        "'a' in 'abc'",
+                                        "[1].exists(x, x + 1)",
+                                        "5.exists(x, true)",
+                                        "default(1)",
+                                        "null + 1",
+                                        "substring('a')"}) {
     EXPECT_THAT(Outcome(source), HasSubstr("refused")) << source;
   }
 }
@@ -381,8 +413,7 @@ TEST(CelTest, ExplainsARunTimeErrorWithACaret) {
 
 TEST(CelTest, EndsWhateverIsWritten) {
   const std::string ten = "[0,1,2,3,4,5,6,7,8,9]";
-  const std::string nested =
-      ten + ".map(a, " + ten + ".map(b, " + ten + ".map(c, a + b + c)))";
+  const std::string nested = ten + ".map(a, " + ten + ".map(b, " + ten + ".map(c, a + b + c)))";
   EXPECT_THAT(Outcome(nested, {.cost_max = 1000}), HasSubstr("costs more than it may"));
   // Errors are absorbed, the end of the budget is not.
   EXPECT_THAT(Outcome("true || " + nested + ".size() > 1", {.cost_max = 2}), HasSubstr("bool t"));
@@ -400,7 +431,7 @@ TEST(CelTest, EndsWhateverIsWritten) {
   for (int i = 0; i < 5000; ++i) list += ",1";
   EXPECT_THAT(Outcome(list + "]"), HasSubstr("too long"));
   EXPECT_THAT(Outcome("['aaaaaaaaaaaaaaaa'].map(x, x.replace('a', x).replace('a', x))[0]",
-                  {.text_bytes_max = 1000}),
+                      {.text_bytes_max = 1000}),
               HasSubstr("the text grows too long"));
 }
 

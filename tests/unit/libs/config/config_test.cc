@@ -1,14 +1,14 @@
 #include "libs/config/config.h"
 
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
 #include <gmock/gmock.h>
 #include <google/protobuf/descriptor.h>
 #include <google/protobuf/duration.pb.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
-
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
 
 namespace tributary::config {
 namespace {
@@ -172,9 +172,8 @@ TEST(ConfigTest, FlagWinsOverEnvironmentOverFileOverDefault) {
                          {"HOME", "/root"}};
   options.flags = {{.path = "log.partitions", .value = "16", .name = "--partitions"}};
 
-  const Loaded loaded =
-      LoadText("log: {kind: kafka, partitions: 4, topic_prefix: file., data_directory: d}", "f",
-               options);
+  const Loaded loaded = LoadText(
+      "log: {kind: kafka, partitions: 4, topic_prefix: file., data_directory: d}", "f", options);
 
   EXPECT_THAT(Texts(loaded), IsEmpty());
   EXPECT_EQ(loaded.config.log().kind(), "embedded");
@@ -278,8 +277,10 @@ TEST(ConfigTest, SettingsOfKafkaOnWhichPromisesRestAreRefused) {
 
 TEST(ConfigTest, PlainHttpGoesToThisMachineOnlyAndOnlyWhenAllowed) {
   const auto problems = [](std::string_view url, bool allowed) {
-    std::string text = "tenants:\n- name: a\n  connections:\n  - name: b\n    integration: "
-                       "highlevel\n    url: " + std::string(url) + "\n";
+    std::string text =
+        "tenants:\n- name: a\n  connections:\n  - name: b\n    integration: "
+        "highlevel\n    url: " +
+        std::string(url) + "\n";
     if (allowed) {
       text += "    allow_insecure_loopback: true\n";
     }
@@ -292,12 +293,12 @@ TEST(ConfigTest, PlainHttpGoesToThisMachineOnlyAndOnlyWhenAllowed) {
   EXPECT_THAT(problems("https://crm.example:8443/base", false), IsEmpty());
   EXPECT_THAT(problems("http://127.0.0.1:8080", false),
               ElementsAre(HasSubstr("allow_insecure_loopback: true")));
-  for (const char* url : {"http://crm.example", "http://127.0.0.1.evil.example",
-                          "http://10.0.0.1", "http://localhost.evil.example"}) {
+  for (const char* url : {"http://crm.example", "http://127.0.0.1.evil.example", "http://10.0.0.1",
+                          "http://localhost.evil.example"}) {
     EXPECT_THAT(problems(url, true), ElementsAre(HasSubstr("to this machine only"))) << url;
   }
-  for (const char* url : {"ftp://x", "crm.example", "https://x?y=1", "https://a b",
-                          "https://x:99999", "https://"}) {
+  for (const char* url :
+       {"ftp://x", "crm.example", "https://x?y=1", "https://a b", "https://x:99999", "https://"}) {
     EXPECT_THAT(problems(url, true), SizeIs(1)) << url;
   }
 }
@@ -361,13 +362,13 @@ TEST(ConfigTest, WhatComesOverTheNetworkIsCheckedByTheSameRules) {
   for (const Problem& problem : Check("request", options, config)) {
     texts.push_back(Format(problem));
   }
-  EXPECT_THAT(texts, ::testing::UnorderedElementsAre(
-                         "request: error: tenants[0].connections[0].name: must be set",
-                         HasSubstr("concurrency: `5000` is out of bounds"),
-                         HasSubstr("credentials.api_key.env: what is given"),
-                         HasSubstr("url: must be https"),
-                         HasSubstr("on_missing: `delete` is not known"),
-                         HasSubstr("there is no connection `billing`")));
+  EXPECT_THAT(texts,
+              ::testing::UnorderedElementsAre(
+                  "request: error: tenants[0].connections[0].name: must be set",
+                  HasSubstr("concurrency: `5000` is out of bounds"),
+                  HasSubstr("credentials.api_key.env: what is given"),
+                  HasSubstr("url: must be https"), HasSubstr("on_missing: `delete` is not known"),
+                  HasSubstr("there is no connection `billing`")));
 }
 
 class ConfigFilesTest : public ::testing::Test {
@@ -404,9 +405,9 @@ TEST_F(ConfigFilesTest, PathsAreResolvedAgainstTheFileAndMustBeReadable) {
 
   const Loaded loaded = Load(file, options);
 
-  EXPECT_THAT(Texts(loaded), ElementsAre(AllOf(HasSubstr("f.yaml:7:50: error:"),
-                                               HasSubstr("cannot read"),
-                                               HasSubstr("missing.yaml"))));
+  EXPECT_THAT(Texts(loaded),
+              ElementsAre(AllOf(HasSubstr("f.yaml:7:50: error:"), HasSubstr("cannot read"),
+                                HasSubstr("missing.yaml"))));
   EXPECT_EQ(loaded.config.tenants(0).connections(1).connector_file(), directory_ / "there.yaml");
 }
 

@@ -1,7 +1,7 @@
+#include "libs/connector/interpret.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-
-#include "libs/connector/interpret.h"
 
 namespace tributary::connector {
 namespace {
@@ -11,9 +11,7 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
-Connector Builtin(const std::string& name) {
-  return *Connector::Parse(name, *BuiltinFile(name));
-}
+Connector Builtin(const std::string& name) { return *Connector::Parse(name, *BuiltinFile(name)); }
 
 http::Completion Answer(int status, std::string body, http::Headers headers = {}) {
   http::Completion completion;
@@ -49,7 +47,8 @@ TEST_F(InterpretTest, ACompleteAnswerWithTheIdIsDone) {
 }
 
 TEST_F(InterpretTest, BrokenJsonWith200IsUnknownAndWorthKeeping) {
-  for (const char* body : {R"({"contact":{"id":"c1"},,})", R"({"contact":{"id":"c1"})", "", "<html>"}) {
+  for (const char* body :
+       {R"({"contact":{"id":"c1"},,})", R"({"contact":{"id":"c1"})", "", "<html>"}) {
     const Interpreted seen = Upsert(Answer(200, body));
     EXPECT_EQ(seen.answer, AnswerClass::kUnknown) << body;
     EXPECT_TRUE(seen.unreadable) << body;
@@ -84,9 +83,9 @@ TEST_F(InterpretTest, A429AndAFailedConnectAreNotSent) {
 }
 
 TEST_F(InterpretTest, ADuplicateIsAnAnswerThatNamesTheOther) {
-  const Interpreted seen = Upsert(
-      Answer(400, R"({"statusCode":400,"message":"This location does not allow duplicated contacts.",)"
-                  R"("meta":{"contactId":"c9","matchingField":"email"}})"));
+  const Interpreted seen = Upsert(Answer(
+      400, R"({"statusCode":400,"message":"This location does not allow duplicated contacts.",)"
+           R"("meta":{"contactId":"c9","matchingField":"email"}})"));
   EXPECT_EQ(seen.answer, AnswerClass::kRefused);
   EXPECT_EQ(seen.adopt_id, "c9");
 }
@@ -106,12 +105,10 @@ TEST_F(InterpretTest, A404OnTheIdIsMissingAndOnTheRouteMisconfigured) {
 }
 
 TEST_F(InterpretTest, A401IsUnauthorisedUnlessItIsAboutTheVersionOrTheScope) {
-  EXPECT_EQ(Update(Answer(401, R"({"message":"Invalid JWT"})")).answer,
-            AnswerClass::kUnauthorised);
+  EXPECT_EQ(Update(Answer(401, R"({"message":"Invalid JWT"})")).answer, AnswerClass::kUnauthorised);
   EXPECT_TRUE(Update(Answer(401, R"({"message":"version header is invalid"})")).misconfigured);
-  EXPECT_TRUE(
-      Update(Answer(401, R"({"message":"The token is not authorized for this scope."})"))
-          .misconfigured);
+  EXPECT_TRUE(Update(Answer(401, R"({"message":"The token is not authorized for this scope."})"))
+                  .misconfigured);
 }
 
 TEST_F(InterpretTest, ABatchItemWithoutItsOwnResultIsUnknown) {
@@ -132,9 +129,9 @@ TEST_F(InterpretTest, ABatchItemWithoutItsOwnResultIsUnknown) {
 }
 
 TEST_F(InterpretTest, ATruncatedBatchAnswerIsUnknownForAll) {
-  const auto seen = InterpretBatch(
-      rest_, client_, Answer(200, R"({"results":[{"client_id":"1","status":200})"), {"1"},
-      WallTime());
+  const auto seen =
+      InterpretBatch(rest_, client_, Answer(200, R"({"results":[{"client_id":"1","status":200})"),
+                     {"1"}, WallTime());
   EXPECT_EQ(seen[0].answer, AnswerClass::kUnknown);
 }
 
@@ -170,9 +167,9 @@ TEST_F(InterpretTest, ATokenAnswerNeedsAToken) {
   EXPECT_EQ(good.expires_in, std::chrono::seconds(900));
   EXPECT_EQ(InterpretToken(rest_, Answer(200, R"({"token":""})"), WallTime()).answer.answer,
             AnswerClass::kUnknown);
-  EXPECT_EQ(InterpretToken(rest_, Answer(401, R"({"error":"invalid key"})"), WallTime())
-                .answer.answer,
-            AnswerClass::kUnauthorised);
+  EXPECT_EQ(
+      InterpretToken(rest_, Answer(401, R"({"error":"invalid key"})"), WallTime()).answer.answer,
+      AnswerClass::kUnauthorised);
 }
 
 TEST_F(InterpretTest, TheServersHeadersTellItsWindow) {

@@ -37,20 +37,22 @@ TEST(ConnectorFileTest, TheShippedFilesParse) {
 }
 
 TEST(ConnectorFileTest, TellsEveryProblemWithItsPlaceAndTheNearestName) {
-  const auto parsed = Connector::Parse("mine.yaml",
-                                       "integration: mine\n"
-                                       "credential: [key]\n"
-                                       "authentication: {kind: bearer, value: \"{credentials.key}\"}\n"
-                                       "objects:\n"
-                                       "  person:\n"
-                                       "    target: create_onli\n"
-                                       "    fields: {names: [name]}\n"
-                                       "    upsert:\n"
-                                       "      - {method: PUTT, path: \"people/{record.idd}\"}\n");
+  const auto parsed =
+      Connector::Parse("mine.yaml",
+                       "integration: mine\n"
+                       "credential: [key]\n"
+                       "authentication: {kind: bearer, value: \"{credentials.key}\"}\n"
+                       "objects:\n"
+                       "  person:\n"
+                       "    target: create_onli\n"
+                       "    fields: {names: [name]}\n"
+                       "    upsert:\n"
+                       "      - {method: PUTT, path: \"people/{record.idd}\"}\n");
   ASSERT_FALSE(parsed.ok());
   const std::string text(parsed.status().message());
-  EXPECT_THAT(text, HasSubstr("mine.yaml:2:1: error: `credential` is not known in a connector file; "
-                              "did you mean `credentials`?"));
+  EXPECT_THAT(text,
+              HasSubstr("mine.yaml:2:1: error: `credential` is not known in a connector file; "
+                        "did you mean `credentials`?"));
   EXPECT_THAT(text, HasSubstr("mine.yaml:3:39: error: credential `key` is not declared"));
   EXPECT_THAT(text, HasSubstr("mine.yaml:6:13: error: `create_onli` is no kind of target; did you "
                               "mean `create_only`?"));
@@ -79,8 +81,8 @@ TEST(ConnectorFileTest, ATargetWithoutUniqueKeyMustBeSearchable) {
 TEST(ConnectorSettingsTest, SettleAndIndexLagAreOverriddenWithinBounds) {
   const Connector rest = Builtin("rest.yaml");
   EXPECT_THAT(rest.CheckSettings({{"settle", "2s"}, {"index_lag", "1s"}}), IsEmpty());
-  const Account account = rest.MakeAccount("http://127.0.0.1:1/", true,
-                                           {{"settle", "2s"}, {"index_lag", "1s"}});
+  const Account account =
+      rest.MakeAccount("http://127.0.0.1:1/", true, {{"settle", "2s"}, {"index_lag", "1s"}});
   EXPECT_EQ(account.url, "http://127.0.0.1:1");
   EXPECT_EQ(rest.SettleOf(account), std::chrono::seconds(2));
   EXPECT_EQ(rest.IndexLagOf(account), std::chrono::seconds(1));

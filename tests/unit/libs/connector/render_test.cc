@@ -1,7 +1,7 @@
+#include "libs/connector/render.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-
-#include "libs/connector/render.h"
 
 namespace tributary::connector {
 namespace {
@@ -9,9 +9,7 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-Connector Builtin(const std::string& name) {
-  return *Connector::Parse(name, *BuiltinFile(name));
-}
+Connector Builtin(const std::string& name) { return *Connector::Parse(name, *BuiltinFile(name)); }
 
 void AddText(v1::DesiredState& state, const std::string& path, const std::string& text) {
   v1::Field& field = *state.add_fields();
@@ -41,13 +39,14 @@ class HighLevelRenderTest : public testing::Test {
  protected:
   const Connector connector_ = Builtin("highlevel.yaml");
   const Object& contact_ = *connector_.FindObject("contact");
-  const Account account_ = connector_.MakeAccount("http://127.0.0.1:9", true, {{"location", "L 1"}});
+  const Account account_ =
+      connector_.MakeAccount("http://127.0.0.1:9", true, {{"location", "L 1"}});
   const v1::DesiredState state_ = Contact();
 };
 
 TEST_F(HighLevelRenderTest, FieldsBecomeMembersAndCustomFieldsPairs) {
-  const auto request = Render(connector_, account_, &contact_, contact_.create[0],
-                              {.state = &state_});
+  const auto request =
+      Render(connector_, account_, &contact_, contact_.create[0], {.state = &state_});
   ASSERT_TRUE(request.ok()) << request.status();
   EXPECT_EQ(request->method, "POST");
   EXPECT_EQ(request->url, "http://127.0.0.1:9/contacts/upsert");
@@ -62,8 +61,8 @@ TEST_F(HighLevelRenderTest, WhatCannotBeNullIsClearedItsOwnWayOrLeftOut) {
   v1::DesiredState state;
   AddNull(state, "country", v1::Field::ON_NULL_CLEAR);
   AddNull(state, "postalCode", v1::Field::ON_NULL_CLEAR);
-  const auto request = Render(connector_, account_, &contact_, contact_.update[0],
-                              {.id = "c1", .state = &state});
+  const auto request =
+      Render(connector_, account_, &contact_, contact_.update[0], {.id = "c1", .state = &state});
   ASSERT_TRUE(request.ok()) << request.status();
   EXPECT_EQ(request->body, R"({"postalCode":""})");
 }
@@ -96,8 +95,8 @@ TEST_F(HighLevelRenderTest, TagsTravelByTheirOwnCalls) {
 }
 
 TEST_F(HighLevelRenderTest, AQueryIsPercentEncoded) {
-  const auto request = Render(connector_, account_, &contact_, contact_.lookups[1],
-                              {.state = &state_});
+  const auto request =
+      Render(connector_, account_, &contact_, contact_.lookups[1], {.state = &state_});
   ASSERT_TRUE(request.ok()) << request.status();
   EXPECT_EQ(request->url,
             "http://127.0.0.1:9/contacts/search/duplicate?locationId=L%201&email=a%2Bb%40x.test");
@@ -117,9 +116,9 @@ TEST_F(HighLevelRenderTest, ANoteCarriesItsMarker) {
 
 TEST_F(HighLevelRenderTest, AMissingArgumentIsNamed) {
   const v1::Action action;
-  const auto request = Render(connector_, account_, &contact_,
-                              connector_.FindAction("contact.note.create")->call,
-                              {.id = "c1", .marker = "m", .action = &action});
+  const auto request =
+      Render(connector_, account_, &contact_, connector_.FindAction("contact.note.create")->call,
+             {.id = "c1", .marker = "m", .action = &action});
   EXPECT_THAT(std::string(request.status().message()), HasSubstr("`arguments.body`"));
 }
 
@@ -150,8 +149,9 @@ TEST(RestRenderTest, DottedPathsBecomeSectionsAndNumbersKeepTheirText) {
   const auto request = Render(rest, account, &client, client.update[0], {.state = &state});
   ASSERT_TRUE(request.ok()) << request.status();
   EXPECT_EQ(request->url, "http://h/clients/7");
-  EXPECT_EQ(request->body,
-            R"({"account":{"due_amount":90071992547409931.10,"states":["active"]},"client_id":"7"})");
+  EXPECT_EQ(
+      request->body,
+      R"({"account":{"due_amount":90071992547409931.10,"states":["active"]},"client_id":"7"})");
 
   const auto batch = RenderBatch(rest, account, client, {&state, &state});
   ASSERT_TRUE(batch.ok()) << batch.status();

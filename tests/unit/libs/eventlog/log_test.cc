@@ -1,9 +1,9 @@
 #include "libs/eventlog/log.h"
 
+#include <set>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-
-#include <set>
 
 namespace tributary::eventlog {
 namespace {
@@ -16,8 +16,7 @@ TEST(TopicTest, FiveAreTablesAndThreeAreStreams) {
   std::set<std::string_view> streams;
   for (const Topic topic : kAllTopics) (IsTable(topic) ? tables : streams).insert(Name(topic));
 
-  EXPECT_THAT(tables,
-              UnorderedElementsAre("tenants", "changes", "cursors", "commands", "records"));
+  EXPECT_THAT(tables, UnorderedElementsAre("tenants", "changes", "cursors", "commands", "records"));
   EXPECT_THAT(streams, UnorderedElementsAre("notifications", "events", "outcomes"));
 }
 

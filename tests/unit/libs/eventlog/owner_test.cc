@@ -1,9 +1,9 @@
 #include "libs/eventlog/owner.h"
 
+#include <algorithm>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-
-#include <algorithm>
 
 #include "libs/eventlog/testing/simulated_log.h"
 #include "tributary/v1/log.pb.h"
@@ -32,7 +32,8 @@ class Node : public OwnerListener {
       : time_(time),
         log_(log),
         member_(log.Join(options.service, options.instance, delays)),
-        owner_(options, *member_, stores, [] { return ++random_; }, *this) {
+        owner_(
+            options, *member_, stores, [] { return ++random_; }, *this) {
     member_->OnFacts([this] { Wake(); });
   }
   ~Node() override { *alive_ = false; }
@@ -205,8 +206,7 @@ TEST_F(OwnerTest, Section0_AServiceWaitsForTopicsThatHaveNotBeenSetUp) {
   time_.RunFor(seconds(3));
 
   EXPECT_FALSE(node->ready());
-  EXPECT_THAT(node->owner().not_ready_because(),
-              Contains(HasSubstr("partition 0: topic")));
+  EXPECT_THAT(node->owner().not_ready_because(), Contains(HasSubstr("partition 0: topic")));
   EXPECT_THAT(Keys(Topic::kRecords), IsEmpty());
 
   log_.Found(5);
@@ -277,8 +277,7 @@ TEST_F(OwnerTest, Rule2_OldFencesGoOnlyWhenNothingVoidIsLeft) {
   const auto second = Start(Loader("b"));
   log_.Assign(second->member(), {0});
   time_.RunFor(seconds(1));
-  log_.Append(Topic::kRecords, 0, "k", "late",
-              {{std::string(kTokenHeader), FormatToken(dead)}});
+  log_.Append(Topic::kRecords, 0, "k", "late", {{std::string(kTokenHeader), FormatToken(dead)}});
   time_.RunFor(minutes(1));
   ASSERT_TRUE(second->ready());
   EXPECT_THAT(second->owner().table(Topic::kRecords, 0)->void_keys(), ElementsAre("k"));

@@ -6,9 +6,9 @@
 namespace tributary::eventlog::testing {
 namespace {
 
-using ::testing::ElementsAre;
 using std::chrono::hours;
 using std::chrono::seconds;
+using ::testing::ElementsAre;
 
 std::vector<std::string> Keys(const SimulatedLog& log, Topic topic) {
   std::vector<std::string> keys;

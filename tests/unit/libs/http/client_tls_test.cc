@@ -26,13 +26,12 @@ std::string NewDirectory() {
 class TlsServer {
  public:
   explicit TlsServer(const std::string& directory)
-      : context_(SSL_CTX_new(TLS_server_method())), server_([this](testing::Socket& socket, int) {
-          Serve(socket);
-        }) {
+      : context_(SSL_CTX_new(TLS_server_method())),
+        server_([this](testing::Socket& socket, int) { Serve(socket); }) {
     EXPECT_EQ(SSL_CTX_use_certificate_chain_file(context_, (directory + "/cert.pem").c_str()), 1);
-    EXPECT_EQ(SSL_CTX_use_PrivateKey_file(context_, (directory + "/key.pem").c_str(),
-                                          SSL_FILETYPE_PEM),
-              1);
+    EXPECT_EQ(
+        SSL_CTX_use_PrivateKey_file(context_, (directory + "/key.pem").c_str(), SSL_FILETYPE_PEM),
+        1);
     SSL_CTX_set_alpn_select_cb(context_, &TlsServer::OnOffer, this);
   }
   ~TlsServer() { SSL_CTX_free(context_); }
@@ -60,8 +59,8 @@ class TlsServer {
     // HTTP/2 is taken wherever it is offered, as real servers do.
     static constexpr unsigned char kWanted[] = "\x02h2\x08http/1.1";
     unsigned char* chosen = nullptr;
-    const int found = SSL_select_next_proto(&chosen, out_size, kWanted, sizeof kWanted - 1, offered,
-                                            size);
+    const int found =
+        SSL_select_next_proto(&chosen, out_size, kWanted, sizeof kWanted - 1, offered, size);
     *out = chosen;
     return found == OPENSSL_NPN_NEGOTIATED ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_NOACK;
   }
@@ -106,11 +105,8 @@ class ClientTlsTest : public ::testing::Test {
   }
   static Completion Post(const std::string& url, const std::string& ca_file) {
     Client client({.ca_file = ca_file}, [](RequestId) { return true; });
-    client.Send(1, {.method = "POST",
-                    .url = url,
-                    .body = "{}",
-                    .timeout = seconds(5),
-                    .is_write = true});
+    client.Send(
+        1, {.method = "POST", .url = url, .body = "{}", .timeout = seconds(5), .is_write = true});
     for (int i = 0; i < 200; ++i) {
       auto ended = client.Poll({}, milliseconds(50));
       if (!ended.empty()) return std::move(ended.front());

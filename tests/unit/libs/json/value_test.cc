@@ -52,9 +52,10 @@ TEST(JsonTest, RefusesADocumentCutAtAnyByte) {
 TEST(JsonTest, RefusesWhatIsNoJson) {
   using std::string_view_literals::operator""sv;
   for (const std::string_view text :
-       {""sv, " "sv, "{} {}"sv, "[1,]"sv, "{\"a\":1,}"sv, "{a:1}"sv, "01"sv, "1."sv, "+1"sv, "nul"sv, "NaN"sv, "'a'"sv,
-        "[1] x"sv, "/* c */ 1"sv, "\"\x01\""sv, "\"a\0b\""sv, "1\0"sv, "1\0 2"sv, "<html>"sv,
-        "\xEF\xBB\xBF{}x"sv}) {
+       {""sv,         " "sv,   "{} {}"sv, "[1,]"sv,      "{\"a\":1,}"sv,
+        "{a:1}"sv,    "01"sv,  "1."sv,    "+1"sv,        "nul"sv,
+        "NaN"sv,      "'a'"sv, "[1] x"sv, "/* c */ 1"sv, "\"\x01\""sv,
+        "\"a\0b\""sv, "1\0"sv, "1\0 2"sv, "<html>"sv,    "\xEF\xBB\xBF{}x"sv}) {
     EXPECT_FALSE(Parse(text).ok()) << text;
   }
 }

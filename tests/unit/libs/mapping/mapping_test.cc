@@ -39,11 +39,16 @@ std::string Refusal(std::string_view yaml, const TargetCheck& check = {}) {
 
 std::string ValueText(const v1::FieldValue& value) {
   switch (value.kind_case()) {
-    case v1::FieldValue::kNull: return "null";
-    case v1::FieldValue::kBoolean: return value.boolean() ? "true" : "false";
-    case v1::FieldValue::kDecimal: return value.decimal();
-    case v1::FieldValue::kText: return "'" + value.text() + "'";
-    case v1::FieldValue::kTime: return value.time();
+    case v1::FieldValue::kNull:
+      return "null";
+    case v1::FieldValue::kBoolean:
+      return value.boolean() ? "true" : "false";
+    case v1::FieldValue::kDecimal:
+      return value.decimal();
+    case v1::FieldValue::kText:
+      return "'" + value.text() + "'";
+    case v1::FieldValue::kTime:
+      return value.time();
     case v1::FieldValue::kList: {
       std::string text = "[";
       for (const v1::FieldValue& item : value.list().items()) text += ValueText(item) + " ";
@@ -56,7 +61,8 @@ std::string ValueText(const v1::FieldValue& value) {
       }
       return text + "}";
     }
-    default: return "unset";
+    default:
+      return "unset";
   }
 }
 
@@ -210,8 +216,9 @@ objects:
 }
 
 TEST(MappingTest, AFailureNamesTheFieldAndThePlaceInTheFile) {
-  const Mapping mapping = Compiled("object: client\nfields:\n  a: customer.id\n  b: |\n"
-                                   "    1 +\n      customer.phone.size()\n");
+  const Mapping mapping = Compiled(
+      "object: client\nfields:\n  a: customer.id\n  b: |\n"
+      "    1 +\n      customer.phone.size()\n");
 
   const DesiredRecord record = mapping.Apply(CustomerView())[0];
 
@@ -257,8 +264,7 @@ TEST(MappingTest, FailuresOfEveryPartAreShown) {
       EXPECT_THAT(mapping->Apply(CustomerView())[0].error, HasSubstr(std::string(error)));
     }
   }
-  const Mapping many = Compiled(
-      "object: c\nfields: {'r.*': {each: '[\"a.b\"]', as: k, value: k}}");
+  const Mapping many = Compiled("object: c\nfields: {'r.*': {each: '[\"a.b\"]', as: k, value: k}}");
   EXPECT_THAT(many.Apply(CustomerView())[0].error, HasSubstr("is not a name without points"));
 }
 

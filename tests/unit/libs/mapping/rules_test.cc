@@ -39,8 +39,9 @@ std::string Refusal(std::string_view yaml, const TargetCheck& check = {}) {
 EventView StateChange(std::string_view from, std::string_view to) {
   EventView view;
   view.event = *json::Parse(R"({"id": 5, "key": "subscription_state_change",
-      "event_specific_data": {"previous_subscription_state": ")" + std::string(from) +
-                            R"(", "new_subscription_state": ")" + std::string(to) + R"("}})");
+      "event_specific_data": {"previous_subscription_state": ")" +
+                            std::string(from) + R"(", "new_subscription_state": ")" +
+                            std::string(to) + R"("}})");
   view.customer = *json::Parse(R"({"id": 42})");
   view.subscription = *json::Parse(R"({"id": 1, "product": {"name": "Pro"}})");
   view.now = "2026-11-21T08:00:00Z";

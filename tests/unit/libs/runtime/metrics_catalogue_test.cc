@@ -110,8 +110,7 @@ std::string Join(const std::set<std::string>& words) {
 /// A row of the table, as the README writes it.
 std::string RowOf(const std::string& name, const Family& family) {
   return "| `" + name + "` | " + family.type + " | " + Join(family.labels) + " | " +
-         (family.services.size() == 3 ? "all" : Join(family.services)) + " | " + family.help +
-         " |";
+         (family.services.size() == 3 ? "all" : Join(family.services)) + " | " + family.help + " |";
 }
 
 TEST(MetricsCatalogueTest, TheTableSaysExactlyWhatServicesShow) {
@@ -133,12 +132,11 @@ TEST(MetricsCatalogueTest, TheTableSaysExactlyWhatServicesShow) {
 TEST(MetricsCatalogueTest, KeepsToTheConventions) {
   static const std::regex name_rule("(tributary|process)(_[a-z0-9]+)+");
   static const std::set<std::string> labels = {
-      "answer",  "code_class", "commit",  "compiler", "curl",   "integration", "kind",
-      "level",   "librdkafka", "method",  "openssl",  "outcome", "operation",  "queue",
-      "reason",  "stage",      "sync",    "tenant",   "topic",  "version"};
-  static const std::set<std::string> of_tenants = {"tributary_pending", "tributary_retrying",
-                                                   "tributary_parked",
-                                                   "tributary_freshness_seconds"};
+      "answer", "code_class", "commit", "compiler", "curl",    "integration", "kind",
+      "level",  "librdkafka", "method", "openssl",  "outcome", "operation",   "queue",
+      "reason", "stage",      "sync",   "tenant",   "topic",   "version"};
+  static const std::set<std::string> of_tenants = {
+      "tributary_pending", "tributary_retrying", "tributary_parked", "tributary_freshness_seconds"};
   for (const auto& [name, family] : Shown(2)) {
     EXPECT_TRUE(std::regex_match(name, name_rule)) << name;
     EXPECT_EQ(name.ends_with("_total"), family.type == "counter") << name;
@@ -147,8 +145,7 @@ TEST(MetricsCatalogueTest, KeepsToTheConventions) {
                                "_kilobytes", "_percent", "_gauge", "_counter"}) {
       EXPECT_FALSE(name.ends_with(suffix)) << name;
     }
-    if (name.find("timestamp") != std::string::npos ||
-        name.find("duration") != std::string::npos) {
+    if (name.find("timestamp") != std::string::npos || name.find("duration") != std::string::npos) {
       EXPECT_TRUE(name.ends_with("_seconds")) << name;
     }
     for (const std::string& label : family.labels) {

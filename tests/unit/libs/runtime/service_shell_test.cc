@@ -63,10 +63,9 @@ class Process {
   static int Main(int out, Duration drain_time, Duration drain_max) {
     StopSignals signals;
     observe::Metrics metrics;
-    const auto logger = observe::MakeLogger({.service = "loader",
-                                             .format = observe::LogOptions::Format::kJson,
-                                             .descriptor = out},
-                                            metrics);
+    const auto logger = observe::MakeLogger(
+        {.service = "loader", .format = observe::LogOptions::Format::kJson, .descriptor = out},
+        metrics);
     StageRunnerOptions options;
     options.service = "loader";
     options.drain_max = drain_max;
@@ -149,8 +148,7 @@ TEST_F(ServiceFlagsTest, AFlagGoesBeforeTheFile) {
   const std::string file = File("log:\n  kind: kafka\nadmin:\n  listen: 127.0.0.1:1\n");
 
   const ServiceCommand plain = Read({"--config", file.c_str()});
-  const ServiceCommand flagged =
-      Read({"--config", file.c_str(), "--admin-listen", "127.0.0.1:2"});
+  const ServiceCommand flagged = Read({"--config", file.c_str(), "--admin-listen", "127.0.0.1:2"});
 
   EXPECT_FALSE(plain.exit_code.has_value());
   EXPECT_EQ(plain.config.admin().listen(), "127.0.0.1:1");

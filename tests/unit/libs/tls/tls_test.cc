@@ -1,13 +1,13 @@
 #include "libs/tls/tls.h"
 
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-#include <sys/stat.h>
-
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
 
 namespace tributary::tls {
 namespace {
@@ -97,8 +97,7 @@ TEST_F(TlsTest, RefusesTheKeyOfAnotherAndTheCertificateOfAnotherAuthority) {
   std::filesystem::copy_file(directory_ + "/a/loader/key.pem", directory_ + "/a/control/key.pem",
                              std::filesystem::copy_options::overwrite_existing);
 
-  EXPECT_EQ(Load(directory_ + "/a/loader").status().code(),
-            absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(Load(directory_ + "/a/loader").status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(Load(directory_ + "/a/control").status().message()),
               HasSubstr("does not fit"));
 }

@@ -56,17 +56,16 @@ class VerifyTest : public ::testing::Test {
   void Fence(Topic topic) {
     v1::Fence fence;
     fence.set_generation(kGeneration);
-    tokens_[topic] = Append(
-        topic, "!f/test/test/" + std::to_string(logs_[topic].size()), fence.SerializeAsString());
+    tokens_[topic] = Append(topic, "!f/test/test/" + std::to_string(logs_[topic].size()),
+                            fence.SerializeAsString());
   }
 
   template <typename Message>
   Offset Write(Topic topic, const std::string& key, const Message& message,
                std::optional<Offset> token = std::nullopt) {
-    return Append(
-        topic, key, message.SerializeAsString(),
-        {{std::string(eventlog::kTokenHeader),
-          eventlog::FormatToken({kGeneration, token.value_or(tokens_[topic])})}});
+    return Append(topic, key, message.SerializeAsString(),
+                  {{std::string(eventlog::kTokenHeader),
+                    eventlog::FormatToken({kGeneration, token.value_or(tokens_[topic])})}});
   }
 
   void WriteTenant(v1::SyncState state = v1::SYNC_STATE_ACTIVE) {
@@ -165,8 +164,8 @@ class VerifyTest : public ::testing::Test {
     receipt.set_action_id(std::string(32, digit));
     receipt.set_outcome(outcome);
     receipt.set_send(send);
-    receipt.set_id(ids::ReceiptId(receipt.key(), receipt.action_id(), send,
-                                  v1::Outcome_Name(outcome)));
+    receipt.set_id(
+        ids::ReceiptId(receipt.key(), receipt.action_id(), send, v1::Outcome_Name(outcome)));
     Append(Topic::kOutcomes, "acme", receipt.SerializeAsString());
   }
 
@@ -442,8 +441,7 @@ TEST_F(VerifyTest, WhatIsOnlyOnItsWayIsNotAtRest) {
   EXPECT_FALSE(moved.ok());
   EXPECT_FALSE(moved.at_rest());
 
-  const v1::VerifyResponse arrived =
-      Run([&] { WriteRecord("1", ResolvedAt(offset, "id-1")); });
+  const v1::VerifyResponse arrived = Run([&] { WriteRecord("1", ResolvedAt(offset, "id-1")); });
   EXPECT_TRUE(arrived.ok());
 }
 

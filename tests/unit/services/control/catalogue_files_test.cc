@@ -76,9 +76,9 @@ TEST_F(CatalogueFilesTest, ARuleWithAnOperationThatTheTargetDoesNotHaveIsTold) {
   rules.content.replace(at, 19, "contact.note.craete");
   rules.name = "mine.rules.yaml";
 
-  EXPECT_THAT(catalogue_->CheckSync(*catalogue_->DefaultMapping("highlevel"), rules,
-                                    &connector_file()),
-              Contains(AllOf(HasSubstr("mine.rules.yaml:"), HasSubstr("contact.note.create"))));
+  EXPECT_THAT(
+      catalogue_->CheckSync(*catalogue_->DefaultMapping("highlevel"), rules, &connector_file()),
+      Contains(AllOf(HasSubstr("mine.rules.yaml:"), HasSubstr("contact.note.create"))));
 }
 
 }  // namespace

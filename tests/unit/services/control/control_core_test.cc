@@ -104,10 +104,9 @@ TEST_F(ControlCoreTest, ADryRunShowsAndChangesNothing) {
   v1::ApplyRequest request = AcmeRequest();
   request.set_dry_run(true);
 
-  EXPECT_THAT(Texts(Apply(request)), ElementsAre("CREATED tenant acme",
-                                                 "CREATED connection acme/billing",
-                                                 "CREATED connection acme/crm",
-                                                 "CREATED sync acme/main"));
+  EXPECT_THAT(Texts(Apply(request)),
+              ElementsAre("CREATED tenant acme", "CREATED connection acme/billing",
+                          "CREATED connection acme/crm", "CREATED sync acme/main"));
   EXPECT_THAT(core->tenant_names(), IsEmpty());
   EXPECT_FALSE(database->LoadCredential({"acme", "crm"}).value().has_value());
 }
@@ -157,10 +156,9 @@ TEST_F(ControlCoreTest, ATenantThatIsNotInTheFileGoesOnlyWithPrune) {
   EXPECT_THAT(Texts(Apply(request)), IsEmpty());
 
   // And it comes back.
-  EXPECT_THAT(Texts(Apply(AcmeRequest())), ElementsAre("CREATED tenant acme",
-                                                       "CREATED connection acme/billing",
-                                                       "CREATED connection acme/crm",
-                                                       "CREATED sync acme/main"));
+  EXPECT_THAT(Texts(Apply(AcmeRequest())),
+              ElementsAre("CREATED tenant acme", "CREATED connection acme/billing",
+                          "CREATED connection acme/crm", "CREATED sync acme/main"));
   EXPECT_EQ(core->WantedSnapshot("acme")->connections(0).credential_revision(), 2);
 }
 
@@ -321,9 +319,8 @@ TEST_F(ControlCoreTest, StatusNamesTheServicesThatAreMissing) {
   ASSERT_EQ(status.syncs_size(), 1);
   EXPECT_EQ(status.syncs(0).tenant(), "acme");
   EXPECT_EQ(status.syncs(0).state(), "active");
-  EXPECT_THAT(status.missing_services(),
-              ElementsAre(HasSubstr("extractor (of partition"),
-                          HasSubstr("transformer (of partition")));
+  EXPECT_THAT(status.missing_services(), ElementsAre(HasSubstr("extractor (of partition"),
+                                                     HasSubstr("transformer (of partition")));
   EXPECT_FALSE(status.settled());
 }
 

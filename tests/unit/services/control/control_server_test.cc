@@ -1,13 +1,13 @@
 #include "services/control/control_server.h"
 
-#include <gmock/gmock.h>
-#include <grpcpp/grpcpp.h>
-#include <gtest/gtest.h>
-
 #include <condition_variable>
 #include <deque>
 #include <mutex>
 #include <thread>
+
+#include <gmock/gmock.h>
+#include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
 
 #include "libs/ids/keys.h"
 #include "services/control/attachment_client.h"
@@ -93,9 +93,9 @@ class Mailbox {
 class ControlServerTest : public ControlTest {
  protected:
   ControlServerTest() {
-    EXPECT_TRUE(tls::EnsureDirectory(directory / "tls",
-                                     {"control", "loader", "transformer", "tributary"})
-                    .ok());
+    EXPECT_TRUE(
+        tls::EnsureDirectory(directory / "tls", {"control", "loader", "transformer", "tributary"})
+            .ok());
     Apply(AcmeRequest());
     StartServer("127.0.0.1:0");
     address_ = "127.0.0.1:" + std::to_string(server_->port());
@@ -187,8 +187,7 @@ TEST_F(ControlServerTest, WithoutACertificateOfOurAuthorityNobodyIsServed) {
   EXPECT_EQ(GetStatus(*Stub(none), response).error_code(), grpc::StatusCode::UNAVAILABLE);
 
   EXPECT_FALSE(
-      v1::Control::NewStub(
-          grpc::CreateChannel(address_, grpc::InsecureChannelCredentials()))
+      v1::Control::NewStub(grpc::CreateChannel(address_, grpc::InsecureChannelCredentials()))
           ->GetStatus(std::make_unique<grpc::ClientContext>().get(), {}, &response)
           .ok());
 }
@@ -264,10 +263,10 @@ TEST_F(ControlServerTest, AMessageThatIsTooLargeIsRefused) {
 }
 
 TEST_F(ControlServerTest, AnAddressThatIsTakenIsSaid) {
-  const absl::Status status = ControlServer::Start({.listen = address_,
-                                                    .identity = Identity("control")},
-                                                   *core, loop_.post(), nullptr)
-                                  .status();
+  const absl::Status status =
+      ControlServer::Start({.listen = address_, .identity = Identity("control")}, *core,
+                           loop_.post(), nullptr)
+          .status();
 
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(std::string(status.message()), HasSubstr(address_));

@@ -1,11 +1,11 @@
 #include "services/control/database.h"
 
+#include <fstream>
+#include <sstream>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sqlite3.h>
-
-#include <fstream>
-#include <sstream>
 
 #include "tests/unit/services/control/fixture.h"
 
@@ -114,8 +114,7 @@ TEST_F(DatabaseTest, ACredentialThatIsMovedToAnotherRowDoesNotOpen) {
   sqlite3_close(db);
   Open();
 
-  EXPECT_EQ(database->LoadCredential({"evil", "crm"}).status().code(),
-            absl::StatusCode::kDataLoss);
+  EXPECT_EQ(database->LoadCredential({"evil", "crm"}).status().code(), absl::StatusCode::kDataLoss);
 }
 
 }  // namespace

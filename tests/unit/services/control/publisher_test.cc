@@ -69,8 +69,7 @@ class PublisherTest : public ControlTest {
       }
       publisher_->OnTick(Time());
       ASSERT_EQ(publisher_->failure(), "");
-      quiet_turns =
-          facts.empty() && publisher_->not_ready_because().empty() ? quiet_turns + 1 : 0;
+      quiet_turns = facts.empty() && publisher_->not_ready_because().empty() ? quiet_turns + 1 : 0;
     }
   }
 
@@ -189,8 +188,8 @@ TEST_F(PublisherTest, TheRevisionIsTheOffsetOfTheSnapshotThatLastChangedTheMappi
   Apply(request);
   Settle();
 
-  EXPECT_THAT(Written(), ElementsAre("blob", "blob", "blob", "acme", "acme", "blob", "acme",
-                                     "-blob", "acme"));
+  EXPECT_THAT(Written(),
+              ElementsAre("blob", "blob", "blob", "acme", "acme", "blob", "acme", "-blob", "acme"));
   EXPECT_EQ(snapshots_[0].syncs(0).revision(), 0);
   EXPECT_EQ(snapshots_[1].syncs(0).revision(), offsets_[0]);
   EXPECT_EQ(snapshots_[2].syncs(0).revision(), 0);

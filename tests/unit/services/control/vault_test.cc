@@ -1,10 +1,10 @@
 #include "services/control/vault.h"
 
-#include <gtest/gtest.h>
-#include <sys/stat.h>
-
 #include <fstream>
 #include <set>
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include "tests/unit/services/control/fixture.h"
 
@@ -63,12 +63,11 @@ TEST(VaultTest, RefusesAKeyFileThatIsOpenToEverybodyOrNoKey) {
   ASSERT_EQ(chmod(file.c_str(), 0644), 0);
   EXPECT_EQ(Vault::Open(file).status().code(), absl::StatusCode::kFailedPrecondition);
 
-  for (const char* content : {"", "short", "not base64 !!!!",
-                              "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVphYmNkZWZnaGlqaw=="}) {
+  for (const char* content :
+       {"", "short", "not base64 !!!!", "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVphYmNkZWZnaGlqaw=="}) {
     std::ofstream(directory / "bad") << content;
     ASSERT_EQ(chmod((directory / "bad").c_str(), 0600), 0);
-    EXPECT_EQ(Vault::Open(directory / "bad").status().code(),
-              absl::StatusCode::kFailedPrecondition)
+    EXPECT_EQ(Vault::Open(directory / "bad").status().code(), absl::StatusCode::kFailedPrecondition)
         << content;
   }
 }

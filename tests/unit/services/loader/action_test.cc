@@ -80,7 +80,8 @@ TEST_F(LoaderActionTest, Rule30_AnUnknownCallThatIsNotFoundIsRepeated) {
   const std::string record = rig_.Client(1, "Ada", 1);
   rig_.Start();
   rig_.Run(seconds(1));
-  rig_.Faults(R"([{"target":"rest","match":"POST /clients/1/notes","kind":"reset_before","count":1}])");
+  rig_.Faults(
+      R"([{"target":"rest","match":"POST /clients/1/notes","kind":"reset_before","count":1}])");
   rig_.Note("e1", record);
   rig_.Run(seconds(20));
   EXPECT_EQ(Notes(), 1U);

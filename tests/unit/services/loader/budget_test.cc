@@ -1,6 +1,6 @@
-#include <gtest/gtest.h>
-
 #include "services/loader/budget.h"
+
+#include <gtest/gtest.h>
 
 namespace tributary::loader {
 namespace {

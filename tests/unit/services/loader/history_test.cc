@@ -1,6 +1,6 @@
-#include <gtest/gtest.h>
-
 #include <map>
+
+#include <gtest/gtest.h>
 
 #include "libs/eventlog/testing/virtual_time.h"
 #include "libs/ids/keys.h"
@@ -81,7 +81,8 @@ TEST_P(LoaderHistoryTest, AtRestTheTargetsShowTheNewestAndNothingIsDoubled) {
       rig.HandOver();
       rig.Start();
     }
-    rig.Run(milliseconds(static_cast<std::int64_t>(random.Below(random.Percent(20) ? 20'000 : 300))));
+    rig.Run(
+        milliseconds(static_cast<std::int64_t>(random.Below(random.Percent(20) ? 20'000 : 300))));
   }
   // Whoever has a note has a record.
   for (int customer = 1; customer <= 6; ++customer) {

@@ -69,15 +69,15 @@ struct Rig::Process : http::ClientPort, ControlPort {
     }
     found->second = true;
     const std::size_t path = request.url.find('/', 8);
-    rig.sent.push_back({rig.time.now().steady, request.method, request.url.substr(path),
-                        request.body});
+    rig.sent.push_back(
+        {rig.time.now().steady, request.method, request.url.substr(path), request.body});
     const bool is_rest = request.url.starts_with("http://rest");
     const simulator::Answer answer =
-        how.answer ? *how.answer
-                   : rig.world.Handle(rig.now().wall,
-                                      is_rest ? simulator::Target::kRest
-                                              : simulator::Target::kHighLevel,
-                                      request);
+        how.answer
+            ? *how.answer
+            : rig.world.Handle(rig.now().wall,
+                               is_rest ? simulator::Target::kRest : simulator::Target::kHighLevel,
+                               request);
     using Form = simulator::Answer::Form;
     if (answer.form == Form::kAnswer) {
       completion.delivery = http::Delivery::kComplete;
@@ -173,7 +173,9 @@ struct Rig::Process : http::ClientPort, ControlPort {
 };
 
 Rig::Rig()
-    : log({.partitions = 1}, time, 1), world(WorldOf(time.now().wall)), stores_(eventlog::MakeMemoryStores()) {
+    : log({.partitions = 1}, time, 1),
+      world(WorldOf(time.now().wall)),
+      stores_(eventlog::MakeMemoryStores()) {
   log.Found(kGeneration);
   options.instance = "l1";
   options.partitions = 1;

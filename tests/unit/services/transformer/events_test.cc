@@ -5,6 +5,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+
 #include "libs/ids/keys.h"
 #include "tests/unit/services/transformer/rig.h"
 
@@ -235,8 +236,7 @@ TEST(TransformerEventTest, Rule28_DoneAgainAnActionIsANewAttemptUnderAnIdOfItsOw
   ASSERT_THAT(rig.Actions(), SizeIs(3));
   v1::Command expected = rig.Command(first);
   expected.mutable_action()->set_attempt(1);
-  expected.mutable_action()->set_action_id(
-      ids::ActionId("acme", "main", "77", "ended", 0, 1));
+  expected.mutable_action()->set_action_id(ids::ActionId("acme", "main", "77", "ended", 0, 1));
   EXPECT_EQ(rig.Command(second).SerializeAsString(), expected.SerializeAsString());
 
   // The same person's second question is the same attempt; that of the new one is the next.

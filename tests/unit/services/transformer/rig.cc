@@ -59,8 +59,8 @@ std::int64_t Rig::PutSnapshot(const v1::TenantSnapshot& snapshot) {
                     snapshot.SerializeAsString(), FoundingToken());
 }
 
-std::int64_t Rig::PutSync(const std::string& mapping, const std::string& rules,
-                          v1::SyncState state, std::int64_t revision) {
+std::int64_t Rig::PutSync(const std::string& mapping, const std::string& rules, v1::SyncState state,
+                          std::int64_t revision) {
   v1::TenantSnapshot snapshot;
   snapshot.set_tenant("acme");
   v1::Sync& sync = *snapshot.add_syncs();
@@ -104,8 +104,9 @@ std::int64_t Rig::PutEvent(const v1::SourceEvent& event, const std::string& tena
 }
 
 std::int64_t Rig::PutVoid(Topic topic, const std::string& key, const std::string& value) {
-  return log.Append(topic, 0, key, value,
-                    {{std::string(eventlog::kTokenHeader), eventlog::FormatToken({kGeneration, 0})}});
+  return log.Append(
+      topic, 0, key, value,
+      {{std::string(eventlog::kTokenHeader), eventlog::FormatToken({kGeneration, 0})}});
 }
 
 std::int64_t Rig::PutRaw(Topic topic, const std::string& key, const std::string& value) {
@@ -190,8 +191,7 @@ std::optional<eventlog::Offset> Rig::Committed(Topic topic) const {
   return log.committed("transformer", topic, 0);
 }
 
-std::string KeyOf(const std::string& customer, const std::string& object,
-                  const std::string& sync) {
+std::string KeyOf(const std::string& customer, const std::string& object, const std::string& sync) {
   return ids::StateKey("acme", sync, object, "customers", customer);
 }
 

@@ -3,6 +3,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+
 #include "libs/ids/keys.h"
 #include "tests/unit/services/transformer/rig.h"
 
@@ -164,7 +165,8 @@ TEST(TransformerTest, Rule32_OutputsAreAcknowledgedBeforeTheCommitAtEveryStep) {
     std::map<std::string, std::int64_t> newest;
     for (int i = 0; i < 12; ++i) {
       const std::string id = std::to_string(i % 7);
-      newest[id] = rig.PutCustomer(id, "{\"id\":" + id + ",\"name\":\"" + std::to_string(i) + "\"}");
+      newest[id] =
+          rig.PutCustomer(id, "{\"id\":" + id + ",\"name\":\"" + std::to_string(i) + "\"}");
     }
     int steps = 0;
     rig.after_step = [&] {
@@ -281,8 +283,8 @@ TEST(TransformerTest, Rule36_ANewRevisionMapsEveryoneAndThenSaysSo) {
     const auto mapped = commands.find(kMapped);
     if (mapped == commands.end() || mapped->second.mapped().revision() != revision) return false;
     for (int i = 0; i < 30; ++i) {
-      was_early = was_early ||
-                  commands.at(KeyOf(std::to_string(i))).version().revision() != revision;
+      was_early =
+          was_early || commands.at(KeyOf(std::to_string(i))).version().revision() != revision;
     }
     return false;
   };

@@ -1,14 +1,14 @@
 #include "services/tributary/command_line.h"
 
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-#include <sys/stat.h>
-
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <optional>
 #include <sstream>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
 
 namespace tributary::cli {
 namespace {
@@ -95,15 +95,16 @@ class CommandLineTest : public ::testing::Test {
     }
     out_.str("");
     err_.str("");
-    return Main(static_cast<int>(argv.size()), argv.data(),
-                {out_, err_, [this](const ControlPlace& place)
-                     -> absl::StatusOr<std::unique_ptr<ControlCalls>> {
-                   place_ = place;
-                   if (!connect_status_.ok()) {
-                     return connect_status_;
-                   }
-                   return std::make_unique<FakeControl>(script_);
-                 }});
+    return Main(
+        static_cast<int>(argv.size()), argv.data(),
+        {out_, err_,
+         [this](const ControlPlace& place) -> absl::StatusOr<std::unique_ptr<ControlCalls>> {
+           place_ = place;
+           if (!connect_status_.ok()) {
+             return connect_status_;
+           }
+           return std::make_unique<FakeControl>(script_);
+         }});
   }
 
   std::string Write(const std::string& name, const std::string& text) {
@@ -162,12 +163,26 @@ TEST_F(CommandLineTest, OptionsInFrontDoNotHideAMistypedCommand) {
 }
 
 TEST_F(CommandLineTest, TheHelpOfEveryCommandHasAnExampleOfIt) {
-  const std::vector<std::vector<std::string>> commands = {
-      {"apply"},           {"config", "validate"}, {"tenant", "list"},     {"tenant", "show"},
-      {"connection"},      {"connection", "list"}, {"connection", "show"}, {"sync", "list"},
-      {"sync", "pause"},   {"sync", "resume"},     {"status"},             {"parked", "list"},
-      {"parked", "show"},  {"parked", "replay"},   {"parked", "drop"},     {"trace"},
-      {"verify"},          {"version"},            {"tls", "init"},        {"topics", "create"}};
+  const std::vector<std::vector<std::string>> commands = {{"apply"},
+                                                          {"config", "validate"},
+                                                          {"tenant", "list"},
+                                                          {"tenant", "show"},
+                                                          {"connection"},
+                                                          {"connection", "list"},
+                                                          {"connection", "show"},
+                                                          {"sync", "list"},
+                                                          {"sync", "pause"},
+                                                          {"sync", "resume"},
+                                                          {"status"},
+                                                          {"parked", "list"},
+                                                          {"parked", "show"},
+                                                          {"parked", "replay"},
+                                                          {"parked", "drop"},
+                                                          {"trace"},
+                                                          {"verify"},
+                                                          {"version"},
+                                                          {"tls", "init"},
+                                                          {"topics", "create"}};
   for (std::vector<std::string> words : commands) {
     std::string command = "tributary";
     for (const std::string& word : words) {
@@ -360,8 +375,10 @@ TEST_F(CommandLineTest, TlsInitMakesADirectoryForEachProcess) {
 }
 
 TEST_F(CommandLineTest, TopicsOfAnEmbeddedLogAreMadeFoundedAndVerified) {
-  const std::string file = Write("local.yaml", "log:\n  kind: embedded\n  partitions: 4\n"
-                                               "  data_directory: " + directory_ + "/data\n");
+  const std::string file = Write("local.yaml",
+                                 "log:\n  kind: embedded\n  partitions: 4\n"
+                                 "  data_directory: " +
+                                     directory_ + "/data\n");
 
   EXPECT_EQ(Run({"topics", "create", "--config", file, "--json"}), 0) << err_.str();
   const std::string first = out_.str();
