@@ -348,7 +348,7 @@ void HighLevel::Store(WallTime now, std::uint32_t index, State state) {
   contact.to_index.emplace_back(now + options_.index_lag, contact.state);
   const Flat flat = Flattened(*contact.state);
   marks_.push_back(
-      {index, HashOfPart(flat, Part::kCustomer), HashOfPart(flat, Part::kSubscriptions)});
+      {now, index, HashOfPart(flat, Part::kCustomer), HashOfPart(flat, Part::kSubscriptions)});
 }
 
 std::uint32_t HighLevel::Add(WallTime now, State state) {

@@ -9,6 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include "libs/time/rfc3339.h"
+
 namespace tributary::simulator {
 namespace {
 
@@ -64,6 +66,12 @@ struct Usage {
   std::int64_t quantity_in_hundred_millionths = 0;
 };
 
+/// What a CRM would show of a customer, from then on.
+struct Moment {
+  WallTime since;
+  std::uint64_t hash = 0;
+};
+
 struct Person {
   bool is_gone = false;
   std::map<std::string, std::string> fields;
@@ -71,10 +79,10 @@ struct Person {
   /// How many it ever had; with one at most, its history is a sequence.
   std::set<std::string> subscriptions_ever;
   std::set<std::string> invoices;
-  std::vector<std::uint64_t> highlevel_customer;
-  std::vector<std::uint64_t> highlevel_subscriptions;
-  std::vector<std::uint64_t> rest_customer;
-  std::vector<std::uint64_t> rest_subscriptions;
+  std::vector<Moment> highlevel_customer;
+  std::vector<Moment> highlevel_subscriptions;
+  std::vector<Moment> rest_customer;
+  std::vector<Moment> rest_subscriptions;
 };
 
 std::string TextAt(const json::Value& document, std::string_view path) {
@@ -124,10 +132,15 @@ class Fold {
     const std::string op = TextAt(*parsed, "op");
     if (op == "event") return;
     const bool is_base = TextAt(*parsed, "seq") == "0";
+    WallTime next = now_;
+    if (!is_base) {
+      if (const auto time = ParseZonedTime(TextAt(*parsed, "time"))) next = time->utc;
+    }
     if (!is_base && !live_) {
       live_ = true;
       for (auto& [customer, person] : people_) Note(customer, person);
     }
+    now_ = next;
     const json::Value* document = parsed->Find("document");
     touched_.clear();
     if (kind == "customers") {
@@ -323,8 +336,8 @@ class Fold {
   // Remembers what each CRM would show of this customer now.
   void Note(const std::string& customer, Person& person) {
     if (person.fields.empty()) return;
-    const auto push = [](std::vector<std::uint64_t>& states, std::uint64_t hash) {
-      if (states.empty() || states.back() != hash) states.push_back(hash);
+    const auto push = [this](std::vector<Moment>& states, std::uint64_t hash) {
+      if (states.empty() || states.back().hash != hash) states.push_back({now_, hash});
     };
     if (person.rest_subscriptions.empty()) {
       // A reader learns of a customer before it has read their subscriptions.
@@ -344,6 +357,8 @@ class Fold {
   }
 
   bool live_ = false;
+  // Of the mutation that is being folded; what stood at the beginning stood always.
+  WallTime now_{};
   std::map<std::string, Person> people_;
   std::unordered_map<std::string, Owned> subscriptions_;
   std::unordered_map<std::string, Bill> invoices_;
@@ -390,16 +405,21 @@ class Court {
     }
   }
 
-  // Each write is taken for the earliest state that it can be without going back.
-  void FindRegressions(const std::string& name, const std::vector<std::uint64_t>& states,
-                       const std::vector<std::uint64_t>& writes) {
+  // Each write is taken for the earliest state that it can be without going back. What was not yet
+  // true when it was written it cannot be: a CRM may take one change in two requests, and the first
+  // may look like what comes much later.
+  void FindRegressions(const std::string& name, const std::vector<Moment>& states,
+                       const std::vector<Moment>& writes) {
     std::size_t position = 0;
-    for (const std::uint64_t write : writes) {
+    for (const Moment& write : writes) {
+      const auto is_it = [&write](const Moment& state) {
+        return state.hash == write.hash && state.since <= write.since;
+      };
       const auto from = states.begin() + static_cast<std::ptrdiff_t>(position);
-      const auto later = std::find(from, states.end(), write);
+      const auto later = std::find_if(from, states.end(), is_it);
       if (later != states.end()) {
         position = static_cast<std::size_t>(later - states.begin());
-      } else if (std::find(states.begin(), from, write) != from) {
+      } else if (std::find_if(states.begin(), from, is_it) != from) {
         Problem(judgement_.regressions, name + ": an older state was written over a newer one");
       }
     }
@@ -443,11 +463,11 @@ void JudgeRest(const Fold& fold, const RestCrm& rest, Judgement& judgement) {
     court.Problem(judgement.duplicate_records,
                   "rest " + note.client_id + ": two notes " + note.external_id);
   }
-  std::vector<std::vector<std::uint64_t>> customers(rest.clients().size());
-  std::vector<std::vector<std::uint64_t>> subscriptions(rest.clients().size());
+  std::vector<std::vector<Moment>> customers(rest.clients().size());
+  std::vector<std::vector<Moment>> subscriptions(rest.clients().size());
   for (const Mark& mark : rest.marks()) {
-    customers[mark.record].push_back(mark.customer);
-    subscriptions[mark.record].push_back(mark.subscriptions);
+    customers[mark.record].push_back({mark.at, mark.customer});
+    subscriptions[mark.record].push_back({mark.at, mark.subscriptions});
   }
   for (std::size_t i = 0; i < customers.size(); ++i) {
     const std::string& id = rest.clients()[i].id;
@@ -513,11 +533,11 @@ void JudgeHighLevel(const Fold& fold, const HighLevel& highlevel, Judgement& jud
     }
     court.Problem(judgement.mismatches, "highlevel " + id + ": is missing");
   }
-  std::vector<std::vector<std::uint64_t>> customers(highlevel.contacts().size());
-  std::vector<std::vector<std::uint64_t>> subscriptions(highlevel.contacts().size());
+  std::vector<std::vector<Moment>> customers(highlevel.contacts().size());
+  std::vector<std::vector<Moment>> subscriptions(highlevel.contacts().size());
   for (const Mark& mark : highlevel.marks()) {
-    customers[mark.record].push_back(mark.customer);
-    subscriptions[mark.record].push_back(mark.subscriptions);
+    customers[mark.record].push_back({mark.at, mark.customer});
+    subscriptions[mark.record].push_back({mark.at, mark.subscriptions});
   }
   for (const auto& [id, index] : first) {
     const Person& person = fold.people().at(id);

@@ -82,7 +82,7 @@ Answer RestCrm::Handle(WallTime now, const Asked& asked, bool* applied) {
     return Json(404, R"({"error":"not found"})");
   }
   if (path.size() == 2 && path[1] == "batch" && asked.method == "POST")
-    return Batch(asked, applied);
+    return Batch(now, asked, applied);
   if (path.size() == 3 && path[2] == "notes") return Notes(asked, applied);
   if (path.size() != 2) return Json(404, R"({"error":"not found"})");
   if (asked.method == "GET") {
@@ -98,13 +98,13 @@ Answer RestCrm::Handle(WallTime now, const Asked& asked, bool* applied) {
   if (!body.ok() || body->object() == nullptr) {
     return Json(400, R"({"error":"the body is no JSON object"})");
   }
-  const Written written = Write(path[1], *body, asked.Header("Record-Version"));
+  const Written written = Write(now, path[1], *body, asked.Header("Record-Version"));
   if (!written.errors.empty()) return Json(written.status, "{\"errors\":[" + written.errors + "]}");
   *applied = true;
   return Json(written.status, "{\"client\":" + clients_[written.index].document + "}");
 }
 
-RestCrm::Written RestCrm::Write(std::string_view client_id, const json::Value& body,
+RestCrm::Written RestCrm::Write(WallTime now, std::string_view client_id, const json::Value& body,
                                 std::string_view version) {
   Written written;
   const auto refuse = [&](std::string_view field, std::string_view message) {
@@ -153,12 +153,12 @@ RestCrm::Written RestCrm::Write(std::string_view client_id, const json::Value& b
   if (!version.empty()) client.version = version;
   written.status = is_new ? 201 : 200;
   const Flat flat = Flattened(client);
-  marks_.push_back(
-      {written.index, HashOfPart(flat, Part::kCustomer), HashOfPart(flat, Part::kSubscriptions)});
+  marks_.push_back({now, written.index, HashOfPart(flat, Part::kCustomer),
+                    HashOfPart(flat, Part::kSubscriptions)});
   return written;
 }
 
-Answer RestCrm::Batch(const Asked& asked, bool* applied) {
+Answer RestCrm::Batch(WallTime now, const Asked& asked, bool* applied) {
   const auto body = json::Parse(asked.body);
   const json::Value* clients = body.ok() ? body->Find("clients") : nullptr;
   if (clients == nullptr || clients->array() == nullptr) {
@@ -175,7 +175,7 @@ Answer RestCrm::Batch(const Asked& asked, bool* applied) {
       object.Integer("status", 422);
       object.Text("error", "client_id is missing");
     } else {
-      const Written written = Write(*id->string(), item, "");
+      const Written written = Write(now, *id->string(), item, "");
       object.Text("client_id", *id->string());
       object.Integer("status", written.status);
       if (written.errors.empty()) {

@@ -55,9 +55,10 @@ class RestCrm {
   };
 
   Answer Json(int status, std::string body) const;
-  Written Write(std::string_view client_id, const json::Value& body, std::string_view version);
+  Written Write(WallTime now, std::string_view client_id, const json::Value& body,
+                std::string_view version);
   Answer Notes(const Asked& asked, bool* applied);
-  Answer Batch(const Asked& asked, bool* applied);
+  Answer Batch(WallTime now, const Asked& asked, bool* applied);
 
   const WorldOptions options_;
   Random random_;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "libs/json/value.h"
+#include "libs/time/time.h"
 
 // What a CRM has stored, in a form in which it can be compared with what it should have.
 
@@ -22,6 +23,7 @@ enum class Part : std::uint8_t { kCustomer, kSubscriptions };
 
 /// A state of a record right after a write, to be recognised later.
 struct Mark {
+  WallTime at;
   std::uint32_t record = 0;
   std::uint64_t customer = 0;
   std::uint64_t subscriptions = 0;
