@@ -210,9 +210,17 @@ LoaderStage::Verdict LoaderStage::JudgeAction(const std::string& key, const ids:
   const bool connector_known = target != targets_.end() && target->second.connector != nullptr;
   if (!connector_known) return {};
 
+  const bool hopeless =
+      record && (record->status() == v1::RecordEntry::STATUS_PARKED ||
+                 record->outcome() == v1::OUTCOME_LEFT || record->outcome() == v1::OUTCOME_DROPPED);
   if (doubt != Doubt::kNone) {
-    // Rule 30.
-    const bool can_look_up = operation != nullptr && operation->lookup.has_value() && has_record;
+    // Rule 30. A look-up needs the id of the record, which may itself be in doubt and come back.
+    const bool has_look_up = operation != nullptr && operation->lookup.has_value();
+    if (has_look_up && !has_record && !hopeless) {
+      waiters_[action.record_key()].insert(key);
+      return {};
+    }
+    const bool can_look_up = has_look_up && has_record;
     if (!can_look_up && !action.at_least_once()) {
       return {.kind = Kind::kPark,
               .outcome = v1::OUTCOME_UNKNOWN,
@@ -254,9 +262,6 @@ LoaderStage::Verdict LoaderStage::JudgeAction(const std::string& key, const ids:
   }
   if (!has_record) {
     waiters_[action.record_key()].insert(key);
-    const bool hopeless = record && (record->status() == v1::RecordEntry::STATUS_PARKED ||
-                                     record->outcome() == v1::OUTCOME_LEFT ||
-                                     record->outcome() == v1::OUTCOME_DROPPED);
     if (!hopeless) return {};
     return {.kind = Kind::kPark,
             .outcome = v1::OUTCOME_PARKED,
