@@ -104,6 +104,28 @@ TEST_F(LoaderActionTest, Rule30_AfterAKillBetweenCallAndDoneItIsFoundNotRepeated
   EXPECT_THAT(rig_.SentTo("POST /contacts/" + rig_.Entry(record).id() + "/notes"), SizeIs(1));
 }
 
+// Seed 39 of the simulation: it was given up as unknown in the moment in which its record had no id.
+TEST_F(LoaderActionTest, Rule30_AnActionInDoubtWaitsForItsRecordThatIsInDoubtToo) {
+  const std::string record = rig_.Client(1, "Ada", 1);
+  rig_.Start();
+  rig_.Run(seconds(3));
+  rig_.Faults(R"([{"target":"rest","match":"/notes","kind":"hang_after_apply","count":1}])");
+  const std::string action = rig_.Note("e1", record);
+  rig_.Run(milliseconds(100));
+  ASSERT_TRUE(rig_.Entry(action).has_intent());
+  rig_.Kill();
+  rig_.Start();
+  rig_.Run(milliseconds(100));
+  // The dead owner's last word about the record lands behind the new fence.
+  rig_.AppendVoid(record, v1::RecordEntry());
+  rig_.Run(seconds(60));
+
+  EXPECT_EQ(rig_.Entry(action).outcome(), v1::OUTCOME_APPLIED);
+  EXPECT_THAT(rig_.Entry(action).detail(), HasSubstr("found"));
+  EXPECT_THAT(rig_.SentTo("POST /clients/1/notes"), SizeIs(1));
+  EXPECT_FALSE(rig_.HasCommand(action));
+}
+
 TEST_F(LoaderActionTest, Rule31_AnOldActionIsDroppedInSightAlsoWhileItWaits) {
   const std::string record = ids::StateKey("acme", "crm", "client", "customers", "1");
   const std::string old = rig_.Note("old", record, 40);
