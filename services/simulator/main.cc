@@ -27,6 +27,8 @@ int main(int argc, char** argv) {
   app.add_option("--seed", world.seed, "Same seed, same history");
   app.add_option("--customers", world.customers, "Customers of the site at its start")
       ->check(CLI::Range(0, 10'000'000));
+  app.add_flag("--bare-customers", world.bare_customers,
+               "At the start nothing but customers: no subscriptions, invoices, events");
   app.add_option("--listen", listen, "HOST:PORT of Chargify; HighLevel and REST come next to it");
   app.add_option("--tenant", world.tenant, "Name of the merchant");
   app.add_option("--mutation-rate", world.mutation_rate, "Changes per second")

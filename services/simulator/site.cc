@@ -127,6 +127,7 @@ void Site::FillHistory() {
   std::vector<std::pair<std::int64_t, std::uint32_t>> subscriptions;
   for (const std::int64_t created : signups) {
     const std::uint32_t customer = NewCustomer(start, created, false);
+    if (options_.bare_customers) continue;
     const std::int64_t count = random_.Chance(0.1) ? 0 : random_.Chance(0.3) ? 2 : 1;
     for (std::int64_t i = 0; i < count; ++i) {
       const std::int64_t when = i == 0 ? created : random_.Between(created, end);
@@ -147,6 +148,7 @@ void Site::FillHistory() {
     NewInvoice(start, subscription, created, false);
   }
 
+  if (options_.bare_customers) return;
   using Past = std::tuple<std::int64_t, int, std::uint32_t>;
   std::vector<Past> events;
   for (std::uint32_t i = 0; i < customers_.size(); ++i) {

@@ -71,6 +71,8 @@ struct Switches {
 struct WorldOptions {
   std::uint64_t seed = 1;
   std::int32_t customers = 20;
+  /// At the start the site has nothing but customers: for measurements of one row a record.
+  bool bare_customers = false;
   /// For the subdomain and the keys; no two worlds of one run should have the same.
   std::string tenant = "acme";
   /// The site's history ends and its live time begins here.
