@@ -58,7 +58,9 @@ class Stage {
   virtual void OnLog(Now now, const eventlog::Fact& fact) = 0;
   virtual void OnHttp(Now now, http::Completion completion) = 0;
   virtual void OnControl(Now now, const v1::ToService& message) = 0;
-  /// To be called at or soon after next_tick().
+  /// To be called at or soon after next_tick(). Facts come in batches, one call for each of them;
+  /// behind every batch that leaves next_tick() at or before the present, OnTick comes once, before
+  /// anybody waits. So a stage that works once a batch says so by next_tick().
   virtual void OnTick(Now now) = 0;
   virtual Instant next_tick() const = 0;
 
