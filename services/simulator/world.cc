@@ -4,6 +4,7 @@
 #include <array>
 #include <map>
 #include <set>
+#include <string>
 #include <utility>
 
 #include "services/simulator/chargify.h"
@@ -12,6 +13,7 @@
 #include "services/simulator/highlevel.h"
 #include "services/simulator/judge.h"
 #include "services/simulator/query.h"
+#include "services/simulator/random.h"
 #include "services/simulator/rest_crm.h"
 #include "services/simulator/site.h"
 #include "services/simulator/stored.h"
@@ -32,6 +34,9 @@ struct World::Parts {
     int status;
     const char* form;
     bool applied;
+    /// Until the first byte of the answer, and what was in the request.
+    Duration takes;
+    std::uint64_t body_hash;
   };
   struct Late {
     Target target;
@@ -54,7 +59,7 @@ struct World::Parts {
       const Asked asked = TakeApart(node.mapped().request);
       const Answer answer = Dispatch(node.key(), node.mapped().target, asked, &applied);
       Record({node.key(), node.mapped().target, asked.method, PathOf(node.mapped().request),
-              answer.status, "late", applied});
+              answer.status, "late", applied, Duration{}, HashText(node.mapped().request.body)});
     }
     site.Advance(now);
   }
@@ -144,7 +149,8 @@ Answer World::Handle(WallTime now, Target target, const http::Request& request) 
   static constexpr std::array kForms = {"answer", "reset_before", "reset_after", "truncate",
                                         "hang"};
   world.Record({now, target, asked.method, path, answer.status,
-                kForms[static_cast<std::size_t>(answer.form)], applied});
+                kForms[static_cast<std::size_t>(answer.form)], applied, answer.delay,
+                HashText(request.body)});
   return answer;
 }
 
@@ -193,6 +199,8 @@ std::string World::Requests() const {
     object.Integer("status", entry.status);
     object.Text("form", entry.form);
     object.Boolean("applied", entry.applied);
+    object.Integer("takes_ms", entry.takes.count() / 1'000);
+    object.Text("body", std::to_string(entry.body_hash));
     object.End();
     out += "\n";
   }

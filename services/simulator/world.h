@@ -182,7 +182,7 @@ class World {
   void ForEachTruth(const std::function<void(std::string_view line)>& line) const;
   std::string Truth() const;
   /// The journal of requests, one JSON object a line: {"seq","time","target","method","path",
-  /// "status","form","applied"}.
+  /// "status","form","applied","takes_ms","body"}: until the answer, and a hash of the request's.
   std::string Requests() const;
   std::int64_t request_count(Target target) const;
   /// What each CRM has stored:
