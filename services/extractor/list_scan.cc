@@ -290,19 +290,30 @@ ListScan::State ListScan::OnPassEnded(bool is_repetition) {
   }
   // Rows that changed meanwhile belong to the next scan, so that a busy list ends. Not where a page
   // that came twice was taken for the end: rows that came in front can look like that once.
-  std::vector<std::uint64_t>& counted = is_repetition ? current_all_ : current_;
-  std::sort(counted.begin(), counted.end());
+  std::sort(current_all_.begin(), current_all_.end());
+  std::sort(current_.begin(), current_.end());
+  const std::vector<std::uint64_t>& counted = is_repetition ? current_all_ : current_;
   if (is_cut_off) {
     remark_ = kPageIgnoredAndCut;
     return State::kGivenUp;
   }
-  if (has_previous_ && !repeats_ && counted == previous_) return State::kEnded;
+  // A row is passed over when rows in front of it go away. Those had been read by then, for else
+  // the pass would have brought a row twice, and the next pass lacks them: passes that agree on
+  // what counts and still lack a row that the one before had, settled or not, say nothing.
+  const bool lacks_none = std::includes(current_all_.begin(), current_all_.end(),
+                                        previous_all_.begin(), previous_all_.end());
+  // Nor do passes that did not end alike: rows that came in front make one end too early, once.
+  const bool agree = has_previous_ && previous_is_repetition_ == is_repetition && !repeats_ &&
+                     lacks_none && counted == previous_;
+  if (agree) return State::kEnded;
   if (++passes_ >= options_.passes_max) {
     remark_ = kNeverStill;
     return State::kGivenUp;
   }
   has_previous_ = !repeats_;
-  previous_ = std::move(counted);
+  previous_is_repetition_ = is_repetition;
+  previous_ = counted;
+  previous_all_ = std::move(current_all_);
   BeginPass(next_size);
   return State::kReading;
 }

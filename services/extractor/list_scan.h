@@ -138,7 +138,10 @@ class ListScan {
   // In passes.
   int passes_ = 0;
   bool has_previous_ = false;
+  bool previous_is_repetition_ = false;
+  /// Of the pass before, which brought no row twice: the rows that count, and all of them.
   std::vector<std::uint64_t> previous_;
+  std::vector<std::uint64_t> previous_all_;
   std::vector<std::uint64_t> current_;
   std::vector<std::uint64_t> current_all_;
   /// Of the running pass: every row, and every page as the hash of its rows in no order.
