@@ -3,11 +3,8 @@
 #include <charconv>
 #include <unordered_set>
 
-#include "absl/status/status.h"
-
-#include "rapidjson/error/en.h"
-#include "rapidjson/memorystream.h"
-#include "rapidjson/reader.h"
+#include "libs/json/reader.h"
+#include "libs/json/reading_error.h"
 
 namespace tributary::json {
 namespace {
@@ -15,98 +12,30 @@ namespace {
 // Above this many members a set finds duplicates, below it a walk does.
 constexpr std::size_t kWalkedMembersMax = 16;
 
-constexpr unsigned kFlags = rapidjson::kParseNumbersAsStringsFlag |
-                            rapidjson::kParseValidateEncodingFlag | rapidjson::kParseIterativeFlag;
-
-absl::Status ErrorAt(std::size_t offset, std::string_view problem) {
-  return absl::InvalidArgumentError("JSON, byte " + std::to_string(offset) + ": " +
-                                    std::string(problem));
-}
-
-// RapidJSON turns the escape of a lone low surrogate into bytes that are no UTF-8.
-bool HasSurrogate(std::string_view text) {
-  for (std::size_t at = text.find('\xED'); at != std::string_view::npos && at + 1 < text.size();
-       at = text.find('\xED', at + 1)) {
-    if (static_cast<unsigned char>(text[at + 1]) >= 0xA0) return true;
-  }
-  return false;
-}
-
-// Counts the nesting and refuses what RapidJSON lets through; builds nothing.
-class Checker {
- public:
-  explicit Checker(std::size_t depth_max) : depth_max_(depth_max) {}
-
-  bool Null() { return true; }
-  bool Bool(bool) { return true; }
-  // Not called: numbers come as text.
-  bool Int(int) { return false; }
-  bool Uint(unsigned) { return false; }
-  bool Int64(std::int64_t) { return false; }
-  bool Uint64(std::uint64_t) { return false; }
-  bool Double(double) { return false; }
-  bool RawNumber(const char*, rapidjson::SizeType, bool) { return true; }
-  bool String(const char* text, rapidjson::SizeType size, bool) { return CheckText(text, size); }
-  bool Key(const char* text, rapidjson::SizeType size, bool) { return CheckText(text, size); }
-  bool StartObject() { return Open(); }
-  bool EndObject(rapidjson::SizeType) { return Close(); }
-  bool StartArray() { return Open(); }
-  bool EndArray(rapidjson::SizeType) { return Close(); }
-
-  /// Why parsing was ended by this handler. Empty: it was not.
-  std::string_view problem() const { return problem_; }
-
- protected:
-  bool CheckText(const char* text, rapidjson::SizeType size) {
-    if (!HasSurrogate({text, size})) return true;
-    problem_ = "a string holds a surrogate without its partner";
-    return false;
-  }
-  bool Open() {
-    if (++depth_ <= depth_max_) return true;
-    problem_ = "nested too deeply";
-    return false;
-  }
-  bool Close() {
-    --depth_;
-    return true;
-  }
-
- private:
-  std::size_t depth_max_;
-  std::size_t depth_ = 0;
-  std::string_view problem_;
+// Only reads; builds nothing.
+struct Checker {
+  void Null() {}
+  void Bool(bool) {}
+  void Number(std::string_view) {}
+  void String(std::string_view, bool) {}
+  void Key(std::string_view, bool) {}
+  void StartObject() {}
+  void EndObject() {}
+  void StartArray() {}
+  void EndArray() {}
 };
 
-class Builder : public Checker {
+class Builder {
  public:
-  using Checker::Checker;
-
-  bool Null() { return Add(Value()); }
-  bool Bool(bool boolean) { return Add(Value(boolean)); }
-  bool RawNumber(const char* text, rapidjson::SizeType size, bool) {
-    return Add(Value(Number{std::string(text, size)}));
-  }
-  bool String(const char* text, rapidjson::SizeType size, bool) {
-    return CheckText(text, size) && Add(Value(std::string(text, size)));
-  }
-  bool Key(const char* text, rapidjson::SizeType size, bool) {
-    if (!CheckText(text, size)) return false;
-    open_.back().name.assign(text, size);
-    return true;
-  }
-  bool StartObject() {
-    if (!Open()) return false;
-    open_.push_back({Value(Object()), {}, {}});
-    return true;
-  }
-  bool StartArray() {
-    if (!Open()) return false;
-    open_.push_back({Value(Array()), {}, {}});
-    return true;
-  }
-  bool EndObject(rapidjson::SizeType) { return CloseContainer(); }
-  bool EndArray(rapidjson::SizeType) { return CloseContainer(); }
+  void Null() { Add(Value()); }
+  void Bool(bool boolean) { Add(Value(boolean)); }
+  void Number(std::string_view text) { Add(Value(json::Number{std::string(text)})); }
+  void String(std::string_view text, bool) { Add(Value(text)); }
+  void Key(std::string_view text, bool) { open_.back().name.assign(text); }
+  void StartObject() { open_.push_back({Value(Object()), {}, {}}); }
+  void StartArray() { open_.push_back({Value(Array()), {}, {}}); }
+  void EndObject() { CloseContainer(); }
+  void EndArray() { CloseContainer(); }
 
   Value Take() { return std::move(root_); }
 
@@ -119,133 +48,86 @@ class Builder : public Checker {
     std::unordered_set<std::string> names;
   };
 
-  bool CloseContainer() {
+  void CloseContainer() {
     Value done = std::move(open_.back().value);
     open_.pop_back();
-    return Close() && Add(std::move(done));
+    Add(std::move(done));
   }
 
-  bool Add(Value value) {
+  void Add(Value value) {
     if (open_.empty()) {
       root_ = std::move(value);
-      return true;
+      return;
     }
     OpenContainer& container = open_.back();
     if (Array* array = container.value.array()) {
       array->push_back(std::move(value));
-      return true;
+      return;
     }
     Object& object = *container.value.object();
     if (object.size() < kWalkedMembersMax) {
       for (const auto& [name, unused] : object) {
-        if (name == container.name) return true;
+        if (name == container.name) return;
       }
     } else {
       if (container.names.empty()) {
         for (const auto& [name, unused] : object) container.names.insert(name);
       }
-      if (!container.names.insert(container.name).second) return true;
+      if (!container.names.insert(container.name).second) return;
     }
     object.emplace_back(std::move(container.name), std::move(value));
-    return true;
   }
 
   std::vector<OpenContainer> open_;
   Value root_;
 };
 
-template <typename Handler>
-absl::Status Run(std::string_view text, const ParseLimits& limits, Handler& handler) {
-  if (text.size() > limits.bytes_max) {
-    return ErrorAt(limits.bytes_max, "longer than " + std::to_string(limits.bytes_max) + " bytes");
-  }
-  rapidjson::MemoryStream stream(text.data(), text.size());
-  rapidjson::Reader reader;
-  const rapidjson::ParseResult result = reader.Parse<kFlags>(stream, handler);
-  if (result.IsError()) {
-    if (!handler.problem().empty()) return ErrorAt(result.Offset(), handler.problem());
-    return ErrorAt(result.Offset(), rapidjson::GetParseError_En(result.Code()));
-  }
-  // The reader takes a NUL byte for the end.
-  if (stream.Tell() != text.size()) return ErrorAt(stream.Tell(), "more behind the document");
-  return absl::OkStatus();
-}
-
-bool IsSpace(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
-
-// Walks text that has been validated.
-class Scanner {
- public:
-  explicit Scanner(std::string_view text) : text_(text) {}
-
-  char Peek() {
-    while (IsSpace(text_[at_])) ++at_;
-    return text_[at_];
-  }
-  void Skip() { ++at_; }
-
-  std::string_view TakeValue() {
-    Peek();
-    const std::size_t begin = at_;
-    std::size_t depth = 0;
-    do {
-      const char c = text_[at_];
-      if (c == '"') {
-        SkipString();
-      } else if (c == '{' || c == '[') {
-        ++depth;
-        ++at_;
-      } else if (c == '}' || c == ']') {
-        --depth;
-        ++at_;
-      } else if (c == ',' || c == ':' || IsSpace(c)) {
-        ++at_;
-      } else {
-        while (at_ < text_.size() && !IsSpace(text_[at_]) && text_[at_] != ',' &&
-               text_[at_] != ']' && text_[at_] != '}') {
-          ++at_;
-        }
-      }
-    } while (depth > 0);
-    return text_.substr(begin, at_ - begin);
-  }
-
- private:
-  void SkipString() {
-    ++at_;
-    while (text_[at_] != '"') at_ += text_[at_] == '\\' ? 2 : 1;
-    ++at_;
-  }
-
-  std::string_view text_;
-  std::size_t at_ = 0;
+// Remembers a member's name.
+struct NameKeeper : Checker {
+  std::string name;
+  void Key(std::string_view text, bool) { name.assign(text); }
 };
 
-bool NameIs(std::string_view quoted, std::string_view name) {
-  if (quoted.find('\\') == std::string_view::npos) {
-    return quoted.substr(1, quoted.size() - 2) == name;
+// Walks the members of an object document and calls `on_member` where the first one of that name
+// has its value; all others are checked. `on_member` reads it, and is false after a failure.
+template <typename OnMember>
+absl::Status WalkTo(Reader& reader, std::string_view name, const OnMember& on_member) {
+  if (!reader.Take('{')) {
+    Checker checker;
+    if (!reader.ReadValue(checker) || !reader.TakeEnd()) return ErrorOf(reader);
+    return absl::InvalidArgumentError("JSON: not an object");
   }
-  const absl::StatusOr<Value> parsed = Parse(quoted);
-  return parsed.ok() && *parsed->string() == name;
+  NameKeeper keeper;
+  Checker checker;
+  bool is_found = false;
+  if (!reader.Take('}')) {
+    do {
+      if (!reader.ReadKey(keeper)) return ErrorOf(reader);
+      const bool is_wanted = !is_found && keeper.name == name;
+      is_found = is_found || is_wanted;
+      reader.Peek();
+      if (is_wanted ? !on_member() : !reader.ReadValue(checker)) return ErrorOf(reader);
+    } while (reader.Take(','));
+    if (!reader.TakeLast('}')) return ErrorOf(reader);
+  }
+  if (!reader.TakeEnd()) return ErrorOf(reader);
+  if (is_found) return absl::OkStatus();
+  return absl::NotFoundError("JSON: no member \"" + std::string(name) + "\"");
 }
 
-// `text` has been validated. None: no such member.
-absl::StatusOr<std::string_view> FindMember(std::string_view text, std::string_view name) {
-  Scanner scanner(text);
-  if (scanner.Peek() != '{') return absl::InvalidArgumentError("JSON: not an object");
-  scanner.Skip();
-  while (scanner.Peek() != '}') {
-    if (scanner.Peek() == ',') {
-      scanner.Skip();
-      continue;
-    }
-    const std::string_view quoted = scanner.TakeValue();
-    scanner.Peek();
-    scanner.Skip();  // the colon
-    const std::string_view value = scanner.TakeValue();
-    if (NameIs(quoted, name)) return value;
-  }
-  return absl::NotFoundError("JSON: no member \"" + std::string(name) + "\"");
+// The elements of the array that begins here. None, and it was checked: it is no array.
+std::optional<bool> ReadItems(Reader& reader, std::string_view text,
+                              std::vector<std::string_view>& items) {
+  Checker checker;
+  if (!reader.Take('[')) return reader.ReadValue(checker) ? std::nullopt : std::optional(false);
+  if (reader.Take(']')) return true;
+  do {
+    reader.Peek();
+    const std::size_t begin = reader.at();
+    if (!reader.ReadValue(checker)) return false;
+    items.push_back(text.substr(begin, reader.at() - begin));
+  } while (reader.Take(','));
+  return reader.TakeLast(']');
 }
 
 void AppendValue(std::string& out, const Value& value) {
@@ -281,6 +163,18 @@ void AppendValue(std::string& out, const Value& value) {
 }
 
 }  // namespace
+
+absl::Status ErrorAt(std::size_t offset, std::string_view problem) {
+  return absl::InvalidArgumentError("JSON, byte " + std::to_string(offset) + ": " +
+                                    std::string(problem));
+}
+
+absl::Status ErrorOf(const Reader& reader) { return ErrorAt(reader.at(), reader.problem()); }
+
+absl::Status CheckSize(std::string_view text, const ParseLimits& limits) {
+  if (text.size() <= limits.bytes_max) return absl::OkStatus();
+  return ErrorAt(limits.bytes_max, "longer than " + std::to_string(limits.bytes_max) + " bytes");
+}
 
 const Value* Value::Find(std::string_view name) const {
   const Object* members = object();
@@ -341,8 +235,10 @@ std::optional<std::string> Value::ToIdText() const {
 }
 
 absl::StatusOr<Value> Parse(std::string_view text, const ParseLimits& limits) {
-  Builder builder(limits.depth_max);
-  if (absl::Status status = Run(text, limits, builder); !status.ok()) return status;
+  if (absl::Status status = CheckSize(text, limits); !status.ok()) return status;
+  Reader reader(text, limits.depth_max);
+  Builder builder;
+  if (!reader.ReadValue(builder) || !reader.TakeEnd()) return ErrorOf(reader);
   return builder.Take();
 }
 
@@ -396,32 +292,38 @@ void AppendQuoted(std::string& out, std::string_view text) {
 absl::StatusOr<std::vector<std::string_view>> SplitArray(std::string_view text,
                                                          std::string_view member,
                                                          const ParseLimits& limits) {
-  Checker checker(limits.depth_max);
-  if (absl::Status status = Run(text, limits, checker); !status.ok()) return status;
-  if (!member.empty()) {
-    absl::StatusOr<std::string_view> found = FindMember(text, member);
-    if (!found.ok()) return found.status();
-    text = *found;
-  }
-  Scanner scanner(text);
-  if (scanner.Peek() != '[') return absl::InvalidArgumentError("JSON: not an array");
-  scanner.Skip();
+  if (absl::Status status = CheckSize(text, limits); !status.ok()) return status;
+  Reader reader(text, limits.depth_max);
   std::vector<std::string_view> items;
-  while (scanner.Peek() != ']') {
-    if (scanner.Peek() == ',') {
-      scanner.Skip();
-      continue;
-    }
-    items.push_back(scanner.TakeValue());
+  bool is_array = true;
+  const auto read = [&] {
+    const std::optional<bool> done = ReadItems(reader, text, items);
+    is_array = done.has_value();
+    return done.value_or(true);
+  };
+  if (member.empty()) {
+    if (!read() || !reader.TakeEnd()) return ErrorOf(reader);
+  } else if (absl::Status status = WalkTo(reader, member, read); !status.ok()) {
+    return status;
   }
+  if (!is_array) return absl::InvalidArgumentError("JSON: not an array");
   return items;
 }
 
 absl::StatusOr<std::string_view> MemberBytes(std::string_view text, std::string_view name,
                                              const ParseLimits& limits) {
-  Checker checker(limits.depth_max);
-  if (absl::Status status = Run(text, limits, checker); !status.ok()) return status;
-  return FindMember(text, name);
+  if (absl::Status status = CheckSize(text, limits); !status.ok()) return status;
+  Reader reader(text, limits.depth_max);
+  std::string_view bytes;
+  const absl::Status status = WalkTo(reader, name, [&] {
+    Checker checker;
+    const std::size_t begin = reader.at();
+    if (!reader.ReadValue(checker)) return false;
+    bytes = text.substr(begin, reader.at() - begin);
+    return true;
+  });
+  if (!status.ok()) return status;
+  return bytes;
 }
 
 }  // namespace tributary::json
