@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
@@ -219,6 +220,7 @@ class Admin final : public LogAdmin {
 
   absl::Status CreateTopics(rd_kafka_t* client) const {
     std::vector<NewTopic> owned;
+    std::vector<rd_kafka_NewTopic_t*> topics;
     std::array<char, 512> text{};
     for (const Topic topic : kAllTopics) {
       NewTopic made(
@@ -228,47 +230,19 @@ class Admin final : public LogAdmin {
       for (const auto& [name, value] : TopicConfiguration(topic, options_)) {
         rd_kafka_NewTopic_set_config(made.get(), name.c_str(), value.c_str());
       }
+      topics.push_back(made.get());
       owned.push_back(std::move(made));
     }
-    std::vector<rd_kafka_NewTopic_t*> topics;
-    for (const NewTopic& topic : owned) topics.push_back(topic.get());
-    const AdminOptions options(rd_kafka_AdminOptions_new(client, RD_KAFKA_ADMIN_OP_CREATETOPICS));
-    rd_kafka_AdminOptions_set_request_timeout(options.get(), kRequestTimeoutMs, text.data(),
-                                              text.size());
-    rd_kafka_AdminOptions_set_operation_timeout(options.get(), kRequestTimeoutMs / 2, text.data(),
-                                                text.size());
-    const Queue queue(rd_kafka_queue_new(client));
-    rd_kafka_CreateTopics(client, topics.data(), topics.size(), options.get(), queue.get());
-    const Event event(rd_kafka_queue_poll(queue.get(), kRequestTimeoutMs + 5000));
-    if (event == nullptr) return absl::UnavailableError("creating topics: no answer");
-    if (rd_kafka_event_error(event.get()) != RD_KAFKA_RESP_ERR_NO_ERROR) {
-      return absl::UnavailableError(std::string("creating topics: ") +
-                                    rd_kafka_event_error_string(event.get()));
-    }
-    std::size_t count = 0;
-    const rd_kafka_topic_result_t** const results = rd_kafka_CreateTopics_result_topics(
-        rd_kafka_event_CreateTopics_result(event.get()), &count);
-    for (std::size_t i = 0; i < count; ++i) {
-      const rd_kafka_resp_err_t code = rd_kafka_topic_result_error(results[i]);
-      if (code == RD_KAFKA_RESP_ERR_NO_ERROR || code == RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS) {
-        continue;
-      }
-      const char* const why = rd_kafka_topic_result_error_string(results[i]);
-      const std::string error = std::string("creating topic ") +
-                                rd_kafka_topic_result_name(results[i]) + ": " +
-                                (why != nullptr ? why : rd_kafka_err2str(code));
-      switch (code) {
-        case RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT:
-        case RD_KAFKA_RESP_ERR_NOT_CONTROLLER:
-          return absl::UnavailableError(error);
-        case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
-        case RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED:
-          return absl::PermissionDeniedError(error);
-        default:
-          return absl::FailedPreconditionError(error);
-      }
-    }
-    return absl::OkStatus();
+    return OrderForTopics(
+        client, RD_KAFKA_ADMIN_OP_CREATETOPICS, "creating",
+        [&](const rd_kafka_AdminOptions_t* options, rd_kafka_queue_t* queue) {
+          rd_kafka_CreateTopics(client, topics.data(), topics.size(), options, queue);
+        },
+        [](rd_kafka_event_t* event, std::size_t* count) {
+          return rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(event),
+                                                     count);
+        },
+        {RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS});
   }
 
   absl::Status DeleteTopics(rd_kafka_t* client) const {
@@ -278,35 +252,51 @@ class Admin final : public LogAdmin {
       owned.emplace_back(rd_kafka_DeleteTopic_new(TopicName(options_, topic).c_str()));
       topics.push_back(owned.back().get());
     }
+    return OrderForTopics(
+        client, RD_KAFKA_ADMIN_OP_DELETETOPICS, "removing",
+        [&](const rd_kafka_AdminOptions_t* options, rd_kafka_queue_t* queue) {
+          rd_kafka_DeleteTopics(client, topics.data(), topics.size(), options, queue);
+        },
+        [](rd_kafka_event_t* event, std::size_t* count) {
+          return rd_kafka_DeleteTopics_result_topics(rd_kafka_event_DeleteTopics_result(event),
+                                                     count);
+        },
+        // A removal that takes long goes on; the caller waits.
+        {RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT});
+  }
+
+  using SendOrder = std::function<void(const rd_kafka_AdminOptions_t*, rd_kafka_queue_t*)>;
+  using ResultsOf =
+      std::function<const rd_kafka_topic_result_t**(rd_kafka_event_t*, std::size_t* count)>;
+
+  /// Gives an order about topics and waits for what became of each. `accepted`: as good as done.
+  static absl::Status OrderForTopics(rd_kafka_t* client, rd_kafka_admin_op_t operation,
+                                     const std::string& doing, const SendOrder& send,
+                                     const ResultsOf& results_of,
+                                     const std::set<rd_kafka_resp_err_t>& accepted) {
     std::array<char, 512> text{};
-    const AdminOptions options(rd_kafka_AdminOptions_new(client, RD_KAFKA_ADMIN_OP_DELETETOPICS));
+    const AdminOptions options(rd_kafka_AdminOptions_new(client, operation));
     rd_kafka_AdminOptions_set_request_timeout(options.get(), kRequestTimeoutMs, text.data(),
                                               text.size());
     rd_kafka_AdminOptions_set_operation_timeout(options.get(), kRequestTimeoutMs / 2, text.data(),
                                                 text.size());
     const Queue queue(rd_kafka_queue_new(client));
-    rd_kafka_DeleteTopics(client, topics.data(), topics.size(), options.get(), queue.get());
+    send(options.get(), queue.get());
     const Event event(rd_kafka_queue_poll(queue.get(), kRequestTimeoutMs + 5000));
-    if (event == nullptr) return absl::UnavailableError("removing topics: no answer");
+    if (event == nullptr) return absl::UnavailableError(doing + " topics: no answer");
     if (rd_kafka_event_error(event.get()) != RD_KAFKA_RESP_ERR_NO_ERROR) {
-      return absl::UnavailableError(std::string("removing topics: ") +
-                                    rd_kafka_event_error_string(event.get()));
+      return absl::UnavailableError(doing + " topics: " + rd_kafka_event_error_string(event.get()));
     }
     std::size_t count = 0;
-    const rd_kafka_topic_result_t** const results = rd_kafka_DeleteTopics_result_topics(
-        rd_kafka_event_DeleteTopics_result(event.get()), &count);
+    const rd_kafka_topic_result_t** const results = results_of(event.get(), &count);
     for (std::size_t i = 0; i < count; ++i) {
       const rd_kafka_resp_err_t code = rd_kafka_topic_result_error(results[i]);
+      if (code == RD_KAFKA_RESP_ERR_NO_ERROR || accepted.contains(code)) continue;
       const char* const why = rd_kafka_topic_result_error_string(results[i]);
-      const std::string error = std::string("removing topic ") +
-                                rd_kafka_topic_result_name(results[i]) + ": " +
+      const std::string error = doing + " topic " + rd_kafka_topic_result_name(results[i]) + ": " +
                                 (why != nullptr ? why : rd_kafka_err2str(code));
       switch (code) {
-        case RD_KAFKA_RESP_ERR_NO_ERROR:
-        case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
-        // It goes on; the caller waits.
         case RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT:
-          break;
         case RD_KAFKA_RESP_ERR_NOT_CONTROLLER:
           return absl::UnavailableError(error);
         case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
