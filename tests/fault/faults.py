@@ -13,11 +13,22 @@ import time
 
 from installation import SESSION, metric
 
-AIM_SECONDS_MAX = 6.0
+AIM_SECONDS_MAX = 2.0
+# So long a round waits for something to be open at a victim, by service. Some rounds do not wait.
+PATIENCE_SECONDS = {"broker": 60.0, "everything": 60.0, "beyond": 60.0}
+PATIENCE_SECONDS_OTHERS = 5.0
+IMPATIENT = 0.2
 
 
-class NobodyThere(Exception):
-    """All that could be hit are down or stopped already."""
+class NotYet(Exception):
+    """All that could be hit are down or stopped already, or have nothing open: ask again soon."""
+
+
+def patience(service, chance):
+    """Seconds."""
+    if chance.random() < IMPATIENT:
+        return 0.0
+    return PATIENCE_SECONDS.get(service, PATIENCE_SECONDS_OTHERS)
 
 
 @dataclasses.dataclass
@@ -54,19 +65,18 @@ def busyness(member):
 
 
 def choose(installation, service, chance):
-    """Mostly the one that has something open."""
+    """One that has something open; after the round's patience is over, any."""
     members = [m for m in installation.of(service) if m.is_running() and not m.is_stopped]
-    if not members:
-        raise NobodyThere
-    if service == "transformer":
-        first = {m.name: busyness(m) for m in members}
-        time.sleep(0.25)
-        busy = [m for m in members if busyness(m) > first[m.name]]
-    else:
-        busy = [m for m in members if busyness(m) > 0]
-    if busy and chance.random() < 0.85:
-        return chance.choice(busy)
-    return chance.choice(members)
+    busy = []
+    for member in members:
+        now = busyness(member)
+        # Of the transformer: since it was last looked at.
+        if now > member.last_busyness >= 0 if service == "transformer" else now > 0:
+            busy.append(member)
+        member.last_busyness = now
+    if not members or (not busy and service != "control" and time.monotonic() < installation.patient_until):
+        raise NotYet
+    return chance.choice(busy or members)
 
 
 def aim(installation, member, chance):
@@ -239,7 +249,7 @@ def fail_sync(installation, service, chance):
 def need_broker(installation, chance):
     """Something is to be open at the loader, whose every write waits for the broker."""
     if not installation.broker.is_running() or installation.broker.is_stopped:
-        raise NobodyThere
+        raise NotYet
     return aim(installation, choose(installation, "loader", chance), chance)
 
 

@@ -98,6 +98,7 @@ class Member:
         self.admin = f"127.0.0.1:{free_port()}"
         self.process = None
         self.is_stopped = False
+        self.last_busyness = float("inf")
         # Somebody killed it, and somebody will start it again.
         self.is_meant_to_be_down = False
         self.disk = Disk(installation.directory / f"data-{self.name}", DISK_MEGABYTES["other"])
@@ -175,6 +176,9 @@ class Installation(run_end_to_end.Run):
                 self.disks[member.name] = member.disk
         self.ready = ReadyWatch(self.members)
         self.mutator = None
+        self.applied = 0
+        # A fault waits till then for something to be open.
+        self.patient_until = 0.0
         self.ended_by_themselves = []
         self.broker = None
 
@@ -199,7 +203,11 @@ class Installation(run_end_to_end.Run):
         self.broker.start()
         self.broker.wait_until_it_answers()
         self.call("tributary", "tls", "init", str(self.directory / "tls"))
-        (self.directory / "tenants.yaml").write_text(self.tenants_yaml())
+        # Two versions that differ in what changes no record, so that applying has something to do.
+        tenants = self.tenants_yaml()
+        (self.directory / "tenants.yaml").write_text(tenants)
+        (self.directory / "other.yaml").write_text(
+            tenants.replace('requests_per_second: "1500"', 'requests_per_second: "1400"'))
         for member in self.members.values():
             (self.directory / f"{member.name}.yaml").write_text(self.member_yaml(member))
             member.start()
@@ -268,10 +276,12 @@ logging: {{format: json}}
         return self.call("tributary", "apply", "-f", "tenants.yaml", *self.reach(), check=check)
 
     def start_apply(self):
-        """Without waiting for its end."""
+        """A change, without waiting for its end."""
+        self.applied += 1
+        file = "tenants.yaml" if self.applied % 2 == 0 else "other.yaml"
         with open(self.directory / "tributary.err.log", "ab") as log:
             return subprocess.Popen(
-                [self.program("tributary"), "apply", "-f", "tenants.yaml", *self.reach()],
+                [self.program("tributary"), "apply", "-f", file, *self.reach()],
                 cwd=self.directory, stdout=subprocess.DEVNULL, stderr=log)
 
     def set_faults(self, faults):

@@ -142,17 +142,17 @@ class Connection:
                     self.strike()
                     self.lost_bytes = True
                     continue
-                if speed := fault.get("bytes_per_second"):
+                while data and (speed := self.link.fault.get("bytes_per_second")):
                     self.strike()
-                    for at in range(0, len(data), max(1, speed // 20)):
-                        part = data[at:at + max(1, speed // 20)]
-                        await asyncio.sleep(len(part) / speed)
-                        await due.put((burst, time.monotonic(), part))
+                    part, data = data[:max(1, speed // 20)], data[max(1, speed // 20):]
+                    await asyncio.sleep(len(part) / speed)
+                    await due.put((burst, time.monotonic(), part))
+                if not data:
                     continue
                 later = fault.get("delay_ms", 0) + self.link.chance.uniform(0, fault.get("jitter_ms", 0))
                 if later:
                     self.strike()
-                await due.put((now, now + later / 1000, data))
+                await due.put((burst if fault.get("bytes_per_second") else now, now + later / 1000, data))
             await due.put(None)
             await sender
         except (OSError, asyncio.IncompleteReadError):

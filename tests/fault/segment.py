@@ -72,12 +72,13 @@ class Rounds:
 
     def strike(self, service):
         name = self.next_fault(service)
+        self.installation.patient_until = time.monotonic() + faults.patience(service, self.chance)
         while True:
             try:
                 blow = faults.FAULTS[service][name](self.installation, service, self.chance)
                 break
-            except faults.NobodyThere:
-                self.wait(0.5)
+            except faults.NotYet:
+                self.wait(0.1)
         entry = {"service": service, "fault": name, "victims": blow.victims, "at": blow.at, "wall": blow.wall,
                  "hit": blow.hit, "detail": blow.detail, "proof": blow.struck, "struck": True,
                  "open_heals": len(blow.heals), "healed": None}

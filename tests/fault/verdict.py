@@ -12,14 +12,14 @@ TARGETS = {"extractor": ("chargify",), "loader": ("highlevel", "rest"), "broker"
            "everything": ("highlevel", "rest"), "beyond": ("highlevel", "rest")}
 
 
-def wait_for_rest(installation, seconds):
+def wait_for_rest(installation, seconds, syncs=2):
     """Until for some seconds nothing waits, nobody stores anything, and the site is still being read.
-    Returns the last status. Failure: it did not come to rest."""
+    `syncs` there are. Returns the last status. Failure: it did not come to rest."""
     deadline = time.monotonic() + seconds
-    quiet, writes, reads, syncs = 0, None, None, []
+    quiet, writes, reads, shown = 0, None, None, []
     while quiet < QUIET_SECONDS:
         if time.monotonic() > deadline:
-            waiting = [(s["sync"], s["pending"], s["retrying"], s.get("problem")) for s in syncs]
+            waiting = [(s["sync"], s["pending"], s["retrying"], s.get("problem")) for s in shown]
             unready = [name for name, changes in installation.ready.changes.items()
                        if not changes or not changes[-1][1]]
             raise Failure(f"did not come to rest: {waiting}; not ready: {unready}")
@@ -30,12 +30,12 @@ def wait_for_rest(installation, seconds):
         result = installation.call("tributary", "status", "--json", *installation.reach(), check=False)
         is_still = result.returncode == 0 and now == writes and state["chargify_requests"] != reads
         if result.returncode == 0:
-            syncs = [s for t in json.loads(result.stdout)["tenants"] for s in t["syncs"]]
-            is_still = is_still and len(syncs) == 2 and all(
-                s["pending"] == 0 and s["retrying"] == 0 for s in syncs)
+            shown = [s for t in json.loads(result.stdout)["tenants"] for s in t["syncs"]]
+            is_still = is_still and len(shown) == syncs and all(
+                s["pending"] == 0 and s["retrying"] == 0 for s in shown)
         quiet = quiet + 1 if is_still and installation.ready.all_ready() else 0
         writes, reads = now, state["chargify_requests"]
-    return syncs
+    return shown
 
 
 def read_journal(installation):
