@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import pathlib
+import signal
 import sys
 
 import faults
@@ -24,10 +25,10 @@ from segment import run_segment
 def plan(options):
     """(name, services of its rounds, seed) of each segment. The first of every service come first."""
     if options.together:
-        within = [s for s in options.service if s != "beyond"]
+        within = [s for s in options.service if not s.startswith("beyond")]
         segments = [("together", [s for s in within for _ in range(options.rounds)], options.seed)]
-        return segments + [("beyond", ["beyond"] * options.rounds, options.seed)
-                           for s in options.service if s == "beyond"]
+        return segments + [(s, [s] * options.rounds, options.seed)
+                           for s in options.service if s.startswith("beyond")]
     segments = []
     for begin in range(0, options.rounds, options.rounds_per_segment):
         count = min(options.rounds_per_segment, options.rounds - begin)
@@ -60,11 +61,13 @@ def main():
     options = parser.parse_args()
     options.bin = os.path.abspath(options.bin)
     options.service = options.service or [
-        name for name in faults.FAULTS if options.signal is None or any(
+        name for name in faults.BY_DEFAULT if options.signal is None or any(
             faults.SIGNALS[options.signal].fullmatch(fault) for fault in faults.FAULTS[name])]
     if options.resume and options.results is None:
         parser.error("--resume needs --results")
 
+    # What was mounted and started is put away on SIGTERM too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
     results = report.read(options.results) if options.resume else []
     if options.results is not None and not options.resume:
         options.results.parent.mkdir(parents=True, exist_ok=True)

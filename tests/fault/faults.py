@@ -15,9 +15,21 @@ from installation import SESSION, metric
 
 AIM_SECONDS_MAX = 2.0
 # So long a round waits for something to be open at a victim, by service. Some rounds do not wait.
-PATIENCE_SECONDS = {"broker": 60.0, "everything": 60.0, "beyond": 60.0}
+PATIENCE_SECONDS = {"broker": 60.0, "everything": 60.0, "beyond": 60.0, "beyond-late": 60.0}
 PATIENCE_SECONDS_OTHERS = 5.0
 IMPATIENT = 0.2
+
+# Some answers of the CRMs are lost or late, but none later than L; all take so long that requests are
+# open whenever a fault strikes.
+BACKGROUND = [
+    {"target": "rest", "match": "PUT", "kind": "apply_late", "probability": 0.01, "delay_ms": 1200},
+    {"target": "highlevel", "match": "PUT", "kind": "apply_late", "probability": 0.01, "delay_ms": 1200},
+    {"target": "*", "match": "clients/", "kind": "reset_after", "probability": 0.01},
+    {"target": "*", "match": "contacts/", "kind": "reset_after", "probability": 0.01},
+    {"target": "rest", "kind": "slow", "delay_ms": 350},
+    {"target": "highlevel", "kind": "slow", "delay_ms": 250},
+    {"target": "chargify", "kind": "slow", "delay_ms": 80},
+]
 
 
 class NotYet(Exception):
@@ -48,8 +60,16 @@ class Blow:
 
 
 def blow(victims, heals, **more):
-    return Blow([v if isinstance(v, str) else v.name for v in victims], time.monotonic(), time.time(),
-                heals, **more)
+    """It struck when it was aimed: killing may take its time."""
+    return Blow([v if isinstance(v, str) else v.name for v in victims], aimed.at, aimed.wall, heals, **more)
+
+
+class Aimed:
+    def now(self):
+        self.at, self.wall = time.monotonic(), time.time()
+
+
+aimed = Aimed()
 
 
 # Choosing whom, and when.
@@ -81,6 +101,12 @@ def choose(installation, service, chance):
 
 def aim(installation, member, chance):
     """Waits until something is open at the victim, for a moment at most. True: so it says."""
+    is_open = something_is_open(installation, member, chance)
+    aimed.now()
+    return is_open
+
+
+def something_is_open(installation, member, chance):
     deadline = time.monotonic() + AIM_SECONDS_MAX
     if member.service == "control":
         # A save of credentials is under way.
@@ -322,6 +348,15 @@ def spoil_control_link(installation, service, chance):
     return spoil_link(installation, service, chance, "control")
 
 
+def apply_too_late(installation, service, chance):
+    """Beyond L: what the loader had to give up on is done after all, when newer writes are done."""
+    hit = aim(installation, choose(installation, "loader", chance), chance)
+    late = [{"target": target, "match": "PUT", "kind": "apply_late", "probability": 0.3, "delay_ms": 5000}
+            for target in ("highlevel", "rest")]
+    installation.set_faults(late + BACKGROUND)
+    return blow(installation.of("loader"), [(3.0, lambda: installation.set_faults(BACKGROUND))], hit=hit)
+
+
 SENDER = {"kill": kill, "kill-stay-away": kill_and_stay_away, "kill-in-restore": kill_in_restore,
           "kill-store-lost": kill_and_lose_store, "term": terminate, "stop-short": freeze_shortly,
           "disk-full": fill_disk, "sync-eio": fail_sync, "link-broker": spoil_broker_link,
@@ -340,7 +375,10 @@ FAULTS = {
                "disk-full": fill_broker_disk},
     "everything": {"kill": kill_everything},
     "beyond": {"stop": lambda installation, _, chance: freeze(installation, "loader", chance)},
+    # Shows that what is wrong is seen. It must fail until there is a sweep.
+    "beyond-late": {"late": apply_too_late},
 }
+BY_DEFAULT = [name for name in FAULTS if name != "beyond-late"]
 SIGNALS = {"KILL": re.compile("kill.*"), "STOP": re.compile("stop.*"), "TERM": re.compile("term")}
 
 

@@ -17,7 +17,7 @@ import urllib.request
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "end_to_end"))
 import run_end_to_end  # noqa: E402
-from broker import Broker  # noqa: E402
+from broker import START_SECONDS_MAX, Broker  # noqa: E402
 from proxy import Proxy  # noqa: E402
 from run_end_to_end import Failure, fetch, free_port  # noqa: E402
 
@@ -212,7 +212,7 @@ class Installation(run_end_to_end.Run):
             (self.directory / f"{member.name}.yaml").write_text(self.member_yaml(member))
             member.start()
         self.ready.start()
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + START_SECONDS_MAX
         while self.apply(check=False).returncode != 0:
             if time.monotonic() > deadline:
                 raise Failure("control did not take the tenants")

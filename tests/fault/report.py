@@ -14,8 +14,8 @@ def percentile(values, share):
 
 def summary(results):
     """The last line. Rounds `beyond` have segments of their own."""
-    within = [r for r in results if r["segment"] != "beyond"]
-    beyond = [r for r in results if r["segment"] == "beyond"]
+    within = [r for r in results if not r["segment"].startswith("beyond")]
+    beyond = [r for r in results if r["segment"].startswith("beyond")]
     rounds = [line for r in within for line in r["rounds"]]
 
     def total(segments, name):

@@ -9,7 +9,8 @@ from installation import Failure, fetch, run_end_to_end
 
 QUIET_SECONDS = 6
 TARGETS = {"extractor": ("chargify",), "loader": ("highlevel", "rest"), "broker": ("highlevel", "rest"),
-           "everything": ("highlevel", "rest"), "beyond": ("highlevel", "rest")}
+           "everything": ("highlevel", "rest"), "beyond": ("highlevel", "rest"),
+           "beyond-late": ("highlevel", "rest")}
 
 
 def wait_for_rest(installation, seconds, syncs=2):
