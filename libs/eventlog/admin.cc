@@ -31,10 +31,12 @@ std::string RandomHex(const std::function<std::uint64_t()>& random) {
   return text.data();
 }
 
-NewRecord FoundingRecord(Partition partition, std::int64_t generation, std::int32_t partitions) {
+NewRecord FoundingRecord(Partition partition, std::int64_t generation, std::int32_t partitions,
+                         bool after_loss) {
   v1::Founding founding;
   founding.set_generation(generation);
   founding.set_partitions(partitions);
+  founding.set_after_loss(after_loss);
   return {partition, std::string(kFoundingKey), founding.SerializeAsString(), {}};
 }
 
@@ -48,6 +50,11 @@ NewRecord FoundingFence(Partition partition, std::int64_t generation, std::strin
           absl::StrCat(std::string(kFencePrefix), "setup/founding/", std::string(random)),
           fence.SerializeAsString(),
           {}};
+}
+
+bool WasLost(const std::string& founding_bytes) {
+  v1::Founding founding;
+  return founding.ParseFromString(founding_bytes) && founding.after_loss();
 }
 
 std::string Place(Topic topic, std::size_t partition) {
@@ -138,8 +145,11 @@ absl::StatusOr<std::int64_t> Found(LogAdmin& admin, const FoundOptions& options)
       const PartitionSetUp& partition = partitions[i];
       const auto number = static_cast<Partition>(i);
       if (!partition.founding || is_new_generation) {
-        records.push_back(
-            FoundingRecord(number, generation, static_cast<std::int32_t>(partitions.size())));
+        // Once lost, what the partition held stays lost through later foundings.
+        const bool after_loss =
+            partition.founding ? WasLost(*partition.founding) : is_lost && has_data;
+        records.push_back(FoundingRecord(number, generation,
+                                         static_cast<std::int32_t>(partitions.size()), after_loss));
       }
       // Where somebody has written already, their own fences are newer than set-up's. And what was
       // lost gets no released fence: its last owner may still live, so the next one waits.

@@ -76,13 +76,19 @@ struct Meta {
   std::optional<Token> newest_fence;
   // Of all foundings folded, in their order; hardly ever more than one.
   std::vector<std::int64_t> generations;
+  // Of the newest of them.
+  bool founded_after_loss = false;
 };
+
+constexpr int kRebuildingFlag = 1;
+constexpr int kFoundedAfterLossFlag = 2;
 
 std::string EncodeMeta(const Meta& meta) {
   std::string out;
   AppendInteger(out, meta.next_offset);
   AppendInteger(out, meta.complete_at.time_since_epoch().count());
-  out.push_back(meta.rebuilding ? 1 : 0);
+  out.push_back(static_cast<char>((meta.rebuilding ? kRebuildingFlag : 0) |
+                                  (meta.founded_after_loss ? kFoundedAfterLossFlag : 0)));
   out.push_back(meta.newest_fence ? 1 : 0);
   AppendInteger(out, meta.newest_fence.value_or(Token{}).generation);
   AppendInteger(out, meta.newest_fence.value_or(Token{}).offset);
@@ -96,7 +102,8 @@ std::optional<Meta> DecodeMeta(std::string_view in) {
   Meta meta;
   meta.next_offset = TakeInteger(in);
   meta.complete_at = WallTime(Duration(TakeInteger(in)));
-  meta.rebuilding = in.front() != 0;
+  meta.rebuilding = (in.front() & kRebuildingFlag) != 0;
+  meta.founded_after_loss = (in.front() & kFoundedAfterLossFlag) != 0;
   in.remove_prefix(1);
   const bool has_fence = in.front() != 0;
   in.remove_prefix(1);
@@ -240,6 +247,7 @@ struct Table::State {
       v1::Founding founding;
       if (record.value && founding.ParseFromString(*record.value)) {
         meta.generations.push_back(founding.generation());
+        meta.founded_after_loss = founding.after_loss();
       }
       return;
     }
@@ -417,6 +425,8 @@ std::optional<std::int64_t> Table::generation() const {
   if (state_->meta.generations.empty()) return std::nullopt;
   return state_->meta.generations.back();
 }
+
+bool Table::founded_after_loss() const { return state_->meta.founded_after_loss; }
 
 bool Table::has_folded_generation(std::int64_t generation) const {
   const std::vector<std::int64_t>& folded = state_->meta.generations;

@@ -106,6 +106,9 @@ class Table {
 
   /// Of the newest founding (`!g`). None: this partition is lost or was never set up.
   std::optional<std::int64_t> generation() const;
+  /// The newest founding says that what the partition held before was lost: a key without an entry
+  /// is unknown, not absent (rule 12).
+  bool founded_after_loss() const;
   /// A founding of that generation was folded. A topic that shows another one first is not the one
   /// that this was read from.
   bool has_folded_generation(std::int64_t generation) const;

@@ -13,6 +13,7 @@
 
 #include "tests/conformance/driver.h"
 #include "tests/conformance/log_under_test.h"
+#include "tributary/v1/log.pb.h"
 
 // What every log must do; linked with each of them.
 
@@ -516,6 +517,20 @@ TEST_F(LogConformance, RefusesToFoundRecordsWhoseCommandsAreNotEmpty) {
   EXPECT_THAT(std::string(refused.status().message()), HasSubstr("lost"));
   options.anew = true;
   EXPECT_TRUE(eventlog::Found(*admin, options).ok());
+  // Rule 12: whoever takes them over has to know that a key without an entry may have been sent.
+  const auto was_lost = [&](Topic table) {
+    const auto partitions = admin->Inspect(table);
+    v1::Founding founding;
+    return partitions.ok() && (*partitions)[1].founding &&
+           founding.ParseFromString(*(*partitions)[1].founding) && founding.after_loss();
+  };
+  EXPECT_TRUE(was_lost(Topic::kRecords));
+  // And it stays so when everything is founded once more.
+  ASSERT_TRUE(
+      admin->Append(Topic::kTenants, {{0, "!g", v1::Founding().SerializeAsString(), {}}}).ok());
+  EXPECT_TRUE(eventlog::Found(*admin, options).ok());
+  EXPECT_TRUE(was_lost(Topic::kRecords));
+  EXPECT_FALSE(was_lost(Topic::kTenants));
 }
 
 }  // namespace

@@ -231,6 +231,21 @@ TEST_F(TableTest, Rule7_ARebuildThatWasInterruptedIsSeen) {
   EXPECT_FALSE(table_->rebuilding());
 }
 
+TEST_F(TableTest, Rule12_TheNewestFoundingSaysWhetherTheTableWasLostAlsoAfterARestart) {
+  Found();
+  EXPECT_FALSE(table_->founded_after_loss());
+  v1::Founding founding;
+  founding.set_generation(kGeneration + 1);
+  founding.set_after_loss(true);
+  Apply("!g", founding.SerializeAsString(), std::nullopt);
+  EXPECT_TRUE(table_->founded_after_loss());
+  ASSERT_TRUE(table_->Persist().ok());
+  Open();
+  EXPECT_TRUE(table_->founded_after_loss());
+  EXPECT_TRUE(table_->rebuilding());
+  EXPECT_EQ(table_->generation(), kGeneration + 1);
+}
+
 TEST_F(TableTest, Rule13_AFoundingFenceAndAReleasedOneAreClean) {
   Found();
   const Token founding = *table_->newest_fence();
