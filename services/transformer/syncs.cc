@@ -44,8 +44,11 @@ std::int64_t TransformerStage::MappedRevision(const PartitionWork& work, const S
 
 void TransformerStage::Refresh(PartitionWork& work, const std::string& tenant) {
   const tenants::TenantState* state = directory_.Find(tenant);
+  // A removed tenant has a snapshot that says so. None is there only as long as control has not
+  // written a `tenants` that was made anew: that says nothing of what is wanted.
+  if (state == nullptr) return;
   std::set<std::string> listed;
-  if (state != nullptr && !state->snapshot.removed()) {
+  if (!state->snapshot.removed()) {
     for (const v1::Sync& sync : state->snapshot.syncs()) {
       if (sync.state() == v1::SYNC_STATE_REMOVED) continue;
       listed.insert(sync.name());

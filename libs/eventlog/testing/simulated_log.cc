@@ -1,6 +1,7 @@
 #include "libs/eventlog/testing/simulated_log.h"
 
 #include <algorithm>
+#include <array>
 #include <deque>
 #include <map>
 #include <utility>
@@ -14,6 +15,18 @@ namespace {
 using TopicPartition = std::pair<Topic, Partition>;
 
 constexpr std::size_t kFetchRecordsMax = 64;
+constexpr std::array kFoundingOrder = {Topic::kTenants, Topic::kChanges, Topic::kCursors,
+                                       Topic::kRecords, Topic::kCommands};
+
+// Rule 12: that a key is not in it says nothing. `before`: the founding so far; none: it was lost.
+template <typename Founding>
+void SetAfterLoss(Founding& founding, const std::string* before) {
+  if constexpr (requires { founding.set_after_loss(true); }) {
+    Founding last;
+    if (before != nullptr) last.ParseFromString(*before);
+    founding.set_after_loss(before == nullptr || last.after_loss());
+  }
+}
 
 struct PartitionLog {
   std::vector<Record> records;
@@ -392,8 +405,7 @@ SimulatedLog::~SimulatedLog() = default;
 
 void SimulatedLog::Found(std::int64_t generation) {
   // `records` before anything can be written to `commands` (section 0).
-  for (const Topic topic :
-       {Topic::kTenants, Topic::kChanges, Topic::kCursors, Topic::kRecords, Topic::kCommands}) {
+  for (const Topic topic : kFoundingOrder) {
     for (Partition p = 0; p < state_->options.partitions; ++p) FoundTable(topic, p, generation);
   }
 }
@@ -519,8 +531,26 @@ void SimulatedLog::ExpireBefore(Topic topic, Partition partition, Offset offset)
   std::erase_if(log.records, [&](const Record& record) { return record.offset < log.begin; });
 }
 
+void SimulatedLog::FoundAnew(std::int64_t generation) {
+  for (const Topic topic : kFoundingOrder) {
+    for (Partition p = 0; p < state_->options.partitions; ++p) {
+      const std::vector<Record>& kept = records(topic, p);
+      const auto newest = std::find_if(kept.rbegin(), kept.rend(),
+                                       [](const Record& record) { return record.key == "!g"; });
+      v1::Founding founding;
+      founding.set_generation(generation);
+      founding.set_partitions(state_->options.partitions);
+      SetAfterLoss(founding, newest == kept.rend() ? nullptr : &*newest->value);
+      Append(topic, p, "!g", founding.SerializeAsString());
+    }
+  }
+}
+
 void SimulatedLog::Lose(Topic topic, Partition partition) {
   state_->Log(topic, partition) = PartitionLog{};
+  std::erase_if(state_->commits, [&](const auto& commit) {
+    return std::get<1>(commit.first) == topic && std::get<2>(commit.first) == partition;
+  });
   state_->Wake({topic, partition});
 }
 

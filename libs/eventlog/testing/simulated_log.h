@@ -114,8 +114,11 @@ class SimulatedLog {
   void CompactAll();
   /// Of a stream: everything before `offset` expires.
   void ExpireBefore(Topic topic, Partition partition, Offset offset);
-  /// The partition is made anew, empty.
+  /// The partition is made anew, empty, and no group has committed anything in it.
   void Lose(Topic topic, Partition partition);
+  /// What a person orders after a loss: a founding of this generation in every partition of every
+  /// table, as the administration of the log writes it.
+  void FoundAnew(std::int64_t generation);
 
   const std::vector<Record>& records(Topic topic, Partition partition) const;
   Offset end(Topic topic, Partition partition) const;
