@@ -244,10 +244,19 @@ def kill_everything(installation, service, chance):
 # Disks.
 
 def fill_disk(installation, service, chance):
+    """Half of the victims lose what they had there first, so that they must write it all again."""
     member = choose(installation, service, chance)
+    before = member.full_disks_seen()
     hit = aim(installation, member, chance)
-    member.disk.fill()
-    return blow([member], [(chance.uniform(2.0, 6.0), member.disk.free)], hit=hit)
+    if chance.random() < 0.5 and service != "control":
+        member.kill()
+        member.disk.wipe()
+        member.disk.fill()
+        member.start()
+    else:
+        member.disk.fill()
+    return blow([member], [(chance.uniform(2.0, 6.0), member.disk.free)], hit=hit,
+                struck=lambda: member.full_disks_seen() > before)
 
 
 def fail_sync(installation, service, chance):
@@ -304,8 +313,10 @@ def freeze_broker(installation, service, chance):
 def fill_broker_disk(installation, service, chance):
     hit = need_broker(installation, chance)
     disk = installation.disks["broker"]
+    pid = installation.broker.process.pid
     disk.fill()
-    return blow(["broker"], [(chance.uniform(2.0, 5.0), disk.free)], hit=hit)
+    return blow(["broker"], [(chance.uniform(2.0, 5.0), disk.free)], hit=hit,
+                struck=lambda: installation.broker.process.pid != pid)
 
 
 # Links.

@@ -28,6 +28,8 @@ LEASE, PAUSE, SESSION, SETTLE, REQUEST_TIMEOUT = 2.0, 1.0, 6.0, 2.0, 1.5
 # The proxies deliver nothing to a CRM later than that after it was sent; the rest of L is for
 # queues of the kernel.
 LATE_MAX = 1.2
+# Between two looks for what has ended by itself.
+REVIVAL_SECONDS = 0.5
 DISK_MEGABYTES = {"broker": 512, "other": 64}
 
 
@@ -150,6 +152,10 @@ class Member:
         except OSError:
             return False
 
+    def full_disks_seen(self):
+        """How often it has said so."""
+        return (self.installation.directory / f"{self.name}.log").read_text().count("No space left")
+
     def syncs_failed(self):
         hits = pathlib.Path(f"{self.failing_sync}.hits")
         return hits.stat().st_size if hits.exists() else 0
@@ -177,6 +183,7 @@ class Installation(run_end_to_end.Run):
         self.ready = ReadyWatch(self.members)
         self.mutator = None
         self.applied = 0
+        self.next_revival = 0.0
         # A fault waits till then for something to be open.
         self.patient_until = 0.0
         self.ended_by_themselves = []
@@ -297,6 +304,9 @@ logging: {{format: json}}
 
     def revive(self):
         """Starts again what ended without being told to, as an orchestrator does."""
+        if time.monotonic() < self.next_revival:
+            return
+        self.next_revival = time.monotonic() + REVIVAL_SECONDS
         for member in self.members.values():
             if not member.is_running() and not member.is_meant_to_be_down:
                 self.ended_by_themselves.append((member.name, member.process.returncode))
