@@ -1,87 +1,54 @@
 #include "services/control/control_core.h"
 
 #include <algorithm>
-#include <array>
+#include <map>
+#include <set>
 #include <string_view>
+#include <tuple>
 
 #include "libs/config/nearest.h"
 #include "libs/ids/keys.h"
 #include "services/control/apply_plan.h"
+#include "services/control/joined_status.h"
+#include "services/control/questions.h"
 
 namespace tributary::control {
 namespace {
 
-constexpr std::array<std::string_view, 3> kServices = {"extractor", "transformer", "loader"};
 constexpr int kParkedItemsMax = 1000;
-
-struct Peer {
-  std::string name;
-  std::string service;
-  std::string instance;
-  std::set<std::int32_t> partitions;
-  std::optional<v1::ServiceStatus> status;
-  std::function<void(const v1::ToService&)> send;
-};
-
-// A question that waits for the answers of some peers.
-struct Question {
-  Instant deadline{};
-  std::set<PeerId> waiting;
-  // Of peers that will not answer any more, and of partitions without an owner.
-  std::vector<std::string> missing;
-  std::vector<v1::FromService> answers;
-  std::function<void(const Question&)> finish;
-};
-
-std::string JoinWords(const std::vector<std::string>& words) {
-  std::string joined;
-  for (const std::string& word : words) {
-    joined += (joined.empty() ? "" : ", ") + word;
-  }
-  return joined;
-}
-
-std::string MissingText(const Question& question) {
-  return question.missing.empty() ? "" : "without an answer: " + JoinWords(question.missing);
-}
-
-// A state of several reports of one sync: the one that needs a person most.
-int Urgency(const std::string& state) {
-  constexpr std::array<std::string_view, 4> kStates = {"active", "backfilling", "paused",
-                                                       "failing"};
-  const auto found = std::find(kStates.begin(), kStates.end(), state);
-  return found == kStates.end() ? -1 : static_cast<int>(found - kStates.begin());
-}
-
-double NumberOf(const std::string& decimal) {
-  return decimal.empty() ? 0 : std::strtod(decimal.c_str(), nullptr);
-}
-
-void Merge(const v1::SyncStatus& from, v1::SyncStatus& into) {
-  if (Urgency(from.state()) > Urgency(into.state())) {
-    into.set_state(from.state());
-  }
-  if (NumberOf(from.freshness_seconds()) > NumberOf(into.freshness_seconds())) {
-    into.set_freshness_seconds(from.freshness_seconds());
-  }
-  into.set_pending(into.pending() + from.pending());
-  into.set_retrying(into.retrying() + from.retrying());
-  into.set_parked(into.parked() + from.parked());
-  into.set_applied(into.applied() + from.applied());
-  into.set_noop(into.noop() + from.noop());
-  into.set_superseded(into.superseded() + from.superseded());
-  into.set_dropped(into.dropped() + from.dropped());
-  into.set_in_doubt(into.in_doubt() + from.in_doubt());
-  into.set_open_intents(into.open_intents() + from.open_intents());
-  if (into.problem().empty()) {
-    into.set_problem(from.problem());
-    into.set_fix(from.fix());
-  }
-}
 
 std::string TenantOfKey(const std::string& key) {
   const std::optional<std::vector<std::string>> parts = ids::SplitKey(key);
   return parts && !parts->empty() ? parts->front() : "";
+}
+
+// One record of a trace, of which the transformer knows what is wanted and the loader what became
+// of it; either may answer first. The transformer gives a status only where nothing is known of
+// what is wanted.
+void AddTraced(const v1::TraceResponse::Record& from, v1::TraceResponse::Record& into) {
+  if (into.key().empty()) {
+    into = from;
+    return;
+  }
+  const auto is_void = [](const v1::TraceResponse::Record& record) {
+    return record.status() == "unknown" && !record.has_desired();
+  };
+  const bool is_loaders = !from.status().empty() && !is_void(from);
+  const v1::TraceResponse::Record wanted = is_loaders ? into : from;
+  if (is_loaders) {
+    into = from;
+  }
+  if (!into.has_desired() && wanted.has_desired()) {
+    *into.mutable_desired() = wanted.desired();
+  }
+  if (is_void(wanted)) {
+    into.set_status(wanted.status());
+    into.set_next(wanted.next());
+  } else if (!into.has_resolved() && wanted.reason() == "unwanted") {
+    // Of what the mapping does not want at the target, the loader keeps nothing.
+    into.set_status("unwanted");
+    into.set_next("nothing");
+  }
 }
 
 }  // namespace
@@ -94,10 +61,8 @@ struct ControlCore::State {
 
   Tenants tenants;
   std::map<std::string, v1::Blob> blobs;
-  std::map<PeerId, Peer> peers;
-  // By ToService.id.
-  std::map<std::int64_t, Question> questions;
-  std::int64_t next_question = 1;
+  Peers peers;
+  Questions questions{peers};
   // The newest credential revision that a service said was refused.
   std::map<ConnectionName, std::int64_t> refused_revisions;
   // Newest report of each connection; those without a problem are left out.
@@ -139,77 +104,18 @@ struct ControlCore::State {
     return peer.partitions.contains(PartitionOf(tenant));
   }
 
-  // Sends the question to every peer of the service that owns the partition; all partitions if
-  // none is given.
-  void Ask(std::int64_t id, Question& question, std::string_view service,
-           std::optional<std::int32_t> partition, v1::ToService message) {
-    message.set_id(id);
-    bool is_asked = false;
-    for (auto& [peer_id, peer] : peers) {
-      if (peer.service == service && (!partition || peer.partitions.contains(*partition))) {
-        question.waiting.insert(peer_id);
-        peer.send(message);
-        is_asked = true;
-      }
-    }
-    if (!is_asked) {
-      question.missing.push_back(
-          std::string(service) +
-          (partition ? " (none that owns partition " + std::to_string(*partition) + " is attached)"
-                     : " (none is attached)"));
-    }
-  }
-
-  // Call last: it may finish the question at once.
-  void Start(std::int64_t id, Question question) {
-    const auto [entry, is_new] = questions.emplace(id, std::move(question));
-    FinishIfDone(entry);
-  }
-
-  void FinishIfDone(std::map<std::int64_t, Question>::iterator entry) {
-    if (entry->second.waiting.empty()) {
-      const Question question = std::move(entry->second);
-      questions.erase(entry);
-      question.finish(question);
-    }
-  }
-
-  void StopWaiting(PeerId peer, const std::string& name) {
-    for (auto entry = questions.begin(); entry != questions.end();) {
-      const auto current = entry++;
-      if (current->second.waiting.erase(peer) > 0) {
-        current->second.missing.push_back(name + " (it has gone)");
-        FinishIfDone(current);
-      }
-    }
-  }
-
-  void OnAnswer(PeerId peer, const v1::FromService& message) {
-    const auto entry = questions.find(message.answer_to());
-    // Too late, or not asked.
-    if (entry == questions.end() || entry->second.waiting.erase(peer) == 0) {
-      return;
-    }
-    entry->second.answers.push_back(message);
-    FinishIfDone(entry);
-  }
-
   void Decide(Instant deadline, std::string_view service, const std::string& tenant,
               const v1::DecideParkedRequest& request, Reply<v1::DecideParkedResponse> reply) {
     v1::ToService message;
     *message.mutable_decide_parked() = request;
-    const std::int64_t id = next_question++;
-    Question question;
-    question.deadline = deadline;
-    question.finish = [reply = std::move(reply)](const Question& finished) {
-      if (finished.answers.empty()) {
-        reply(absl::AbortedError(MissingText(finished)));
-        return;
-      }
-      reply(finished.answers.front().decided());
-    };
-    Ask(id, question, service, PartitionOf(tenant), std::move(message));
-    Start(id, std::move(question));
+    questions.Ask(deadline, {{service, PartitionOf(tenant), std::move(message)}},
+                  [reply = std::move(reply)](const Questions::Finished& finished) {
+                    if (finished.answers.empty()) {
+                      reply(absl::AbortedError(finished.MissingText()));
+                      return;
+                    }
+                    reply(finished.answers.front().decided());
+                  });
   }
 
   // Rule 28: to do an action again is a new attempt, which the transformer writes under an id of
@@ -219,13 +125,10 @@ struct ControlCore::State {
                Reply<v1::DecideParkedResponse> reply) {
     v1::ToService message;
     message.mutable_list_parked()->set_key(request.key());
-    const std::int64_t id = next_question++;
-    Question question;
-    question.deadline = deadline;
-    question.finish = [this, deadline, tenant, request,
-                       reply = std::move(reply)](const Question& finished) {
+    auto finish = [this, deadline, tenant, request,
+                   reply = std::move(reply)](const Questions::Finished& finished) {
       if (finished.answers.empty()) {
-        reply(absl::AbortedError(MissingText(finished)));
+        reply(absl::AbortedError(finished.MissingText()));
         return;
       }
       const v1::ParkedItem* parked = nullptr;
@@ -246,8 +149,8 @@ struct ControlCore::State {
         WriteNextAttempt(deadline + options.question_timeout, tenant, request, reply);
       }
     };
-    Ask(id, question, "loader", PartitionOf(tenant), std::move(message));
-    Start(id, std::move(question));
+    questions.Ask(deadline, {{"loader", PartitionOf(tenant), std::move(message)}},
+                  std::move(finish));
   }
 
   void WriteNextAttempt(Instant deadline, const std::string& tenant,
@@ -470,136 +373,12 @@ absl::StatusOr<v1::StatusResponse> ControlCore::GetStatus(const v1::StatusReques
   if (!request.tenant().empty() && !state_->tenants.contains(request.tenant())) {
     return state_->NoSuchTenant(request.tenant());
   }
-  v1::StatusResponse response;
-  const auto is_asked = [&](const std::string& tenant) {
-    return request.tenant().empty() || request.tenant() == tenant;
-  };
-  // Only what the owner of a tenant says of it counts: a former owner's last words are old.
-  std::map<ConnectionName, v1::SyncStatus> reported;
-  std::set<ConnectionName> reported_by_loader;
-  std::set<ConnectionName> sources_reported;
-  bool is_settled = state_->unpublished.empty();
-  for (const auto& [id, peer] : state_->peers) {
-    if (!peer.status) {
-      continue;
-    }
-    is_settled = is_settled && peer.status->ready();
-    for (const v1::SyncStatus& sync : peer.status->syncs()) {
-      if (is_asked(sync.tenant()) && state_->Owns(peer, sync.tenant())) {
-        Merge(sync, reported[{sync.tenant(), sync.sync()}]);
-        if (peer.service == "loader") {
-          reported_by_loader.insert({sync.tenant(), sync.sync()});
-        }
-      }
-    }
-    for (const v1::StreamStatus& stream : peer.status->streams()) {
-      if (is_asked(stream.tenant()) && state_->Owns(peer, stream.tenant())) {
-        *response.add_streams() = stream;
-        sources_reported.insert({stream.tenant(), stream.connection()});
-        is_settled = is_settled && (stream.settled() || !stream.unavailable().empty());
-      }
-    }
-    for (const v1::ConnectionReport& report : peer.status->connections()) {
-      if (is_asked(report.tenant()) && state_->Owns(peer, report.tenant()) &&
-          !report.problem().empty()) {
-        *response.add_connections() = report;
-      }
-    }
-  }
-  for (const auto& [name, report] : state_->reports) {
-    const bool is_known = std::any_of(
-        response.connections().begin(), response.connections().end(), [&](const auto& other) {
-          return other.tenant() == name.first && other.connection() == name.second;
-        });
-    if (is_asked(name.first) && !is_known) {
-      *response.add_connections() = report;
-    }
-  }
-
-  std::map<std::string, std::set<std::int32_t>> ownerless;
-  for (const auto& [tenant_name, tenant] : state_->tenants) {
-    if (!is_asked(tenant_name) || tenant.is_removed) {
-      continue;
-    }
-    const std::int32_t partition = state_->PartitionOf(tenant_name);
-    for (const std::string_view service : kServices) {
-      const bool has_owner =
-          std::any_of(state_->peers.begin(), state_->peers.end(), [&](const auto& entry) {
-            return entry.second.service == service && entry.second.status.has_value() &&
-                   entry.second.partitions.contains(partition);
-          });
-      if (!has_owner) {
-        ownerless[std::string(service)].insert(partition);
-      }
-    }
-    for (const auto& [connection_name, stored] : tenant.connections) {
-      const v1::ConnectionState connection_state = stored.connection.state();
-      if (connection_state == v1::CONNECTION_STATE_PENDING_AUTH ||
-          connection_state == v1::CONNECTION_STATE_DEAUTHORIZED) {
-        const bool is_pending = connection_state == v1::CONNECTION_STATE_PENDING_AUTH;
-        v1::ConnectionReport& report = *response.add_connections();
-        report.set_tenant(tenant_name);
-        report.set_connection(connection_name);
-        report.set_problem(is_pending ? "has no credential yet" : "its credential was refused");
-        report.set_fix("put the credential under `credentials:` and run `tributary apply -f FILE`");
-        report.set_credential_refused(!is_pending);
-      }
-    }
-    for (const auto& [sync_name, stored] : tenant.syncs) {
-      if (stored.sync.state() == v1::SYNC_STATE_REMOVED) {
-        continue;
-      }
-      const ConnectionName name = {tenant_name, sync_name};
-      v1::SyncStatus& status = *response.add_syncs();
-      const auto found = reported.find(name);
-      if (found != reported.end()) {
-        status = found->second;
-      }
-      status.set_tenant(tenant_name);
-      status.set_sync(sync_name);
-      if (stored.sync.state() == v1::SYNC_STATE_PAUSED) {
-        status.set_state("paused");
-      } else if (status.state().empty()) {
-        status.set_state("active");
-      }
-      const auto connection_of = [&](const std::string& end) {
-        const auto connection = tenant.connections.find(end);
-        return connection == tenant.connections.end() ? v1::Connection()
-                                                      : connection->second.connection;
-      };
-      if (status.problem().empty()) {
-        for (const v1::ConnectionReport& report : response.connections()) {
-          if (report.tenant() == tenant_name && (report.connection() == stored.sync.source() ||
-                                                 report.connection() == stored.sync.target())) {
-            status.set_problem("connection " + report.connection() + ": " + report.problem());
-            status.set_fix(report.fix());
-            break;
-          }
-        }
-      }
-      if (stored.sync.state() == v1::SYNC_STATE_ACTIVE) {
-        // What nobody has spoken of yet cannot be called settled.
-        const bool is_source_linked =
-            connection_of(stored.sync.source()).state() == v1::CONNECTION_STATE_LINKED;
-        is_settled =
-            is_settled && reported_by_loader.contains(name) &&
-            (!is_source_linked || sources_reported.contains({tenant_name, stored.sync.source()}));
-      }
-      is_settled = is_settled && status.pending() == 0 && status.retrying() == 0 &&
-                   status.in_doubt() == 0 && status.open_intents() == 0;
-    }
-  }
-  for (const auto& [service, partitions] : ownerless) {
-    std::vector<std::string> numbers;
-    for (const std::int32_t partition : partitions) {
-      numbers.push_back(std::to_string(partition));
-    }
-    response.add_missing_services(
-        service + (partitions.size() == 1 ? " (of partition " : " (of partitions ") +
-        JoinWords(numbers) + ")");
-  }
-  response.set_settled(is_settled && ownerless.empty());
-  return response;
+  return JoinStatus({.tenants = state_->tenants,
+                     .peers = state_->peers,
+                     .reports = state_->reports,
+                     .partitions = state_->options.partitions,
+                     .is_published = state_->unpublished.empty()},
+                    request.tenant());
 }
 
 void ControlCore::ListParked(Now now, const v1::ListParkedRequest& request,
@@ -626,13 +405,10 @@ void ControlCore::ListParked(Now now, const v1::ListParkedRequest& request,
   v1::ToService message;
   *message.mutable_list_parked() = bounded;
 
-  const std::int64_t id = state_->next_question++;
-  Question question;
-  question.deadline = now.steady + state_->options.question_timeout;
-  question.finish = [reply = std::move(reply), items_max](const Question& finished) {
+  auto finish = [reply = std::move(reply), items_max](const Questions::Finished& finished) {
     v1::ListParkedResponse response;
     std::map<std::string, v1::ParkedItem> items;
-    std::string problem = MissingText(finished);
+    std::string problem = finished.MissingText();
     for (const v1::FromService& answer : finished.answers) {
       response.set_more(response.more() || answer.parked().more());
       if (problem.empty()) {
@@ -652,10 +428,10 @@ void ControlCore::ListParked(Now now, const v1::ListParkedRequest& request,
     response.set_problem(problem);
     reply(std::move(response));
   };
-  state_->Ask(id, question, "loader",
-              tenant.empty() ? std::nullopt : std::optional(state_->PartitionOf(tenant)),
-              std::move(message));
-  state_->Start(id, std::move(question));
+  const std::optional<std::int32_t> partition =
+      tenant.empty() ? std::nullopt : std::optional(state_->PartitionOf(tenant));
+  state_->questions.Ask(now.steady + state_->options.question_timeout,
+                        {{"loader", partition, std::move(message)}}, std::move(finish));
 }
 
 void ControlCore::DecideParked(Now now, const std::string& actor,
@@ -695,19 +471,16 @@ void ControlCore::Trace(Now now, const v1::TraceRequest& request, Reply<v1::Trac
   }
   v1::ToService message;
   *message.mutable_trace() = request;
-  const std::int64_t id = state_->next_question++;
-  Question question;
-  question.deadline = now.steady + state_->options.question_timeout;
-  question.finish = [reply = std::move(reply), request](const Question& finished) {
+  auto finish = [reply = std::move(reply), request](const Questions::Finished& finished) {
     if (finished.answers.empty()) {
-      reply(absl::AbortedError(MissingText(finished)));
+      reply(absl::AbortedError(finished.MissingText()));
       return;
     }
     v1::TraceResponse response;
     std::set<std::string> nearest;
     std::set<std::tuple<std::int64_t, std::int64_t, std::int64_t>> versions;
-    std::set<std::string> records;
-    std::string problem = MissingText(finished);
+    std::map<std::string, v1::TraceResponse::Record> records;
+    std::string problem = finished.MissingText();
     for (const v1::FromService& answer : finished.answers) {
       const v1::TraceResponse& trace = answer.trace();
       if (response.entity().empty()) {
@@ -719,9 +492,7 @@ void ControlCore::Trace(Now now, const v1::TraceRequest& request, Reply<v1::Trac
         versions.insert({version.generation(), version.offset(), version.revision()});
       }
       for (const v1::TraceResponse::Record& record : trace.records()) {
-        if (records.insert(record.key()).second) {
-          *response.add_records() = record;
-        }
+        AddTraced(record, records[record.key()]);
       }
       if (problem.empty()) {
         problem = trace.problem();
@@ -732,6 +503,9 @@ void ControlCore::Trace(Now now, const v1::TraceRequest& request, Reply<v1::Trac
       version.set_generation(generation);
       version.set_offset(offset);
       version.set_revision(revision);
+    }
+    for (auto& [key, record] : records) {
+      *response.add_records() = std::move(record);
     }
     if (!response.found()) {
       response.mutable_nearest()->Assign(nearest.begin(), nearest.end());
@@ -746,9 +520,9 @@ void ControlCore::Trace(Now now, const v1::TraceRequest& request, Reply<v1::Trac
   };
   // Versions are the transformer's to know, records the loader's.
   const std::int32_t partition = state_->PartitionOf(request.tenant());
-  state_->Ask(id, question, "transformer", partition, message);
-  state_->Ask(id, question, "loader", partition, message);
-  state_->Start(id, std::move(question));
+  state_->questions.Ask(now.steady + state_->options.question_timeout,
+                        {{"transformer", partition, message}, {"loader", partition, message}},
+                        std::move(finish));
 }
 
 const v1::BuildInfo& ControlCore::build() const { return state_->options.build; }
@@ -800,7 +574,7 @@ void ControlCore::OnMessage(Now now, PeerId peer, const v1::FromService& message
     case v1::FromService::kParked:
     case v1::FromService::kDecided:
     case v1::FromService::kTrace:
-      state_->OnAnswer(peer, message);
+      state_->questions.OnAnswer(peer, message);
       break;
     case v1::FromService::kHello:
     case v1::FromService::KIND_NOT_SET:
@@ -819,7 +593,7 @@ void ControlCore::Detach(Now now, PeerId peer) {
   if (!service.empty()) {
     state_->logger.Log(Logger::Level::kWarning, "Service detached.", {{"service", service}});
   }
-  state_->StopWaiting(peer, service);
+  state_->questions.OnGone(peer, service);
 }
 
 std::optional<v1::TenantSnapshot> ControlCore::WantedSnapshot(const std::string& tenant) const {
@@ -860,29 +634,8 @@ void ControlCore::set_unpublished(std::vector<std::string> unpublished) {
   state_->unpublished = std::move(unpublished);
 }
 
-void ControlCore::OnTick(Now now) {
-  for (auto entry = state_->questions.begin(); entry != state_->questions.end();) {
-    const auto current = entry++;
-    if (current->second.deadline > now.steady) {
-      continue;
-    }
-    for (const PeerId peer : current->second.waiting) {
-      const auto waiting = state_->peers.find(peer);
-      current->second.missing.push_back(
-          (waiting == state_->peers.end() ? "a service" : waiting->second.service) +
-          " (it did not answer in time)");
-    }
-    current->second.waiting.clear();
-    state_->FinishIfDone(current);
-  }
-}
+void ControlCore::OnTick(Now now) { state_->questions.OnTick(now.steady); }
 
-Instant ControlCore::next_tick() const {
-  Instant next = Instant::max();
-  for (const auto& [id, question] : state_->questions) {
-    next = std::min(next, question.deadline);
-  }
-  return next;
-}
+Instant ControlCore::next_tick() const { return state_->questions.next_tick(); }
 
 }  // namespace tributary::control

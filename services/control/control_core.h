@@ -16,6 +16,7 @@
 #include "services/control/catalogue.h"
 #include "services/control/database.h"
 #include "services/control/model.h"
+#include "services/control/peer.h"
 #include "tributary/v1/control.pb.h"
 
 // The control plane without gRPC, threads and clocks: what people order, what services report, and
@@ -26,9 +27,6 @@ namespace tributary::control {
 /// Called once, maybe before the call that was given it returns.
 template <typename Response>
 using Reply = std::function<void(absl::StatusOr<Response>)>;
-
-/// One attached service process. Numbers are the shell's and never used again.
-using PeerId = std::uint64_t;
 
 struct ControlOptions {
   std::int32_t partitions = 64;

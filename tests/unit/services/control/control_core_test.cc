@@ -308,6 +308,36 @@ TEST_F(ControlCoreTest, ARefusedCredentialDeauthorizesOnlyIfItIsTheOneInForce) {
   EXPECT_EQ(state(), v1::CONNECTION_STATE_LINKED);
 }
 
+TEST_F(ControlCoreTest, ARefusedConnectionIsReportedOnceInTheVendorsWordsAndWithAWayOut) {
+  Apply(AcmeRequest());
+  const auto extractor = AttachService("extractor", {AcmePartition()});
+  v1::ServiceStatus status = ExtractorStatus(false);
+  v1::ConnectionReport& refused = *status.add_connections();
+  refused.set_tenant("acme");
+  refused.set_connection("billing");
+  refused.set_problem("the site refuses the API key (401): bad key");
+  refused.set_fix("check the API key of connection billing");
+  refused.set_credential_refused(true);
+  ReportReady(*extractor, status);
+  v1::FromService report;
+  *report.mutable_connection_report() = refused;
+  AskForCredential(*extractor, "billing", 1);
+  Send(*extractor, report);
+  ASSERT_EQ(core->WantedSnapshot("acme")->connections(0).state(),
+            v1::CONNECTION_STATE_DEAUTHORIZED);
+
+  const v1::StatusResponse joined = core->GetStatus({}).value();
+
+  ASSERT_EQ(joined.connections_size(), 1);
+  EXPECT_EQ(joined.connections(0).connection(), "billing");
+  EXPECT_THAT(joined.connections(0).problem(), HasSubstr("401"));
+  EXPECT_THAT(joined.connections(0).fix(),
+              AllOf(HasSubstr("check the API key"), HasSubstr("tributary apply -f FILE")));
+  EXPECT_TRUE(joined.connections(0).credential_refused());
+  ASSERT_EQ(joined.syncs_size(), 1);
+  EXPECT_THAT(joined.syncs(0).problem(), HasSubstr("connection billing: the site refuses"));
+}
+
 TEST_F(ControlCoreTest, StatusNamesTheServicesThatAreMissing) {
   Apply(AcmeRequest());
   core->set_unpublished({});
@@ -588,6 +618,46 @@ TEST_F(ControlCoreTest, ATraceJoinsWhatTransformerAndLoaderKnow) {
   EXPECT_EQ(response->versions_size(), 1);
   EXPECT_EQ(response->records_size(), 1);
   EXPECT_THAT(response->nearest(), IsEmpty());
+}
+
+TEST_F(ControlCoreTest, ATraceTellsWhatBecameOfARecordWhoeverAnswersFirst) {
+  Apply(AcmeRequest());
+  const auto loader = AttachService("loader", {AcmePartition()});
+  const auto transformer = AttachService("transformer", {AcmePartition()});
+  v1::TraceRequest request;
+  request.set_tenant("acme");
+  request.set_kind("customers");
+  request.set_id("1");
+  for (const bool is_transformer_first : {true, false}) {
+    std::optional<v1::TraceResponse> response;
+    core->Trace(now, request, [&](auto answer) { response = answer.value(); });
+    v1::FromService from_transformer;
+    from_transformer.set_answer_to(transformer->received.back().id());
+    from_transformer.mutable_trace()->set_found(true);
+    v1::TraceResponse::Record& wanted = *from_transformer.mutable_trace()->add_records();
+    wanted.set_key("k");
+    wanted.set_reason("present");
+    wanted.mutable_desired()->set_offset(5);
+    v1::FromService from_loader;
+    from_loader.set_answer_to(loader->received.back().id());
+    v1::TraceResponse::Record& done = *from_loader.mutable_trace()->add_records();
+    done.set_key("k");
+    done.set_status("parked");
+    done.set_reason("refused");
+    done.set_next("correct the customer");
+
+    Send(is_transformer_first ? *transformer : *loader,
+         is_transformer_first ? from_transformer : from_loader);
+    Send(is_transformer_first ? *loader : *transformer,
+         is_transformer_first ? from_loader : from_transformer);
+
+    ASSERT_TRUE(response.has_value());
+    ASSERT_EQ(response->records_size(), 1);
+    EXPECT_EQ(response->records(0).status(), "parked");
+    EXPECT_EQ(response->records(0).reason(), "refused");
+    EXPECT_EQ(response->records(0).next(), "correct the customer");
+    EXPECT_EQ(response->records(0).desired().offset(), 5);
+  }
 }
 
 }  // namespace
