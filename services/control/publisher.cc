@@ -6,6 +6,8 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <utility>
+#include <vector>
 
 #include <google/protobuf/util/message_differencer.h>
 
@@ -25,6 +27,8 @@ using eventlog::Topic;
 using google::protobuf::util::MessageDifferencer;
 
 constexpr std::string_view kBlobPrefix = "!b/";
+// Of a record that cannot be decoded, in the log.
+constexpr std::size_t kAsideBytesMax = 256;
 
 const v1::Sync* FindSync(const v1::TenantSnapshot& snapshot, const std::string& name) {
   for (const v1::Sync& sync : snapshot.syncs()) {
@@ -151,6 +155,8 @@ class Publisher : public Stage, private eventlog::OwnerListener {
     std::map<std::string, v1::TenantSnapshot> writing;
     // Tenants that have changed since, or wait for a blob.
     std::set<std::string> waiting;
+    // Tenants that are written although nothing of them has changed (rule 4).
+    std::set<std::string> repaired;
     // Blobs that are durable on the topic, and those that are being written.
     std::set<std::string> blobs;
     std::set<std::string> blobs_writing;
@@ -183,24 +189,16 @@ class Publisher : public Stage, private eventlog::OwnerListener {
     Owned& owned = owned_[takeover.partition];
     owned = {};
     const eventlog::Table& table = *owner_.table(Topic::kTenants, takeover.partition);
+    std::vector<std::pair<std::string, TableEntry>> broken;
     table.Scan("", "", [&](std::string_view key, const TableEntry& entry) {
-      // Void entries are left out, and so written again (rule 4).
-      if (entry.is_void) {
-        return true;
-      }
-      if (key.starts_with(kBlobPrefix)) {
+      if (entry.is_void || !IsReadable(key, entry.value)) {
+        broken.emplace_back(key, entry);
+      } else if (key.starts_with(kBlobPrefix)) {
         owned.blobs.emplace(key.substr(kBlobPrefix.size()));
-        return true;
-      }
-      Published published;
-      published.offset = entry.offset;
-      if (published.snapshot.ParseFromString(entry.value)) {
-        owned.published[published.snapshot.tenant()] = std::move(published);
       } else {
-        logger_.Log(Logger::Level::kError, "A snapshot on the topic cannot be read; replaced.",
-                    {{"topic", "tenants"},
-                     {"partition", std::to_string(takeover.partition)},
-                     {"offset", std::to_string(entry.offset)}});
+        Published& published = owned.published[TenantOf(key)];
+        published.offset = entry.offset;
+        published.snapshot.ParseFromString(entry.value);
       }
       return true;
     });
@@ -217,9 +215,18 @@ class Publisher : public Stage, private eventlog::OwnerListener {
         Publish(takeover.partition, tenant);
       }
     }
+    for (const auto& [key, entry] : broken) {
+      Repair(takeover.partition, key, entry);
+    }
   }
 
-  void OnEntry(Topic, Partition, std::string_view, const std::optional<TableEntry>&) override {}
+  void OnEntry(Topic topic, Partition partition, std::string_view key,
+               const std::optional<TableEntry>& entry) override {
+    if (topic == Topic::kTenants && entry && owned_.contains(partition) &&
+        (entry->is_void || !IsReadable(key, entry->value))) {
+      Repair(partition, key, *entry);
+    }
+  }
   void OnStreamRecord(const eventlog::Record&) override {}
 
   void OnWritten(ProduceId id, Offset offset) override {
@@ -253,6 +260,59 @@ class Publisher : public Stage, private eventlog::OwnerListener {
   }
   void OnRevoking(Partition partition, Instant) override { owner_.Release(partition); }
 
+  // Empty: the key is none of a tenant.
+  static std::string TenantOf(std::string_view key) {
+    const std::optional<std::vector<std::string>> parts = ids::SplitKey(key);
+    return parts && parts->size() == 1 ? parts->front() : "";
+  }
+
+  static bool IsReadable(std::string_view key, const std::string& value) {
+    v1::Blob blob;
+    v1::TenantSnapshot snapshot;
+    return key.starts_with(kBlobPrefix)
+               ? blob.ParseFromString(value)
+               : snapshot.ParseFromString(value) && snapshot.tenant() == TenantOf(key);
+  }
+
+  // Rule 4: the newest entry of the key is void, or cannot be read. What is known is written again.
+  void Repair(Partition partition, std::string_view key, const TableEntry& entry) {
+    const bool is_readable = IsReadable(key, entry.value);
+    if (!is_readable) {
+      logger_.Log(Logger::Level::kError, "A record cannot be decoded and is set aside.",
+                  {{"topic", std::string(eventlog::Name(Topic::kTenants))},
+                   {"partition", std::to_string(partition)},
+                   {"offset", std::to_string(entry.offset)},
+                   {"key", std::string(key)},
+                   {"sha256", ids::Sha256Hex(entry.value)},
+                   {"bytes", ids::ToHex(entry.value.substr(0, kAsideBytesMax))}});
+    }
+    Owned& owned = owned_[partition];
+    if (key.starts_with(kBlobPrefix)) {
+      const std::string sha256(key.substr(kBlobPrefix.size()));
+      owned.blobs.erase(sha256);
+      if (core_.FindBlob(sha256) != nullptr) {
+        WriteBlob(partition, owned, sha256);
+        return;
+      }
+    } else if (const std::string tenant = TenantOf(key); core_.WantedSnapshot(tenant)) {
+      // Not where that is under way already.
+      if (owned.published.contains(tenant)) {
+        owned.repaired.insert(tenant);
+        Publish(partition, tenant);
+      }
+      return;
+    }
+    if (!is_readable) {
+      // Nobody can make anything of it, and nothing else is lost with it.
+      owner_.Write(Topic::kTenants, partition, key, std::nullopt, Meta("tributary.tenant.v1"));
+      return;
+    }
+    logger_.Log(Logger::Level::kError,
+                "The newest entry is of a dead control, and the database does not know it: apply "
+                "the configuration again.",
+                {{"key", std::string(key)}, {"offset", std::to_string(entry.offset)}});
+  }
+
   // Brings the topic to what the core wants, as far as that can be done now.
   void Publish(Partition partition, const std::string& tenant) {
     Owned& owned = owned_[partition];
@@ -272,7 +332,7 @@ class Publisher : public Stage, private eventlog::OwnerListener {
         sync.set_revision(
             same != nullptr && MapsTheSame(before, *same, *wanted, sync) ? same->revision() : 0);
       }
-      if (MessageDifferencer::Equals(before, *wanted)) {
+      if (MessageDifferencer::Equals(before, *wanted) && !owned.repaired.contains(tenant)) {
         return;
       }
     }
@@ -287,6 +347,7 @@ class Publisher : public Stage, private eventlog::OwnerListener {
       return;
     }
     writes_[id] = {.partition = partition, .tenant = tenant};
+    owned.repaired.erase(tenant);
     owned.writing[tenant] = *std::move(wanted);
   }
 
@@ -298,23 +359,27 @@ class Publisher : public Stage, private eventlog::OwnerListener {
         continue;
       }
       is_complete = false;
-      const v1::Blob* const blob = core_.FindBlob(sha256);
-      if (blob == nullptr) {
+      if (core_.FindBlob(sha256) == nullptr) {
         logger_.Log(Logger::Level::kError, "A file that a snapshot names is not in the database.",
                     {{"tenant", snapshot.tenant()}, {"sha256", sha256}});
         continue;
       }
-      if (owned.blobs_writing.contains(sha256)) {
-        continue;
-      }
-      const ProduceId id = owner_.Write(Topic::kTenants, partition, ids::BlobKey(sha256),
-                                        blob->SerializeAsString(), Meta("tributary.blob.v1"));
-      if (id != 0) {
-        writes_[id] = {.partition = partition, .blob = sha256};
-        owned.blobs_writing.insert(sha256);
-      }
+      WriteBlob(partition, owned, sha256);
     }
     return is_complete;
+  }
+
+  void WriteBlob(Partition partition, Owned& owned, const std::string& sha256) {
+    if (owned.blobs_writing.contains(sha256)) {
+      return;
+    }
+    const ProduceId id =
+        owner_.Write(Topic::kTenants, partition, ids::BlobKey(sha256),
+                     core_.FindBlob(sha256)->SerializeAsString(), Meta("tributary.blob.v1"));
+    if (id != 0) {
+      writes_[id] = {.partition = partition, .blob = sha256};
+      owned.blobs_writing.insert(sha256);
+    }
   }
 
   // A blob is kept while a snapshot names it, on the topic or on its way there.

@@ -5,6 +5,7 @@
 
 #include "libs/eventlog/clock.h"
 #include "libs/eventlog/embedded/embedded_log.h"
+#include "libs/eventlog/table.h"
 #include "libs/ids/keys.h"
 #include "tests/unit/services/control/fixture.h"
 
@@ -75,6 +76,30 @@ class PublisherTest : public ControlTest {
 
   static Now Time() { return {eventlog::BootTime(), eventlog::SystemTime()}; }
 
+  // Puts a record on the topic past the publisher. Without a token it is void.
+  void Plant(const std::string& key, const std::string& value, const std::string& token = "") {
+    eventlog::Headers headers;
+    if (!token.empty()) {
+      headers.emplace_back(eventlog::kTokenHeader, token);
+    }
+    member_->Produce(1'000'000 + ++planted_, eventlog::Topic::kTenants, AcmePartition(), key, value,
+                     headers);
+  }
+  std::int32_t AcmePartition() const { return ids::PartitionOf("acme", kPartitions); }
+
+  // By key: the newest value on the topic; none for a tombstone.
+  std::map<std::string, std::optional<std::string>> Newest() {
+    std::map<std::string, std::optional<std::string>> newest;
+    EXPECT_TRUE(admin_
+                    ->ReadAll(eventlog::Topic::kTenants,
+                              [&](const eventlog::Record& record) {
+                                newest[record.key] = record.value;
+                                return true;
+                              })
+                    .ok());
+    return newest;
+  }
+
   // Everything on the topic that is no fence, in order: `blob`, `acme` or `-blob`, and snapshots.
   std::vector<std::string> Written() {
     std::vector<std::string> written;
@@ -96,6 +121,7 @@ class PublisherTest : public ControlTest {
     return written;
   }
 
+  std::uint64_t planted_ = 0;
   std::uint64_t last_random_ = 0;
   std::function<std::uint64_t()> random_ = [this] { return ++last_random_; };
   NoHttp http_;
@@ -250,6 +276,63 @@ TEST_F(PublisherTest, ATenantThatTheDatabaseDoesNotKnowIsLeftAlone) {
 
   EXPECT_THAT(Written(), ElementsAre("blob", "blob", "blob", "acme"));
   EXPECT_THAT(logger.messages, ::testing::Contains(::testing::HasSubstr("left as it is")));
+}
+
+TEST_F(PublisherTest, Rule4_WhatADeadControlWroteBehindItsFenceIsWrittenAgain) {
+  Settle();
+  Apply(AcmeRequest());
+  Settle();
+  const auto before = Newest();
+  const std::string blob = before.begin()->first;
+  ASSERT_TRUE(blob.starts_with("!b/"));
+  v1::TenantSnapshot zombies;
+  zombies.set_tenant("acme");
+  zombies.set_removed(true);
+
+  for (const bool is_running : {true, false}) {
+    if (!is_running) {
+      End();
+      member_ = log_->Join("tributary.test", "test").value();
+    }
+    Plant("acme", zombies.SerializeAsString());
+    Plant(blob, "\x0a\x01x");
+    if (!is_running) {
+      for (int i = 0; i < 5; ++i) {
+        member_->Poll(std::chrono::milliseconds(20));
+      }
+      End();
+      Begin();
+    }
+    Settle();
+    EXPECT_EQ(Newest().at(blob), before.at(blob)) << "running: " << is_running;
+    v1::TenantSnapshot newest;
+    ASSERT_TRUE(newest.ParseFromString(Newest().at("acme").value()));
+    EXPECT_FALSE(newest.removed()) << "running: " << is_running;
+    EXPECT_EQ(newest.syncs_size(), 1);
+  }
+}
+
+TEST_F(PublisherTest, WhatCannotBeReadIsSetAsideInSightAndReplaced) {
+  Settle();
+  Apply(AcmeRequest());
+  Settle();
+  const auto before = Newest();
+  const std::string token = "9999999999.0";
+
+  Plant("acme", "\xff\xfe", token);
+  Plant("nobody", "\xff\xfe", token);
+  Plant("somebody", "\xff\xfe");
+  Settle();
+
+  const auto after = Newest();
+  v1::TenantSnapshot newest;
+  ASSERT_TRUE(newest.ParseFromString(after.at("acme").value()));
+  EXPECT_EQ(newest.syncs_size(), 1);
+  EXPECT_EQ(after.at("nobody"), std::nullopt);
+  EXPECT_EQ(after.at("somebody"), std::nullopt);
+  EXPECT_EQ(std::count(logger.messages.begin(), logger.messages.end(),
+                       "A record cannot be decoded and is set aside."),
+            3);
 }
 
 }  // namespace
