@@ -330,6 +330,11 @@ absl::Status EnsureDirectory(const std::string& directory, const std::vector<std
 }
 
 absl::StatusOr<Identity> Load(const std::string& directory) {
+  if (directory.empty()) {
+    return absl::FailedPreconditionError(
+        "control.tls_directory: must be set; `tributary tls init DIR` makes one directory for each "
+        "process");
+  }
   Identity identity;
   const std::array files = {std::pair("/ca.pem", &identity.ca_pem),
                             std::pair("/cert.pem", &identity.cert_pem),

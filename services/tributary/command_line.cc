@@ -99,7 +99,9 @@ int Main(int argc, const char* const* argv, const Surroundings& surroundings) {
                              const std::string& description, const std::string& example) {
     CLI::App* const sub = parent.add_subcommand(name, description);
     sub->fallthrough();
-    sub->footer("Example:\n  tributary " + example);
+    sub->footer("Example:\n  tributary " + example +
+                "\n\nEvery command also takes --json, --data, --control and --tls-dir: see "
+                "`tributary --help`.");
     return sub;
   };
   const auto group = [&](const std::string& name, const std::string& description,
@@ -296,7 +298,20 @@ int Main(int argc, const char* const* argv, const Surroundings& surroundings) {
     app.exit(help, surroundings.out, surroundings.err);
     return kGood;
   } catch (const CLI::ParseError& error) {
-    surroundings.err << "error: " << error.what() << "\nfix: see `tributary --help`\n";
+    // The command as far as it is known.
+    std::string before;
+    const CLI::App* at = &app;
+    while (!at->get_subcommands().empty()) {
+      before += (before.empty() ? "" : " ") + at->get_name();
+      at = at->get_subcommands().front();
+    }
+    const std::string path = (before.empty() ? "" : before + " ") + at->get_name();
+    const bool has_commands = !at->get_subcommands([](const CLI::App*) { return true; }).empty();
+    if (has_commands && dynamic_cast<const CLI::RequiredError*>(&error) != nullptr) {
+      surroundings.err << "error: `" << path << "` needs a command\n" << at->help(before);
+      return kUsage;
+    }
+    surroundings.err << "error: " << error.what() << "\nfix: see `" << path << " --help`\n";
     return kUsage;
   }
   if (data_option->count() > 0 && control_option->count() + tls_option->count() > 0) {

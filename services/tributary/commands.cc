@@ -31,7 +31,7 @@ int Fail(const Streams& streams, const absl::Status& status) {
   switch (status.code()) {
     case absl::StatusCode::kUnavailable:
     case absl::StatusCode::kDeadlineExceeded:
-      streams.err << "fix: see that control runs, and try again\n";
+      streams.err << "fix: see that control, or `tributary dev`, runs there, and try again\n";
       return kTemporary;
     case absl::StatusCode::kAborted:
       // Control is there, and says who is not.
@@ -53,9 +53,10 @@ std::optional<Response> Ask(const Streams& streams, const Connect& connect, int&
                             const Call& call) {
   absl::StatusOr<std::unique_ptr<ControlCalls>> control = connect();
   if (!control.ok()) {
-    streams.err << "error: " << std::string(control.status().message()) << '\n'
-                << "fix: say where control is: --control HOST:PORT --tls-dir DIR, or --data DIR of "
-                   "a running `tributary dev`\n";
+    streams.err
+        << "error: " << std::string(control.status().message()) << '\n'
+        << "fix: start it, or say where control is: --data DIR of a running `tributary dev`, "
+           "or --control HOST:PORT --tls-dir DIR\n";
     code = control.status().code() == absl::StatusCode::kNotFound ? kTemporary : kConfiguration;
     return std::nullopt;
   }
@@ -477,13 +478,15 @@ int Trace(const Streams& streams, const Connect& connect, const std::string& pat
 int Verify(const Streams& streams, const Verifier& verifier) {
   const absl::StatusOr<v1::VerifyResponse> response = verifier();
   if (!response.ok()) {
-    streams.err << "error: " << std::string(response.status().message()) << '\n';
-    switch (response.status().code()) {
-      case absl::StatusCode::kInvalidArgument:
-        return kConfiguration;
-      default:
-        return kTemporary;
+    if (response.status().code() == absl::StatusCode::kInvalidArgument) {
+      // Lines of their own, each with its place.
+      streams.err << std::string(response.status().message()) << '\n';
+      return kConfiguration;
     }
+    streams.err << "error: " << std::string(response.status().message()) << '\n'
+                << "fix: give --data DIR of a `tributary dev`, --config FILE that says where the "
+                   "topics are, or --control HOST:PORT --tls-dir DIR\n";
+    return kTemporary;
   }
   Print(streams, VerifyJson(*response), VerifyText(*response));
   return response->ok() ? kGood : (response->at_rest() ? kBad : kTemporary);

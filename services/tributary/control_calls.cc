@@ -80,8 +80,11 @@ class GrpcCalls : public ControlCalls {
     }
     const auto code = static_cast<absl::StatusCode>(status.error_code());
     if (code == absl::StatusCode::kUnavailable || code == absl::StatusCode::kDeadlineExceeded) {
-      return absl::Status(code,
-                          "control at " + address_ + " does not answer: " + status.error_message());
+      // That nobody listens is said already; anything else is not.
+      const std::string& detail = status.error_message();
+      const bool is_told = detail.find("Connection refused") != std::string::npos;
+      return absl::Status(
+          code, "control at " + address_ + " does not answer" + (is_told ? "" : ": " + detail));
     }
     return absl::Status(code, status.error_message());
   }
@@ -96,8 +99,8 @@ absl::StatusOr<ControlPlace> ReadPlace(const std::string& data_directory) {
   std::ifstream stream(file);
   std::ostringstream text;
   if (!stream || !(text << stream.rdbuf())) {
-    return absl::NotFoundError(file + " is not there: `tributary dev --data " + data_directory +
-                               "` does not run");
+    return absl::NotFoundError("no `tributary dev` runs on " + data_directory + " (there is no " +
+                               file + ")");
   }
   const absl::StatusOr<json::Value> parsed = json::Parse(text.str());
   const json::Value* const address = parsed.ok() ? parsed->Find("address") : nullptr;

@@ -22,13 +22,13 @@ int Main(int argc, const char* const* argv) {
   const int code = Run(parsed.flags, *std::move(config), signals);
   if (!IsForThisRunOnly(parsed.flags)) return code;
   if (code != 0) {
-    std::cerr << "tributary dev: what it kept is in " << data << '\n';
+    std::cerr << "what it kept is in " << data << '\n';
     return code;
   }
   std::error_code error;
   std::filesystem::remove_all(data, error);
   if (error) {
-    std::cerr << "tributary dev: " << data << " cannot be removed: " << error.message() << '\n';
+    std::cerr << "warning: " << data << " cannot be removed: " << error.message() << '\n';
   }
   return code;
 }

@@ -1,6 +1,7 @@
 #include "services/tributary/dev_app.h"
 
 #include <condition_variable>
+#include <filesystem>
 #include <fstream>
 #include <future>
 #include <iostream>
@@ -8,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "libs/config/quantities.h"
@@ -51,7 +53,7 @@ constexpr int kConfiguration = 78;
 constexpr Duration kDrainMax = milliseconds(400);
 
 int Fail(int code, const absl::Status& status) {
-  std::cerr << "tributary dev: " << status.message() << '\n';
+  std::cerr << "error: " << status.message() << '\n';
   return code;
 }
 int Fail(const absl::Status& status) {
@@ -128,6 +130,7 @@ class Verifications {
 
 /// A service inside this process.
 struct Service {
+  std::string name;
   std::unique_ptr<runtime::StageRunner> runner;
   std::unique_ptr<control::LocalAttachment> attachment;
 };
@@ -140,7 +143,10 @@ class ProgressDisplay {
     if (!shows_ || now < next_) return;
     next_ = now + (terminal_ ? milliseconds(200) : milliseconds(5000));
     if (terminal_) {
-      std::cerr << "\r\x1b[K" << line << std::flush;
+      // A line that wraps cannot be written over.
+      winsize size{};
+      const bool is_known = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1;
+      std::cerr << "\r\x1b[K" << CutTo(line, is_known ? size.ws_col - 1 : 79) << std::flush;
       open_ = true;
     } else {
       std::cerr << line << '\n';
@@ -302,6 +308,7 @@ int Run(const Flags& flags, v1::ConfigFile config, runtime::StopSignals& signals
   const auto start = [&](const std::string& name, runtime::StageRunner::MakeStage make_stage,
                          decltype(runtime::StageRunnerOptions::measure) measure) {
     Service service;
+    service.name = name;
     runtime::StageRunnerOptions options = runner_options(name);
     options.measure = std::move(measure);
     service.runner = std::make_unique<runtime::StageRunner>(
@@ -367,7 +374,10 @@ int Run(const Flags& flags, v1::ConfigFile config, runtime::StopSignals& signals
                      }});
   if (!admin_server.ok()) {
     shut_down();
-    return Fail(kConfiguration, admin_server.status());
+    return Fail(kConfiguration,
+                absl::FailedPreconditionError(
+                    "health and metrics: " + std::string(admin_server.status().message()) +
+                    "\nfix: give another admin.listen, or TRIBUTARY_ADMIN_LISTEN=127.0.0.1:PORT"));
   }
   Verifications verifications(**log, config.log().partitions());
   std::unique_ptr<control::ControlServer> control_server;
@@ -437,8 +447,18 @@ int Run(const Flags& flags, v1::ConfigFile config, runtime::StopSignals& signals
   if (simulator == nullptr) quiet_since = eventlog::SystemTime();
   const Instant deadline = began + flags.timeout.value_or(std::chrono::minutes(10));
   bool interrupted = false;
+  std::string broken;
   while (!(interrupted = stop.WaitFor(milliseconds(100)))) {
     const Instant now = eventlog::BootTime();
+    broken = (*log)->broken();
+    if (!broken.empty()) {
+      display.End();
+      std::cerr
+          << "error: " << broken
+          << "\nfix: mend the disk, or make room on it, and start this again: it goes on from "
+             "there\n";
+      break;
+    }
     if (simulator != nullptr && !quiet_since) quiet_since = QuietSince(*simulator);
     auto status = Ask<absl::StatusOr<v1::StatusResponse>>(
         control, [&core](Now) { return (*core)->GetStatus({}); });
@@ -448,6 +468,14 @@ int Run(const Flags& flags, v1::ConfigFile config, runtime::StopSignals& signals
       for (const Service& service : services) look.lag += service.runner->lag();
       result.totals = Sum(look.status);
       waiting = settling.Waiting(look, now);
+    }
+    // Why a service says nothing, or nothing moves.
+    for (const Service& service : services) {
+      const std::vector<std::string> reasons = service.runner->not_ready_because();
+      if (!waiting.empty() && !reasons.empty()) {
+        waiting = service.name + ": " + reasons.front();
+        break;
+      }
     }
     rate.Add(now, result.totals.applied);
     display.Show(ProgressLine(result.totals, rate.per_second(), flags.once ? waiting : ""), now);
@@ -467,7 +495,7 @@ int Run(const Flags& flags, v1::ConfigFile config, runtime::StopSignals& signals
     }
     if (now >= deadline) {
       display.End();
-      std::cerr << "tributary dev: not settled in time: " << waiting << '\n';
+      std::cerr << "error: not settled in time: " << waiting << '\n';
       break;
     }
   }
@@ -475,15 +503,26 @@ int Run(const Flags& flags, v1::ConfigFile config, runtime::StopSignals& signals
   if (simulator != nullptr && flags.once && !interrupted) {
     result.seed = flags.seed;
     result.customers = flags.customers;
-    result.judged = Judge(*simulator);
+    // Of what is still under way, no difference means anything.
+    result.judged = Judge(*simulator, result.settled ? &std::cerr : nullptr);
   }
   result.seconds = static_cast<double>((eventlog::BootTime() - began).count()) * 1e-6;
 
   control_server.reset();
+  // Nobody is to look for it there any more.
+  std::error_code ignored;
+  std::filesystem::remove(directory->path() + "/control.json", ignored);
   (*admin_server)->Stop();
   shut_down();
   if (simulator != nullptr) simulator->Stop();
-  if (!flags.once) return 0;
+  if (!flags.once && !broken.empty()) return kTemporary;
+  if (!flags.once) {
+    if (!flags.json) {
+      std::cerr << "Ended." << (simulator == nullptr ? " Started again it goes on from here." : "")
+                << '\n';
+    }
+    return 0;
+  }
   if (interrupted) return 130;
   std::cout << ToJson(result) << std::endl;
   const int code = ExitCode(result);
@@ -491,7 +530,7 @@ int Run(const Flags& flags, v1::ConfigFile config, runtime::StopSignals& signals
       !flags.topic_prefix) {
     // Nobody could find them again.
     const absl::Status removed = admin->RemoveTopics();
-    if (!removed.ok()) std::cerr << "tributary dev: " << removed.message() << '\n';
+    if (!removed.ok()) std::cerr << "warning: " << removed.message() << '\n';
   }
   return code;
 }

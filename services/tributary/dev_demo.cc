@@ -1,7 +1,7 @@
 #include "services/tributary/dev_demo.h"
 
 #include <algorithm>
-#include <iostream>
+#include <ostream>
 
 #include "libs/config/quantities.h"
 #include "libs/connector/connector.h"
@@ -122,11 +122,15 @@ std::optional<WallTime> QuietSince(simulator::SimulatorServer& simulator) {
   return since;
 }
 
-Judged Judge(simulator::SimulatorServer& simulator) {
+Judged Judge(simulator::SimulatorServer& simulator, std::ostream* differences) {
   simulator::Judgement judgement;
   simulator.WithWorld(
       [&judgement](simulator::World& world, WallTime now) { judgement = world.Judge(now); });
-  for (const std::string& problem : judgement.problems) std::cerr << "differs: " << problem << '\n';
+  if (differences != nullptr) {
+    for (const std::string& problem : judgement.problems) {
+      *differences << "differs: " << problem << '\n';
+    }
+  }
   return {.duplicate_records = judgement.duplicate_records,
           .regressions = judgement.regressions,
           .mismatches = judgement.mismatches,

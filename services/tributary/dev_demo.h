@@ -1,5 +1,6 @@
 #pragma once
 
+#include <iosfwd>
 #include <memory>
 #include <optional>
 
@@ -35,7 +36,8 @@ bool IsDemoTenant(const v1::TenantSnapshot& snapshot);
 /// When the site stopped changing. None: it still does.
 std::optional<WallTime> QuietSince(simulator::SimulatorServer& simulator);
 
-/// Compares every CRM with the history of mutations; what differs is printed to standard error.
-Judged Judge(simulator::SimulatorServer& simulator);
+/// Compares every CRM with the history of mutations. What differs goes to `differences`, unless
+/// null.
+Judged Judge(simulator::SimulatorServer& simulator, std::ostream* differences);
 
 }  // namespace tributary::dev

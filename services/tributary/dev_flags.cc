@@ -51,14 +51,16 @@ ParsedFlags ParseFlags(int argc, const char* const* argv) {
       "Exit: 0 settled and right, 1 settled and wrong, 75 not settled in time, 78 wrong "
       "configuration, 2 wrong usage.");
   const auto refuse = [&parsed](const std::string& why) {
-    std::cerr << "tributary dev: " << why << "\nRun with --help for more information.\n";
+    std::cerr << "error: " << why << "\nfix: see `tributary dev --help`\n";
     parsed.exit_code = kUsage;
     return parsed;
   };
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    parsed.exit_code = app.exit(error) == 0 ? 0 : kUsage;
+    if (error.get_exit_code() != 0) return refuse(error.what());
+    app.exit(error);
+    parsed.exit_code = 0;
     return parsed;
   }
   flags.simulator = !no_simulator;

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iostream>
+#include <mutex>
 
 #include <unistd.h>
 
@@ -35,14 +36,31 @@ class EmbeddedDevLog final : public Log {
     auto stores = eventlog::MakeLmdbStores(stores_ + "/" + service);
     if (!stores.ok()) return stores.status();
     auto member = log_->Join(runtime::GroupOf(config_, service), runtime::InstanceOf(config_));
-    if (!member.ok()) return member.status();
+    if (!member.ok()) {
+      NoteWhetherBroken();
+      return member.status();
+    }
     return runtime::StageParts{.stores = *std::move(stores), .log = *std::move(member)};
   }
   std::unique_ptr<eventlog::LogAdmin> MakeAdmin() override { return log_->MakeAdmin(); }
   bool predecessor_is_dead() const override { return true; }
+  std::string broken() const override {
+    const std::lock_guard lock(mutex_);
+    return broken_;
+  }
 
  private:
+  /// After any failure but a full disk the log trusts its file no more, for as long as it is open.
+  void NoteWhetherBroken() {
+    const absl::Status status = log_->Housekeep();
+    if (status.code() != absl::StatusCode::kFailedPrecondition) return;
+    const std::lock_guard lock(mutex_);
+    broken_ = std::string(status.message());
+  }
+
   const std::unique_ptr<eventlog::EmbeddedLog> log_;
+  mutable std::mutex mutex_;
+  std::string broken_;
   const v1::LogConfig config_;
   const std::string stores_;
 };
@@ -64,6 +82,7 @@ class KafkaDevLog final : public Log {
   std::unique_ptr<eventlog::LogAdmin> MakeAdmin() override { return log_->MakeAdmin(); }
   /// Another machine may be a member of the group.
   bool predecessor_is_dead() const override { return false; }
+  std::string broken() const override { return ""; }
 
  private:
   const std::unique_ptr<eventlog::KafkaLog> log_;
@@ -100,14 +119,16 @@ std::optional<v1::ConfigFile> MakeConfig(const Flags& flags) {
     // Two of them may run beside each other.
     std::string made = (fs::temp_directory_path() / "tributary-once-XXXXXX").string();
     if (mkdtemp(made.data()) == nullptr) {
-      std::cerr << "tributary dev: no temporary directory can be made at " << made << '\n';
+      std::cerr << "error: no temporary directory can be made at " << made
+                << "\nfix: give a directory with --data\n";
       return std::nullopt;
     }
     log.set_data_directory(made);
   }
   if (log.data_directory().empty()) log.set_data_directory(kDefaultData);
   std::error_code ignored;
-  const fs::path absolute = fs::weakly_canonical(log.data_directory(), ignored);
+  // Also of a directory that does not exist yet: the topics' prefix is made of it.
+  const fs::path absolute = fs::weakly_canonical(fs::absolute(log.data_directory()), ignored);
   if (!absolute.empty()) log.set_data_directory(absolute.string());
   if (!flags.topic_prefix && (flags.simulator || log.topic_prefix() == "tributary.")) {
     log.set_topic_prefix("dev-" + ids::Sha256Hex(log.data_directory()).substr(0, 12) + ".");
@@ -148,7 +169,7 @@ absl::Status ClearDemoTopics(eventlog::LogAdmin& admin, const std::string& topic
     return absl::FailedPreconditionError("topics " + topic_prefix +
                                          "* hold data that no demo has made" +
                                          (foreign.empty() ? "" : " (tenant " + foreign + ")") +
-                                         "; give another --topic-prefix or --data");
+                                         "\nfix: give another --topic-prefix or --data");
   }
   if (absl::Status removed = admin.RemoveTopics(); !removed.ok()) return removed;
   return admin.EnsureTopics();
@@ -160,14 +181,19 @@ absl::StatusOr<DataDirectory> DataDirectory::Take(const std::string& path, bool 
   const bool is_demo = fs::exists(fs::path(path) / kDemoMark, error);
   if (for_demo && !is_new && !is_demo) {
     return absl::FailedPreconditionError(
-        "directory " + path + " holds data that no demo has made; give another one with --data");
+        "directory " + path +
+        " holds data that no demo has made\nfix: give another one with --data");
   }
   if (!for_demo && is_demo) {
-    return absl::FailedPreconditionError("directory " + path +
-                                         " holds the data of a demo; give another one with --data");
+    return absl::FailedPreconditionError(
+        "directory " + path + " holds the data of a demo\nfix: give another one with --data");
   }
   auto lock = eventlog::DirectoryLock::Acquire(path);
-  if (!lock.ok()) return lock.status();
+  if (!lock.ok()) {
+    return absl::Status(lock.status().code(),
+                        std::string(lock.status().message()) +
+                            "\nfix: give another directory with --data, or mend this one");
+  }
   if (for_demo) {
     for (const auto& entry : fs::directory_iterator(path, error)) {
       if (entry.path().filename() != "lock") fs::remove_all(entry.path(), error);

@@ -61,6 +61,8 @@ class Log {
   virtual std::unique_ptr<eventlog::LogAdmin> MakeAdmin() = 0;
   /// Protocol rule 14.
   virtual bool predecessor_is_dead() const = 0;
+  /// Why nothing can be written any more by this process, though a new one may. Empty: it can.
+  virtual std::string broken() const = 0;
 };
 /// Both outlive the log.
 absl::StatusOr<std::unique_ptr<Log>> OpenLog(const v1::LogConfig& config,

@@ -122,6 +122,18 @@ std::string ProgressLine(const Totals& totals, double per_second, const std::str
   return line;
 }
 
+std::string CutTo(const std::string& text, int characters) {
+  const auto is_first = [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; };
+  int seen = 0;
+  std::size_t last = 0;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (!is_first(text[i])) continue;
+    if (++seen == characters) last = i;
+    if (seen > characters) return text.substr(0, last) + "…";
+  }
+  return text;
+}
+
 std::string ToJson(const Result& result) {
   const auto number = [](const char* name, std::int64_t value) {
     return Text(",\"%s\":%lld", name, static_cast<long long>(value));

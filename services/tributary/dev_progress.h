@@ -73,6 +73,9 @@ class Rate {
 /// `412 applied · 37 waiting · 85/s · about 1 s left · 0 parked`
 std::string ProgressLine(const Totals& totals, double per_second, const std::string& waiting);
 
+/// At most so many characters of UTF-8; the last is `…` if something was cut off.
+std::string CutTo(const std::string& text, int characters);
+
 struct Judged {
   std::int64_t duplicate_records = 0;
   std::int64_t regressions = 0;

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <map>
+#include <set>
 #include <string_view>
 
 #include <google/protobuf/timestamp.pb.h>
@@ -246,36 +247,44 @@ std::string StatusJson(const v1::StatusResponse& response) {
 
 std::string StatusText(const v1::StatusResponse& response) {
   std::vector<std::vector<std::string>> rows;
+  bool has_parked = false;
   for (const v1::SyncStatus& sync : response.syncs()) {
     rows.push_back({sync.tenant(), sync.sync(), sync.state(),
                     DurationText(std::strtod(sync.freshness_seconds().c_str(), nullptr)),
                     std::to_string(sync.pending()), std::to_string(sync.retrying()),
-                    std::to_string(sync.parked()), Dash(sync.problem())});
+                    std::to_string(sync.parked())});
+    has_parked = has_parked || sync.parked() > 0;
   }
-  std::string text =
-      Table({"TENANT", "SYNC", "STATE", "BEHIND", "PENDING", "RETRYING", "PARKED", "PROBLEM"}, rows,
-            "no syncs; `tributary apply -f FILE` makes some");
+  std::string text = Table({"TENANT", "SYNC", "STATE", "BEHIND", "PENDING", "RETRYING", "PARKED"},
+                           rows, "no syncs; `tributary apply -f FILE` makes some");
+  // What is wrong in lines of their own, which may be long; what a connection has told is not told
+  // again by its syncs.
+  std::set<std::string> told;
+  const auto add = [&](const std::string& what, const std::string& problem,
+                       const std::string& fix) {
+    if (!problem.empty()) {
+      text += what + ": " + problem + "\n" + (fix.empty() ? "" : "  fix: " + fix + "\n");
+    }
+  };
+  for (const v1::ConnectionReport& report : response.connections()) {
+    add("connection " + report.tenant() + "/" + report.connection(), report.problem(),
+        report.fix());
+    told.insert(report.tenant() + "/connection " + report.connection() + ": " + report.problem());
+    told.insert(report.tenant() + "/" + report.problem());
+  }
   for (const v1::SyncStatus& sync : response.syncs()) {
-    if (!sync.fix().empty()) {
-      text += "fix for " + sync.tenant() + "/" + sync.sync() + ": " + sync.fix() + "\n";
+    if (!told.contains(sync.tenant() + "/" + sync.problem())) {
+      add("sync " + sync.tenant() + "/" + sync.sync(), sync.problem(), sync.fix());
     }
   }
   for (const v1::StreamStatus& stream : response.streams()) {
-    const std::string& problem =
-        stream.unavailable().empty() ? stream.problem() : stream.unavailable();
-    if (!problem.empty()) {
-      text += "stream " + stream.tenant() + "/" + stream.connection() + "/" + stream.stream() +
-              ": " + problem + "\n";
-    }
-  }
-  for (const v1::ConnectionReport& report : response.connections()) {
-    text += "connection " + report.tenant() + "/" + report.connection() + ": " + report.problem() +
-            (report.fix().empty() ? "" : "; " + report.fix()) + "\n";
+    add("stream " + stream.tenant() + "/" + stream.connection() + "/" + stream.stream(),
+        stream.unavailable().empty() ? stream.problem() : stream.unavailable(), "");
   }
   for (const std::string& service : response.missing_services()) {
-    text += "nothing is known from: " + service + "\n";
+    add("nothing is known from", service, "start it, or see at its /readyz what it waits for");
   }
-  return text;
+  return text + (has_parked ? "`tributary parked list` shows what waits for a person\n" : "");
 }
 
 std::string TenantsJson(const v1::ListTenantsResponse& response) {
@@ -378,16 +387,21 @@ std::string ParkedJson(const v1::ListParkedResponse& response) {
 }
 
 std::string ParkedText(const v1::ListParkedResponse& response) {
-  std::vector<std::vector<std::string>> rows;
+  if (response.items().empty()) {
+    return "nothing is parked\n";
+  }
+  std::string text;
   for (const v1::ParkedItem& item : response.items()) {
     std::string detail = item.detail().substr(0, item.detail().find('\n'));
-    if (detail.size() > 80) {
-      detail.resize(80);
+    if (detail.size() > 200) {
+      detail.resize(200);
     }
-    rows.push_back({item.key(), ReasonWord(item.reason()),
-                    item.has_since() ? TimeText(item.since()) : "-", Dash(detail)});
+    text += item.key() + "\n  " + ReasonWord(item.reason()) +
+            (item.has_since() ? " since " + TimeText(item.since()) : "") +
+            (detail.empty() ? "" : ": " + detail) + "\n" +
+            (item.fix().empty() ? "" : "  fix: " + item.fix() + "\n");
   }
-  std::string text = Table({"KEY", "REASON", "SINCE", "DETAIL"}, rows, "nothing is parked");
+  text += "`tributary parked replay KEY` tries one again, `parked drop KEY` gives it up\n";
   if (response.more()) {
     text += "there are more; ask for one tenant\n";
   }
@@ -445,15 +459,24 @@ std::string TraceText(const v1::TraceResponse& response) {
   for (const v1::Version& version : response.versions()) {
     text += "  change at offset " + Place(version) + "\n";
   }
-  std::vector<std::vector<std::string>> rows;
-  for (const v1::TraceResponse::Record& record : response.records()) {
-    rows.push_back({record.key(), Dash(record.id()), Dash(record.status()),
-                    record.has_desired() ? std::to_string(record.desired().offset()) : "-",
-                    record.has_resolved() ? std::to_string(record.resolved().offset()) : "-",
-                    Dash(record.reason()), Dash(record.next())});
+  if (response.records().empty()) {
+    return text + "no sync wants it\n";
   }
-  return text + Table({"RECORD", "ID", "STATUS", "DESIRED", "RESOLVED", "REASON", "NEXT"}, rows,
-                      "no sync wants it");
+  for (const v1::TraceResponse::Record& record : response.records()) {
+    text += record.key() + "\n";
+    const auto add = [&text](const char* name, const std::string& value) {
+      if (!value.empty()) {
+        text += std::string("  ") + name + value + "\n";
+      }
+    };
+    add("status    ", record.status());
+    add("reason    ", record.reason());
+    add("id there  ", record.id());
+    add("desired   ", record.has_desired() ? "change at offset " + Place(record.desired()) : "");
+    add("resolved  ", record.has_resolved() ? "change at offset " + Place(record.resolved()) : "");
+    add("next      ", record.next());
+  }
+  return text;
 }
 
 std::string VerifyJson(const v1::VerifyResponse& response) {

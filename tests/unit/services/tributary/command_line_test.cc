@@ -222,6 +222,22 @@ TEST_F(CommandLineTest, WrongUsageIsTwo) {
   EXPECT_EQ(Run({"status", "--data", "d", "--control", "127.0.0.1:1"}), 2);
 }
 
+TEST_F(CommandLineTest, WrongUsageIsToldTheWayOn) {
+  Run({});
+  EXPECT_THAT(err_.str(), AllOf(HasSubstr("error: `tributary` needs a command"),
+                                HasSubstr("Usage: tributary [OPTIONS]"), HasSubstr("  status ")));
+  EXPECT_EQ(out_.str(), "");
+  Run({"parked"});
+  EXPECT_THAT(err_.str(),
+              AllOf(HasSubstr("error: `tributary parked` needs a command"),
+                    HasSubstr("Usage: tributary parked [OPTIONS]"), HasSubstr("  replay ")));
+  Run({"parked", "replay"});
+  EXPECT_THAT(err_.str(), AllOf(HasSubstr("KEY is required"),
+                                HasSubstr("fix: see `tributary parked replay --help`")));
+  Run({"status", "--nonsense"});
+  EXPECT_THAT(err_.str(), HasSubstr("fix: see `tributary status --help`"));
+}
+
 TEST_F(CommandLineTest, ApplySendsFilesAndSecretsAndNoReferences) {
   const std::string file = WriteTenants();
 

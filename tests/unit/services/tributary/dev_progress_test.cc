@@ -139,6 +139,13 @@ TEST(ProgressLineTest, SaysHowFarAndHowLong) {
             "1 applied · 0 waiting · 0/s · 0 parked · the source still changes");
 }
 
+TEST(ProgressLineTest, IsCutToTheTerminalByCharacters) {
+  EXPECT_EQ(CutTo("1 · 2 · 3", 9), "1 · 2 · 3");
+  EXPECT_EQ(CutTo("1 · 2 · 3", 8), "1 · 2 ·…");
+  EXPECT_EQ(CutTo("···", 2), "·…");
+  EXPECT_EQ(CutTo("", 5), "");
+}
+
 TEST(ResultTest, IsTheLineThatScriptsRead) {
   const Result result{
       .settled = true,

@@ -38,11 +38,29 @@ TEST(OutputTest, StatusIsGroupedByTenant) {
       R"-("missing_services":["loader (of partition 3)"]})-"
       "\n");
   EXPECT_EQ(StatusText(response),
-            "TENANT  SYNC    STATE    BEHIND  PENDING  RETRYING  PARKED  PROBLEM\n"
-            "acme    main    failing  12s     3        2         1       connection crm: 401\n"
-            "acme    second  active   0s      0        0         0       -\n"
-            "fix for acme/main: exchange the token\n"
-            "nothing is known from: loader (of partition 3)\n");
+            "TENANT  SYNC    STATE    BEHIND  PENDING  RETRYING  PARKED\n"
+            "acme    main    failing  12s     3        2         1\n"
+            "acme    second  active   0s      0        0         0\n"
+            "sync acme/main: connection crm: 401\n"
+            "  fix: exchange the token\n"
+            "nothing is known from: loader (of partition 3)\n"
+            "  fix: start it, or see at its /readyz what it waits for\n"
+            "`tributary parked list` shows what waits for a person\n");
+
+  // Once, at the connection, if that says it too.
+  v1::ConnectionReport& report = *response.add_connections();
+  report.set_tenant("acme");
+  report.set_connection("crm");
+  report.set_problem("401");
+  report.set_fix("exchange the token");
+  response.clear_missing_services();
+  main.set_parked(0);
+  EXPECT_EQ(StatusText(response),
+            "TENANT  SYNC    STATE    BEHIND  PENDING  RETRYING  PARKED\n"
+            "acme    main    failing  12s     3        2         0\n"
+            "acme    second  active   0s      0        0         0\n"
+            "connection acme/crm: 401\n"
+            "  fix: exchange the token\n");
 }
 
 TEST(OutputTest, TraceTellsVersionsAndRecords) {
@@ -68,6 +86,14 @@ TEST(OutputTest, TraceTellsVersionsAndRecords) {
             R"("status":"waiting","reason":null,"next":"at once"}],)"
             R"("found":true,"nearest":[],"problem":null})"
             "\n");
+  EXPECT_EQ(TraceText(response),
+            "acme/billing/customers/42\n"
+            "  change at offset 17 (revision 4)\n"
+            "acme/main/s/contact/customers/42\n"
+            "  status    waiting\n"
+            "  id there  c-1\n"
+            "  desired   change at offset 17 (revision 4)\n"
+            "  next      at once\n");
 }
 
 TEST(OutputTest, ParkedItemsHaveKeyVersionReasonSinceAndFix) {
@@ -86,6 +112,11 @@ TEST(OutputTest, ParkedItemsHaveKeyVersionReasonSinceAndFix) {
             R"("since":"2023-11-14T22:13:20Z","fix":"merge them",)"
             R"("detail":"is held by customers/7"}],"more":false,"problem":null})"
             "\n");
+  EXPECT_EQ(ParkedText(response),
+            "acme/main/s/contact/customers/42\n"
+            "  identity_conflict since 2023-11-14T22:13:20Z: is held by customers/7\n"
+            "  fix: merge them\n"
+            "`tributary parked replay KEY` tries one again, `parked drop KEY` gives it up\n");
   EXPECT_EQ(ParkedText({}), "nothing is parked\n");
 }
 
