@@ -73,7 +73,7 @@ class DevRun(Run):
         self.say(f"{what}: yes")
 
 
-def run_test(description, body):
+def run_test(description, body, kind=DevRun):
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--bin", required=True, help="where the programs are")
     parser.add_argument("--keep", action="store_true", help="keep the work directory")
@@ -82,7 +82,7 @@ def run_test(description, body):
     options.began = time.monotonic()
     options.timeout = 240
     directory = pathlib.Path(tempfile.mkdtemp(prefix="tributary-e2e-"))
-    run = DevRun(options, directory)
+    run = kind(options, directory)
     problem = None
     try:
         body(run)

@@ -1,0 +1,134 @@
+#!/usr/bin/env python3
+"""What `tributary dev` stands on goes wrong: the process is killed, its directory is taken, cannot be
+written or takes no more, its port is taken. Each is said with the place and a way out, and afterwards
+nothing is lost."""
+
+import os
+import re
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+from dev_run import CONNECTOR_FILES, DevRun, check, run_test
+from run_end_to_end import fetch
+
+
+class GroundRun(DevRun):
+    def start_dev(self, config):
+        """With SIGXFSZ ignored: a limit on the size of files then fails a write as a full disk does."""
+        with open(self.directory / "dev.log", "ab") as log:
+            self.dev = subprocess.Popen(
+                ["env", "--ignore-signal=XFSZ", self.program("tributary"), "dev", "--no-simulator",
+                 "--config", str(config), "--data", "data"], cwd=self.directory, stdout=log, stderr=log)
+        self.processes.append(("dev", self.dev))
+        self.wait("tributary dev to answer", lambda: self.status() is not None)
+
+
+def config(run, access):
+    run.write("chargify.key", access["chargify"]["key"])
+    run.write("rest.key", access["rest"]["key"])
+    return run.write("tributary.yaml", f"""extractor: {{poll_interval: 500ms, visibility_lag: 2s}}
+loader: {{request_timeout: 1500ms, retry_delay_max: 3s}}
+tenants:
+- name: acme
+  connections:
+  - name: billing
+    integration: chargify
+    url: http://127.0.0.1:{access['chargify']['port']}
+    allow_insecure_loopback: true
+    credentials: {{api_key: {{key_file: chargify.key}}}}
+  - name: crm
+    integration: rest
+    connector_file: {CONNECTOR_FILES}/rest.yaml
+    url: http://127.0.0.1:{access['rest']['port']}
+    allow_insecure_loopback: true
+    credentials: {{api_key: {{key_file: rest.key}}}}
+    settings: {{settle: 2s, index_lag: 1s}}
+  syncs:
+  - {{name: clients, source: billing, target: crm}}
+""")
+
+
+def refused(run, code, *words, data="data", environment=None):
+    """A second `tributary dev` that cannot start, and what it says."""
+    result = subprocess.run(
+        [run.program("tributary"), "dev", "--no-simulator", "--config", "tributary.yaml", "--data", data],
+        cwd=run.directory, text=True, capture_output=True, timeout=30, check=False,
+        env=os.environ | (environment or {}))
+    said = result.stdout + result.stderr
+    check(result.returncode == code, f"exit {result.returncode} instead of {code}: {said}")
+    for word in (*words, "error: ", "fix: "):
+        check(word in said, f"{word!r} is not in: {said}")
+
+
+def kill_dev(run, how=signal.SIGKILL):
+    run.dev.send_signal(how)
+    code = run.dev.wait(30)
+    run.processes = [entry for entry in run.processes if entry[1] is not run.dev]
+    return code
+
+
+def body(run):
+    access, simulator = run.add_simulator("acme", 17, 30)
+    file = config(run, access)
+
+    def emails():
+        return {client["client_id"]: client["email"]
+                for client in fetch(simulator + "/_sim/records")["rest"]["clients"]}
+
+    def verify():
+        run.wait("settled", lambda: (run.status() or {}).get("settled"), seconds=90)
+        result = run.call("tributary", "verify", "--data", "data", check=False)
+        check(result.returncode == 0, f"verify: exit {result.returncode}: {result.stdout}")
+
+    # A directory that cannot be one, and a port that is taken: refused before anything is read.
+    run.write("file", "x")
+    refused(run, 75, str(run.directory / "file"), data="file/data")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        refused(run, 78, f"127.0.0.1:{port}", "in use", "admin.listen", data="other",
+                environment={"TRIBUTARY_ADMIN_LISTEN": f"127.0.0.1:{port}"})
+    check(not emails(), "something was written by a process that was refused")
+
+    # Killed while it works, again and again.
+    run.start_dev(file)
+    refused(run, 78, str(run.directory / "data"), f"in use by process {run.dev.pid}")
+    for _ in range(3):
+        fetch(simulator + "/_sim/mutate", {"count": 30})
+        time.sleep(1)
+        check(kill_dev(run) == -signal.SIGKILL, "it had ended before")
+        said = subprocess.run([run.program("tributary"), "status", "--data", "data"], cwd=run.directory,
+                              text=True, capture_output=True, timeout=30, check=False)
+        check(said.returncode == 75 and "does not answer" in said.stderr and "fix: " in said.stderr,
+              f"exit {said.returncode}: {said.stderr}")
+        run.start_dev(file)
+    verify()
+
+    # A disk that takes no more, and a new start once it does again.
+    # More than what it says, less than what it keeps.
+    hard = resource.prlimit(run.dev.pid, resource.RLIMIT_FSIZE)[1]
+    resource.prlimit(run.dev.pid, resource.RLIMIT_FSIZE, (128 * 1024, hard))
+    some = sorted(emails(), key=int)[0]
+    fetch(simulator + "/_sim/mutate", {"count": 30})
+    fetch(simulator + "/_sim/mutate", {"entity": "customers", "id": some, "set": {"email": "full@disk.test"}})
+    check(run.dev.wait(60) == 75, f"exit {run.dev.returncode} on a full disk")
+    said = (run.directory / "dev.log").read_text(errors="replace").strip().split("\n")[-2:]
+    check(re.match(rf"error: writing .*{run.directory}/data/log: [A-Z]", said[0]) and
+          said[1].startswith("fix: "), f"{said}")
+    run.processes = [entry for entry in run.processes if entry[1] is not run.dev]
+    run.start_dev(file)
+    run.wait("the change behind the full disk", lambda: emails()[some] == "full@disk.test", seconds=90)
+    verify()
+    check(kill_dev(run, signal.SIGTERM) == 0, "it did not end well")
+    judged = fetch(simulator + "/_sim/judge?highlevel=0")
+    check(judged["mismatches"] == 0 and judged["duplicate_records"] == 0 and
+          judged["regressions"] == 0, f"{judged}")
+
+
+if __name__ == "__main__":
+    sys.exit(run_test(__doc__, body, GroundRun))
