@@ -532,7 +532,7 @@ TEST(TransformerTest, TheSameHistoryGivesTheSameBytes) {
     std::string bytes;
     for (const eventlog::Record& record : rig.log.records(Topic::kCommands, 0)) {
       bytes += record.key + "=" + record.value.value_or("") + "\n";
-      for (const auto& [name, value] : record.headers) bytes += name + ":" + value + "\n";
+      for (const auto& [name, value] : record.headers) (bytes += name).append(":").append(value).append("\n");
     }
     return bytes;
   };
