@@ -261,7 +261,7 @@ Topics ExtractorBench::Read() const {
         continue;
       }
       if (record.key.starts_with('!') || !record.value) continue;
-      const std::string* header = eventlog::FindHeader(record.headers, eventlog::kTokenHeader);
+      const auto header = eventlog::FindHeader(record.headers, eventlog::kTokenHeader);
       const auto token = header ? eventlog::ParseToken(*header) : std::nullopt;
       if (fence && (!token || *token < *fence)) continue;
       entry(record);
