@@ -280,12 +280,21 @@ class LmdbStore final : public LocalStore {
   }
 
   absl::Status Apply(const std::vector<Write>& writes, std::string_view meta) override {
+    std::string stored;
     return environment_->Write("writing a local copy", [&](MDB_txn* txn) {
+      // One cursor for all: what comes in order is put where the last one was, without a search.
+      lmdb::Cursor cursor;
+      int code = cursor.Open(txn, environment_->entries());
       for (const Write& write : writes) {
-        const int code =
-            write.key.size() <= kKeyHeadBytes ? PutShort(txn, write) : PutLong(txn, write);
         if (code != MDB_SUCCESS) return code;
+        if (write.key.size() > kKeyHeadBytes) {
+          code = PutLong(txn, write);
+          continue;
+        }
+        stored.assign(prefix_).append(write.key);
+        code = write.value ? PutAt(cursor, stored, *write.value) : Delete(txn, stored);
       }
+      if (code != MDB_SUCCESS) return code;
       return PutMeta(txn, std::string(1, kInUse).append(meta));
     });
   }
@@ -299,17 +308,18 @@ class LmdbStore final : public LocalStore {
     return std::string(ToView(value).substr(1));
   }
 
-  std::optional<std::string> Get(std::string_view key) const override {
+  std::optional<std::string_view> Find(std::string_view key) const override {
     const bool is_long = key.size() > kKeyHeadBytes;
-    const std::string stored = is_long ? BucketKey(key) : prefix_ + std::string(key);
+    std::string stored = is_long ? BucketKey(key) : prefix_;
+    if (!is_long) stored.append(key);
     MDB_val stored_key = ToVal(stored);
     MDB_val value;
     const int code = mdb_get(environment_->Reader(), environment_->entries(), &stored_key, &value);
     if (code == MDB_NOTFOUND) return std::nullopt;
     environment_->Check(code, "reading an entry");
-    if (!is_long) return std::string(ToView(value));
+    if (!is_long) return ToView(value);
     for (const BucketEntry& entry : Bucket(value)) {
-      if (entry.tail == key.substr(kKeyHeadBytes)) return std::string(entry.value);
+      if (entry.tail == key.substr(kKeyHeadBytes)) return entry.value;
     }
     return std::nullopt;
   }
@@ -410,14 +420,15 @@ class LmdbStore final : public LocalStore {
     return code == MDB_NOTFOUND ? MDB_SUCCESS : code;
   }
 
-  int PutShort(MDB_txn* txn, const Write& write) const {
-    const std::string stored = prefix_ + write.key;
-    return write.value ? Put(txn, stored, *write.value) : Delete(txn, stored);
+  static int PutAt(lmdb::Cursor& cursor, const std::string& stored_key, std::string_view bytes) {
+    MDB_val key = ToVal(stored_key);
+    MDB_val value = ToVal(bytes);
+    return mdb_cursor_put(cursor.get(), &key, &value, 0);
   }
 
   int PutLong(MDB_txn* txn, const Write& write) const {
     const std::string stored = BucketKey(write.key);
-    const std::string_view tail = std::string_view(write.key).substr(kKeyHeadBytes);
+    const std::string_view tail = write.key.substr(kKeyHeadBytes);
     MDB_val key = ToVal(stored);
     MDB_val value;
     const int code = mdb_get(txn, environment_->entries(), &key, &value);

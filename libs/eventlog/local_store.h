@@ -19,18 +19,20 @@ namespace tributary::eventlog {
 class LocalStore {
  public:
   struct Write {
-    std::string key;
+    std::string_view key;
     /// None: delete.
-    std::optional<std::string> value;
+    std::optional<std::string_view> value;
   };
 
   virtual ~LocalStore() = default;
 
-  /// All of `writes` and the meta data, or nothing of it.
+  /// All of `writes`, one behind the other, and the meta data, or nothing of it. Cheapest in the
+  /// order of the keys.
   virtual absl::Status Apply(const std::vector<Write>& writes, std::string_view meta) = 0;
   /// What the last Apply stored as meta. Empty: the store is new.
   virtual std::string meta() const = 0;
-  virtual std::optional<std::string> Get(std::string_view key) const = 0;
+  /// The view lives until the next Apply or Clear of any store that was opened with this one.
+  virtual std::optional<std::string_view> Find(std::string_view key) const = 0;
   /// Visits keys with the prefix in byte order, beginning at the first key >= `from` (if given),
   /// until `visit` returns false. The views live until it returns. No Apply inside.
   virtual void Scan(

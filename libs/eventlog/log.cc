@@ -1,6 +1,7 @@
 #include "libs/eventlog/log.h"
 
 #include <cstdlib>
+#include <cstring>
 
 namespace tributary::eventlog {
 
@@ -42,18 +43,55 @@ bool IsTable(Topic topic) {
   std::abort();
 }
 
-const std::string* FindHeader(const Headers& headers, std::string_view name) {
+Headers::value_type Headers::const_iterator::operator*() const {
+  std::array<std::uint32_t, 2> sizes;
+  std::memcpy(sizes.data(), at_, kPrefixBytes);
+  const char* const name = at_ + kPrefixBytes;
+  return {{name, sizes[0]}, {name + sizes[0], sizes[1]}};
+}
+
+Headers::const_iterator& Headers::const_iterator::operator++() {
+  std::array<std::uint32_t, 2> sizes;
+  std::memcpy(sizes.data(), at_, kPrefixBytes);
+  at_ += kPrefixBytes + sizes[0] + sizes[1];
+  return *this;
+}
+
+void Headers::emplace_back(std::string_view name, std::string_view value) {
+  const std::array<std::uint32_t, 2> sizes = {static_cast<std::uint32_t>(name.size()),
+                                              static_cast<std::uint32_t>(value.size())};
+  std::array<char, kPrefixBytes> prefix;
+  std::memcpy(prefix.data(), sizes.data(), kPrefixBytes);
+  bytes_.append(prefix.data(), prefix.size());
+  bytes_.append(name);
+  bytes_.append(value);
+  ++count_;
+}
+
+void Headers::clear() {
+  bytes_.clear();
+  count_ = 0;
+}
+
+std::optional<std::string_view> FindHeader(const Headers& headers, std::string_view name) {
   for (const auto& [header, value] : headers) {
-    if (header == name) return &value;
+    if (header == name) return value;
   }
-  return nullptr;
+  return std::nullopt;
 }
 
 Headers ToHeaders(const RecordMeta& meta) {
-  Headers headers = {
-      {"ce_specversion", "1.0"}, {"ce_id", meta.id},     {"ce_source", meta.source},
-      {"ce_type", meta.type},    {"ce_time", meta.time}, {"content-type", "application/protobuf"},
-  };
+  constexpr std::string_view kContentType = "application/protobuf";
+  constexpr std::size_t kNamesAndOneMore = 150;
+  Headers headers;
+  headers.reserve(8, kNamesAndOneMore + meta.id.size() + meta.source.size() + meta.type.size() +
+                         meta.time.size() + meta.traceparent.size());
+  headers.emplace_back("ce_specversion", "1.0");
+  headers.emplace_back("ce_id", meta.id);
+  headers.emplace_back("ce_source", meta.source);
+  headers.emplace_back("ce_type", meta.type);
+  headers.emplace_back("ce_time", meta.time);
+  headers.emplace_back("content-type", kContentType);
   if (!meta.traceparent.empty()) headers.emplace_back("traceparent", meta.traceparent);
   return headers;
 }

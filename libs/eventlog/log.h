@@ -1,7 +1,10 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
+#include <initializer_list>
+#include <iterator>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -39,9 +42,62 @@ bool IsTable(Topic topic);
 using Partition = std::int32_t;
 using Offset = std::int64_t;
 
-using Headers = std::vector<std::pair<std::string, std::string>>;
-/// The first header of that name. Null pointer: none.
-const std::string* FindHeader(const Headers& headers, std::string_view name);
+/// Names and values in their order, in one piece of memory: every record has some eight of them,
+/// and hardly anybody looks at more than one. A view of one lives until its Headers change.
+class Headers {
+ public:
+  using value_type = std::pair<std::string_view, std::string_view>;
+  class const_iterator {
+   public:
+    using iterator_category = std::input_iterator_tag;
+    using value_type = Headers::value_type;
+    using difference_type = std::ptrdiff_t;
+    using pointer = const value_type*;
+    using reference = value_type;
+
+    const_iterator() = default;
+    explicit const_iterator(const char* at) : at_(at) {}
+    value_type operator*() const;
+    const_iterator& operator++();
+    const_iterator operator++(int) {
+      const const_iterator before = *this;
+      ++*this;
+      return before;
+    }
+    friend bool operator==(const const_iterator&, const const_iterator&) = default;
+
+   private:
+    const char* at_ = nullptr;
+  };
+  using iterator = const_iterator;
+
+  Headers() = default;
+  Headers(std::initializer_list<value_type> headers) {
+    for (const auto& [name, value] : headers) emplace_back(name, value);
+  }
+
+  void emplace_back(std::string_view name, std::string_view value);
+  /// Room for so many headers whose names and values have so many bytes together.
+  void reserve(std::size_t count, std::size_t bytes) {
+    bytes_.reserve(count * kPrefixBytes + bytes);
+  }
+  void clear();
+
+  bool empty() const { return count_ == 0; }
+  std::size_t size() const { return count_; }
+  const_iterator begin() const { return const_iterator(bytes_.data()); }
+  const_iterator end() const { return const_iterator(bytes_.data() + bytes_.size()); }
+  friend bool operator==(const Headers&, const Headers&) = default;
+
+ private:
+  /// In front of each: the sizes of its name and its value.
+  static constexpr std::size_t kPrefixBytes = 2 * sizeof(std::uint32_t);
+  std::string bytes_;
+  std::size_t count_ = 0;
+};
+
+/// The first header of that name. None: there is none.
+std::optional<std::string_view> FindHeader(const Headers& headers, std::string_view name);
 
 struct Record {
   Topic topic{};
@@ -90,7 +146,7 @@ class LogPort {
   virtual void FinishRevoking() = 0;
 };
 
-/// The group has given these partitions to this member.
+/// The group has given these partitions to this member; perhaps none.
 struct Assigned {
   std::vector<Partition> partitions;
 };
@@ -174,7 +230,8 @@ struct RecordMeta {
   /// W3C trace context. Empty: none.
   std::string traceparent;
 };
-/// Headers ce_specversion, ce_id, ce_source, ce_type, ce_time, content-type and traceparent.
+/// Headers ce_specversion, ce_id, ce_source, ce_type, ce_time, content-type and traceparent, with
+/// room for one more.
 Headers ToHeaders(const RecordMeta& meta);
 RecordMeta MetaOf(const Headers& headers);
 

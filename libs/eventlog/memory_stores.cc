@@ -18,10 +18,14 @@ class MemoryStore : public LocalStore {
 
   absl::Status Apply(const std::vector<Write>& writes, std::string_view meta) override {
     for (const Write& write : writes) {
-      if (write.value) {
-        content_->values.insert_or_assign(write.key, *write.value);
-      } else {
-        content_->values.erase(write.key);
+      const auto at = content_->values.lower_bound(write.key);
+      const bool is_there = at != content_->values.end() && at->first == write.key;
+      if (write.value && is_there) {
+        at->second = *write.value;
+      } else if (write.value) {
+        content_->values.emplace_hint(at, write.key, *write.value);
+      } else if (is_there) {
+        content_->values.erase(at);
       }
     }
     content_->meta = std::string(meta);
@@ -30,7 +34,7 @@ class MemoryStore : public LocalStore {
 
   std::string meta() const override { return content_->meta; }
 
-  std::optional<std::string> Get(std::string_view key) const override {
+  std::optional<std::string_view> Find(std::string_view key) const override {
     const auto found = content_->values.find(key);
     if (found == content_->values.end()) return std::nullopt;
     return found->second;

@@ -43,9 +43,11 @@ void Owner::OnTick(Now now) {
   s.now = now;
   if (!s.failure.empty()) return;
   s.RenewIfDue();
-  std::vector<Partition> partitions;
-  for (const auto& [partition, o] : s.owned) partitions.push_back(partition);
-  for (const Partition partition : partitions) {
+  std::vector<Partition> due;
+  for (const auto& [partition, o] : s.owned) {
+    if (s.DueOf(*o) <= now.steady) due.push_back(partition);
+  }
+  for (const Partition partition : due) {
     if (!s.failure.empty()) break;
     if (Owned* const o = s.Find(partition)) s.Tick(*o);
   }
@@ -53,25 +55,11 @@ void Owner::OnTick(Now now) {
 }
 
 Instant Owner::next_tick() const {
-  const State& s = *state_;
+  State& s = *state_;
   Instant next = Instant::max();
   if (!s.failure.empty()) return next;
-  const auto at = [&next](const std::optional<Instant>& time) {
-    if (time) next = std::min(next, *time);
-  };
-  if (s.renewal_id == 0 && s.WantsLease()) at(s.renewal_due);
-  for (const auto& [partition, o] : s.owned) {
-    at(o->restart_at);
-    for (const TableState& table : o->tables) {
-      if (table.sample_id == 0) at(table.sample_due);
-    }
-    for (const StreamState& stream : o->streams) at(stream.sample_due);
-    for (const auto& [topic, committed] : o->committed) at(committed.due);
-    for (const auto& [topic, commit] : o->commits) at(commit.retry_at);
-    if (o->phase == Phase::kWaiting) at(o->wait_until);
-    if (o->phase == Phase::kRevoking || o->phase == Phase::kReleasing) at(o->revoke_deadline);
-    if (o->phase == Phase::kReady) at(o->housekeeping_due);
-  }
+  if (s.renewal_id == 0 && s.WantsLease() && s.renewal_due) next = *s.renewal_due;
+  for (const auto& [partition, o] : s.owned) next = std::min(next, s.DueOf(*o));
   return next;
 }
 
@@ -84,10 +72,10 @@ ProduceId Owner::Write(Topic topic, Partition partition, std::string_view key,
   const TableState* const table = o->Find(topic);
   if (table == nullptr || !table->is_written) return 0;
   Headers headers = ToHeaders(meta);
-  headers.emplace_back(std::string(kTokenHeader), table->token_text);
-  const ProduceId id = s.Produce(partition, topic, partition, std::string(key), std::move(value),
-                                 std::move(headers));
-  o->unacknowledged.insert(id);
+  headers.emplace_back(kTokenHeader, table->token_text);
+  const ProduceId id = s.Produce(o, PendingKind::kWrite, topic, partition, std::string(key),
+                                 std::move(value), std::move(headers));
+  ++o->open_writes;
   return id;
 }
 
@@ -97,8 +85,8 @@ ProduceId Owner::Append(Topic topic, Partition partition, std::string_view key,
   if (!s.failure.empty()) return 0;
   if (topic == Topic::kNotifications) {
     // Any extractor receives any tenant's webhooks.
-    return s.Produce(std::nullopt, topic, partition, std::string(key), std::move(value),
-                     ToHeaders(meta));
+    return s.Produce(nullptr, PendingKind::kForeign, topic, partition, std::string(key),
+                     std::move(value), ToHeaders(meta));
   }
   Owned* const o = s.Find(partition);
   if (o == nullptr) return 0;
@@ -108,21 +96,21 @@ ProduceId Owner::Append(Topic topic, Partition partition, std::string_view key,
     const std::optional<ids::CommandKey> parsed = ids::ParseCommandKey(key);
     if (!parsed || parsed->kind != ids::CommandKey::Kind::kAction) return 0;
   }
-  const ProduceId id =
-      s.Produce(partition, topic, partition, std::string(key), std::move(value), ToHeaders(meta));
-  o->unacknowledged.insert(id);
+  const ProduceId id = s.Produce(o, PendingKind::kWrite, topic, partition, std::string(key),
+                                 std::move(value), ToHeaders(meta));
+  ++o->open_writes;
   return id;
 }
 
 const Table* Owner::table(Topic topic, Partition partition) const {
-  Owned* const o = state_->Find(partition);
+  const Owned* const o = std::as_const(*state_).Find(partition);
   if (o == nullptr) return nullptr;
   const TableState* const table = o->Find(topic);
   return table == nullptr ? nullptr : table->table.get();
 }
 
 bool Owner::ready(Partition partition) const {
-  const Owned* const o = state_->Find(partition);
+  const Owned* const o = std::as_const(*state_).Find(partition);
   return o != nullptr && state_->failure.empty() && o->phase == Phase::kReady && !o->is_behind &&
          o->problem.empty();
 }
@@ -143,6 +131,7 @@ std::vector<std::string> Owner::not_ready_because() const {
   const State& s = *state_;
   std::vector<std::string> out;
   if (!s.failure.empty()) out.push_back(s.failure);
+  if (!s.has_joined && !s.is_draining) out.emplace_back("joining the group");
   for (const auto& [partition, o] : s.owned) {
     if (ready(partition)) continue;
     std::string why = o->problem;
@@ -182,7 +171,7 @@ std::vector<std::string> Owner::not_ready_because() const {
 bool Owner::may_send(Now now, Partition partition) const {
   if (!ready(partition)) return false;
   if (!state_->options.is_leased) return true;
-  const Owned* const o = state_->Find(partition);
+  const Owned* const o = std::as_const(*state_).Find(partition);
   return state_->lease_sent_at && *state_->lease_sent_at >= o->assigned_at &&
          now.steady < *state_->lease_sent_at + state_->options.lease;
 }
@@ -251,7 +240,7 @@ Owner::Standing Owner::standing(Now now) const {
 }
 
 std::int64_t Owner::lag(Topic topic, Partition partition) const {
-  Owned* const o = state_->Find(partition);
+  const Owned* const o = std::as_const(*state_).Find(partition);
   if (o == nullptr) return 0;
   if (const TableState* const table = o->Find(topic)) {
     return std::max<std::int64_t>(0, table->last_end - table->table->next_offset());

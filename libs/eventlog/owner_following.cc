@@ -28,6 +28,7 @@ void Owner::State::OnCommitDone(const CommitDone& fact) {
   for (const auto& [partition, o] : owned) {
     for (auto& [topic, commit] : o->commits) {
       if (commit.id != fact.id) continue;
+      o->due.reset();
       commit.id = 0;
       if (!fact.error.empty()) {
         commit.retry_at = now.steady + kRetryDelay;
@@ -41,42 +42,68 @@ void Owner::State::OnCommitDone(const CommitDone& fact) {
 }
 
 void Owner::State::OnProduced(const Produced& fact) {
-  const auto found = produces.find(fact.id);
-  if (found == produces.end()) return;
-  const std::optional<Partition> partition = found->second;
-  produces.erase(found);
+  if (fact.id < first_pending || fact.id - first_pending >= pending.size()) return;
+  const Pending produced =
+      std::exchange(pending[static_cast<std::size_t>(fact.id - first_pending)], Pending());
+  while (!pending.empty() && pending.front().kind == PendingKind::kNone) {
+    pending.pop_front();
+    ++first_pending;
+  }
+  if (produced.kind == PendingKind::kNone) return;
   if (!fact.error.empty()) {
     Fail("produce failed: " + fact.error);
     return;
   }
-  if (!partition) {
+  if (produced.kind == PendingKind::kForeign) {
     listener.OnWritten(fact.id, fact.offset);
     return;
   }
-  Owned* const o = Find(*partition);
-  if (o == nullptr) return;
-  if (o->fence_id == fact.id) {
-    OnFenceWritten(*o, fact.offset);
-    return;
-  }
-  if (o->releases.erase(fact.id) != 0 || o->tombstones.erase(fact.id) != 0) {
-    ReleaseIfDone(*o);
-    return;
-  }
+  Owned* const o = Find(produced.partition);
   // Of an ownership before this one.
-  if (o->unacknowledged.erase(fact.id) == 0) return;
-  listener.OnWritten(fact.id, fact.offset);
-  if (Lives(*o)) ReleaseIfDone(*o);
+  if (o == nullptr || o->serial != produced.serial) return;
+  if (!StandsInOrder(*o, produced, fact)) return;
+  switch (produced.kind) {
+    case PendingKind::kFence:
+      if (o->fence_id == fact.id) OnFenceWritten(*o, fact.offset);
+      return;
+    case PendingKind::kTombstone:
+      --o->open_tombstones;
+      break;
+    case PendingKind::kRelease:
+      --o->open_releases;
+      break;
+    case PendingKind::kWrite:
+      --o->open_writes;
+      listener.OnWritten(fact.id, fact.offset);
+      if (!Lives(*o)) return;
+      break;
+    case PendingKind::kNone:
+    case PendingKind::kForeign:
+      return;
+  }
+  ReleaseIfDone(*o);
+}
+
+bool Owner::State::StandsInOrder(Owned& o, const Pending& produced, const Produced& fact) {
+  Owned::Acknowledged& last = o.acknowledged[static_cast<std::size_t>(produced.topic)];
+  if ((fact.id > last.id) != (fact.offset > last.offset)) {
+    Fail("rule 5: record " + std::to_string(fact.id) + " of " + std::string(Name(produced.topic)) +
+         " stands at " + std::to_string(fact.offset) + ", and record " + std::to_string(last.id) +
+         " at " + std::to_string(last.offset));
+    return false;
+  }
+  if (fact.id > last.id) last = {fact.id, fact.offset};
+  return true;
 }
 
 void Owner::State::OnFetched(const Fetched& fact) {
   const std::uint64_t epoch = reading_epoch;
-  std::set<Partition> touched;
+  std::vector<Partition> touched;
   for (const Record& record : fact.records) {
     if (!failure.empty()) return;
     Owned* const o = Find(record.partition);
     if (o == nullptr) continue;
-    touched.insert(record.partition);
+    if (touched.empty() || touched.back() != record.partition) touched.push_back(record.partition);
     if (!IsTable(record.topic)) {
       StreamState* const stream = o->FindStream(record.topic);
       if (stream == nullptr || !stream->is_following || record.offset < stream->next) continue;
@@ -93,6 +120,8 @@ void Owner::State::OnFetched(const Fetched& fact) {
       Fold(*o, *table, record);
     }
   }
+  std::sort(touched.begin(), touched.end());
+  touched.erase(std::unique(touched.begin(), touched.end()), touched.end());
   for (const Partition partition : touched) {
     Owned* const o = Find(partition);
     if (o == nullptr || !failure.empty()) continue;
@@ -235,6 +264,26 @@ void Owner::State::OnCommittedOffset(const CommittedOffset& fact) {
   Advance(*o);
 }
 
+Instant Owner::State::DueOf(Owned& o) const {
+  if (o.due) return *o.due;
+  Instant next = Instant::max();
+  const auto at = [&next](const std::optional<Instant>& time) {
+    if (time) next = std::min(next, *time);
+  };
+  at(o.restart_at);
+  for (const TableState& table : o.tables) {
+    if (table.sample_id == 0) at(table.sample_due);
+  }
+  for (const StreamState& stream : o.streams) at(stream.sample_due);
+  for (const auto& [topic, committed] : o.committed) at(committed.due);
+  for (const auto& [topic, commit] : o.commits) at(commit.retry_at);
+  if (o.phase == Phase::kWaiting) at(o.wait_until);
+  if (o.phase == Phase::kRevoking || o.phase == Phase::kReleasing) at(o.revoke_deadline);
+  if (o.phase == Phase::kReady) at(o.housekeeping_due);
+  o.due = next;
+  return next;
+}
+
 void Owner::State::Tick(Owned& o) {
   if (o.restart_at && now.steady >= *o.restart_at) {
     Restart(o);
@@ -286,9 +335,10 @@ void Owner::State::KeepHouse(Owned& o) {
     for (std::string& key : t.old_control_keys()) {
       if (!table.tombstoned.insert(key).second) continue;
       Headers headers = ToHeaders(ControlMeta(key, "tributary.tombstone.v1"));
-      headers.emplace_back(std::string(kTokenHeader), table.token_text);
-      o.tombstones.insert(Produce(o.partition, table.topic, o.partition, std::move(key),
-                                  std::nullopt, std::move(headers)));
+      headers.emplace_back(kTokenHeader, table.token_text);
+      Produce(&o, PendingKind::kTombstone, table.topic, o.partition, std::move(key), std::nullopt,
+              std::move(headers));
+      ++o.open_tombstones;
     }
   }
 }

@@ -18,6 +18,7 @@ void Owner::State::Suspend(Owned& o) {
   if (!failure.empty()) return;
   auto state = std::make_unique<Owned>();
   state->partition = partition;
+  state->serial = ++last_serial;
   state->phase = Phase::kSuspended;
   state->assigned_at = now.steady;
   state->problem = "another owner has fenced this partition";
@@ -70,9 +71,9 @@ void Owner::State::Revoke(Owned& o) {
 
 void Owner::State::ReleaseIfDone(Owned& o) {
   if (o.phase != Phase::kReleasing) return;
-  if (!o.unacknowledged.empty() || !o.tombstones.empty()) return;
+  if (o.open_writes != 0 || o.open_tombstones != 0) return;
   if (!o.release_wanted) {
-    if (o.releases.empty()) Give(o);
+    if (o.open_releases == 0) Give(o);
     return;
   }
   o.release_wanted = false;
@@ -82,11 +83,12 @@ void Owner::State::ReleaseIfDone(Owned& o) {
     release.set_generation(table.token->generation);
     release.set_token(table.token->offset);
     Headers headers = ToHeaders(ControlMeta(table.token_text, "tributary.release.v1"));
-    headers.emplace_back(std::string(kTokenHeader), table.token_text);
-    o.releases.insert(Produce(o.partition, topic, o.partition, "!r/" + table.token_text,
-                              release.SerializeAsString(), std::move(headers)));
+    headers.emplace_back(kTokenHeader, table.token_text);
+    Produce(&o, PendingKind::kRelease, topic, o.partition, "!r/" + table.token_text,
+            release.SerializeAsString(), std::move(headers));
+    ++o.open_releases;
   }
-  if (o.releases.empty()) Give(o);
+  if (o.open_releases == 0) Give(o);
 }
 
 void Owner::State::RequestLease() {

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
 #include <optional>
@@ -111,6 +113,8 @@ enum class Phase : std::uint8_t {
 
 struct Owned {
   Partition partition = 0;
+  // No other Owned has it.
+  std::uint64_t serial = 0;
   Phase phase = Phase::kFounding;
   Instant assigned_at{};
   std::int64_t generation = 0;
@@ -125,22 +129,34 @@ struct Owned {
   bool is_unclean = false;
   Instant wait_until{};
   bool is_behind = false;
-  // Of the stage, and of ourselves (rule 2).
-  std::set<ProduceId> unacknowledged;
-  std::set<ProduceId> tombstones;
-  std::set<ProduceId> releases;
+  // Not acknowledged yet: of the stage, and of ourselves (rule 2).
+  std::int64_t open_writes = 0;
+  std::int64_t open_tombstones = 0;
+  std::int64_t open_releases = 0;
   bool release_wanted = false;
+  // By topic: what was acknowledged last.
+  struct Acknowledged {
+    ProduceId id = 0;
+    Offset offset = -1;
+  };
+  std::array<Acknowledged, kAllTopics.size()> acknowledged;
   Instant revoke_deadline{};
   Instant housekeeping_due{};
   std::optional<Instant> restart_at;
   // For people. Empty: nothing is wrong, it only takes its time.
   std::string problem;
+  // When something is to be done at last. None: not computed since something has changed.
+  std::optional<Instant> due;
 
   TableState* Find(Topic topic) {
     for (TableState& table : tables) {
       if (table.topic == topic) return &table;
     }
     return nullptr;
+  }
+  const TableState* Find(Topic topic) const { return const_cast<Owned*>(this)->Find(topic); }
+  const StreamState* FindStream(Topic topic) const {
+    return const_cast<Owned*>(this)->FindStream(topic);
   }
   StreamState* FindStream(Topic topic) {
     for (StreamState& stream : streams) {
@@ -151,6 +167,17 @@ struct Owned {
   bool serves() const {
     return phase == Phase::kReady || phase == Phase::kRevoking || phase == Phase::kReleasing;
   }
+};
+
+enum class PendingKind : std::uint8_t {
+  // Acknowledged.
+  kNone,
+  // To a stream of a partition that need not be ours.
+  kForeign,
+  kFence,
+  kWrite,
+  kTombstone,
+  kRelease,
 };
 
 struct Owner::State {
@@ -168,11 +195,23 @@ struct Owner::State {
   std::uint64_t last_id = 0;
   ProduceId last_produce_id = 0;
   std::uint64_t reading_epoch = 0;
-  // What a produce belongs to. Appends to streams of partitions that are not ours: none.
-  std::map<ProduceId, std::optional<Partition>> produces;
+  // What was produced and not acknowledged, by its number from first_produce on: numbers are given
+  // in order, and acknowledgements of a partition come in order.
+  struct Pending {
+    PendingKind kind = PendingKind::kNone;
+    Topic topic{};
+    Partition partition = 0;
+    // Of its Owned; another ownership of that partition does not care.
+    std::uint64_t serial = 0;
+  };
+  std::deque<Pending> pending;
+  ProduceId first_pending = 1;
+  std::uint64_t last_serial = 0;
   // Set while the group waits for FinishRevoking.
   std::optional<std::set<Partition>> revoking;
   bool is_draining = false;
+  // The group has spoken, if only to give nothing.
+  bool has_joined = false;
 
   std::uint64_t renewal_id = 0;
   std::optional<Instant> renewal_due;
@@ -190,12 +229,19 @@ struct Owner::State {
     if (failure.empty()) failure = std::move(why);
   }
 
+  // Whoever asks may change it.
   Owned* Find(Partition partition) {
+    const auto found = owned.find(partition);
+    if (found == owned.end()) return nullptr;
+    found->second->due.reset();
+    return found->second.get();
+  }
+  const Owned* Find(Partition partition) const {
     const auto found = owned.find(partition);
     return found == owned.end() ? nullptr : found->second.get();
   }
   // Of a partition that a callback may have ended meanwhile.
-  bool Lives(const Owned& o) {
+  bool Lives(const Owned& o) const {
     const Owned* const found = Find(o.partition);
     return found == &o && failure.empty();
   }
@@ -222,8 +268,9 @@ struct Owner::State {
   // ---- owner_takeover.cc: fences ----
 
   RecordMeta ControlMeta(std::string id, std::string type) const;
-  ProduceId Produce(std::optional<Partition> owner, Topic topic, Partition partition,
-                    std::string key, std::optional<std::string> value, Headers headers);
+  // `o`: none for what need not be ours.
+  ProduceId Produce(Owned* o, PendingKind kind, Topic topic, Partition partition, std::string key,
+                    std::optional<std::string> value, Headers headers);
   void FenceNext(Owned& o);
   void OnFenceWritten(Owned& o, Offset offset);
   static bool IsUsurped(const TableState& table);
@@ -270,6 +317,8 @@ struct Owner::State {
   void OnRevoking(const Revoking& fact);
   void OnLost(const Lost& fact);
   void OnProduced(const Produced& fact);
+  // Rule 5, always on: what was produced later stands later in its partition.
+  bool StandsInOrder(Owned& o, const Pending& produced, const Produced& fact);
   void OnFetched(const Fetched& fact);
   void Fold(Owned& o, TableState& table, const Record& record);
   void Restart(Owned& o);
@@ -279,6 +328,8 @@ struct Owner::State {
   void OnCommittedOffset(const CommittedOffset& fact);
 
   // ---- owner_following.cc: time ----
+
+  Instant DueOf(Owned& o) const;
 
   void Tick(Owned& o);
   void KeepHouse(Owned& o);

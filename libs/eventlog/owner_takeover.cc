@@ -28,6 +28,7 @@ void Owner::State::Begin(Partition partition) {
   auto state = std::make_unique<Owned>();
   Owned& o = *state;
   o.partition = partition;
+  o.serial = ++last_serial;
   o.assigned_at = now.steady;
   o.fence_asked_at = now.steady;
   const auto open = [&](Topic topic, bool is_written) {
@@ -194,11 +195,11 @@ RecordMeta Owner::State::ControlMeta(std::string id, std::string type) const {
   return meta;
 }
 
-ProduceId Owner::State::Produce(std::optional<Partition> owner, Topic topic, Partition partition,
+ProduceId Owner::State::Produce(Owned* o, PendingKind kind, Topic topic, Partition partition,
                                 std::string key, std::optional<std::string> value,
                                 Headers headers) {
   const ProduceId id = ++last_produce_id;
-  produces.emplace(id, owner);
+  pending.push_back({kind, topic, partition, o == nullptr ? 0 : o->serial});
   log.Produce(id, topic, partition, std::move(key), std::move(value), std::move(headers));
   return id;
 }
@@ -211,7 +212,7 @@ void Owner::State::FenceNext(Owned& o) {
   fence.set_service(options.service);
   fence.set_instance(options.instance);
   o.fence_id =
-      Produce(o.partition, topic, o.partition,
+      Produce(&o, PendingKind::kFence, topic, o.partition,
               "!f/" + ids::EncodePart(options.service) + "/" + ids::EncodePart(options.instance) +
                   "/" + random_part,
               fence.SerializeAsString(), ToHeaders(ControlMeta(random_part, "tributary.fence.v1")));
@@ -392,6 +393,7 @@ Duration Owner::State::SampleInterval() const {
 }
 
 void Owner::State::OnAssigned(const Assigned& fact) {
+  has_joined = true;
   if (is_draining) return;
   for (const Partition partition : fact.partitions) {
     Owned* const o = Find(partition);

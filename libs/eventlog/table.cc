@@ -178,6 +178,8 @@ struct Table::State {
   // Written to the store by the next Persist; read in front of it until then.
   std::map<std::string, std::optional<std::string>, std::less<>> overlay;
   std::size_t unpersisted = 0;
+  // Of their keys and values.
+  std::size_t unpersisted_bytes = 0;
   absl::Status store_status;
 
   // Few; kept whole in memory beside their rows.
@@ -185,10 +187,11 @@ struct Table::State {
   std::map<std::string, Control, std::less<>> fences;
   std::set<std::string, std::less<>> releases;
 
-  std::optional<std::string> GetRow(std::string_view row) const {
+  // Lives until something is folded into this table or any other of the same stores.
+  std::optional<std::string_view> FindRow(std::string_view row) const {
     const auto found = overlay.find(row);
     if (found != overlay.end()) return found->second;
-    return store->Get(row);
+    return store->Find(row);
   }
 
   void ScanRows(std::string_view prefix, std::string_view from,
@@ -218,17 +221,36 @@ struct Table::State {
     }
   }
 
-  void SetIndexRows(std::string_view key, const TableEntry& entry, bool present) {
-    if (!options.indexer) return;
-    for (const std::string& index_row : options.indexer(key, entry)) {
-      std::string row = Row(kIndexRow, index_row);
-      row.push_back('\0');
-      row.append(key);
-      if (present) {
-        overlay.insert_or_assign(std::move(row), std::string());
-      } else {
-        overlay.insert_or_assign(std::move(row), std::nullopt);
+  static std::string IndexRow(std::string_view index_row, std::string_view key) {
+    std::string row;
+    row.reserve(index_row.size() + key.size() + 2);
+    row.push_back(kIndexRow);
+    row.append(index_row);
+    row.push_back('\0');
+    row.append(key);
+    return row;
+  }
+
+  // Most entries keep most of their rows: only what differs is written.
+  void SetIndexRows(std::string_view key, std::vector<std::string> before,
+                    std::vector<std::string> after) {
+    std::sort(before.begin(), before.end());
+    before.erase(std::unique(before.begin(), before.end()), before.end());
+    std::sort(after.begin(), after.end());
+    after.erase(std::unique(after.begin(), after.end()), after.end());
+    auto old = before.begin();
+    for (auto it = after.begin(); it != after.end(); ++it) {
+      for (; old != before.end() && *old < *it; ++old) {
+        overlay.insert_or_assign(IndexRow(*old, key), std::nullopt);
       }
+      if (old != before.end() && *old == *it) {
+        ++old;
+      } else {
+        overlay.insert_or_assign(IndexRow(*it, key), std::string());
+      }
+    }
+    for (; old != before.end(); ++old) {
+      overlay.insert_or_assign(IndexRow(*old, key), std::nullopt);
     }
   }
 
@@ -319,36 +341,56 @@ std::optional<TableEntry> Table::Apply(const Record& record) {
   if (IsControlKey(record.key)) {
     s.FoldControl(record);
   } else {
-    const std::string row = Row(kEntryRow, record.key);
-    if (const std::optional<std::string> old = s.GetRow(row)) {
-      s.SetIndexRows(record.key, DecodeEntry(*old), false);
+    std::string row = Row(kEntryRow, record.key);
+    std::vector<std::string> old_rows;
+    if (s.options.indexer) {
+      if (const std::optional<std::string_view> old = s.FindRow(row)) {
+        old_rows = s.options.indexer(record.key, DecodeEntry(*old));
+      }
     }
     TableEntry entry;
     entry.offset = record.offset;
-    const std::string* const header = FindHeader(record.headers, kTokenHeader);
+    const std::optional<std::string_view> header = FindHeader(record.headers, kTokenHeader);
     // Without a token it is older than every fence.
-    entry.token = header != nullptr ? ParseToken(*header).value_or(Token{}) : Token{};
+    entry.token = header ? ParseToken(*header).value_or(Token{}) : Token{};
     entry.is_void = s.meta.newest_fence && entry.token < *s.meta.newest_fence &&
                     !IsFinishedAction(s.options.topic, record);
     entry.value = record.value.value_or(std::string());
     s.SetVoid(record.key, entry.is_void);
     if (record.value || entry.is_void) {
-      s.overlay.insert_or_assign(row, EncodeEntry(entry));
-      s.SetIndexRows(record.key, entry, true);
+      s.SetIndexRows(
+          record.key, std::move(old_rows),
+          s.options.indexer ? s.options.indexer(record.key, entry) : std::vector<std::string>());
+      s.overlay.insert_or_assign(std::move(row), EncodeEntry(entry));
       result = std::move(entry);
     } else {
-      s.overlay.insert_or_assign(row, std::nullopt);
+      s.SetIndexRows(record.key, std::move(old_rows), {});
+      s.overlay.insert_or_assign(std::move(row), std::nullopt);
     }
   }
-  if (!s.options.persists_when_told && s.unpersisted >= s.options.unpersisted_entries_max) {
+  s.unpersisted_bytes += record.key.size() + (record.value ? record.value->size() : 0);
+  if (!s.options.persists_when_told && (s.unpersisted >= s.options.unpersisted_entries_max ||
+                                        s.unpersisted_bytes >= s.options.unpersisted_bytes_max)) {
     // store_status() has the result.
     static_cast<void>(Persist());
   }
   return result;
 }
 
+std::optional<TableEntryView> Table::Find(std::string_view key) const {
+  std::optional<std::string_view> row = state_->FindRow(Row(kEntryRow, key));
+  if (!row || row->size() < kEntryPrefixBytes) return std::nullopt;
+  TableEntryView entry;
+  entry.offset = TakeInteger(*row);
+  entry.token.generation = TakeInteger(*row);
+  entry.token.offset = TakeInteger(*row);
+  entry.is_void = row->front() != 0;
+  entry.value = row->substr(1);
+  return entry;
+}
+
 std::optional<TableEntry> Table::Get(std::string_view key) const {
-  const std::optional<std::string> row = state_->GetRow(Row(kEntryRow, key));
+  const std::optional<std::string_view> row = state_->FindRow(Row(kEntryRow, key));
   if (!row) return std::nullopt;
   return DecodeEntry(*row);
 }
@@ -384,11 +426,12 @@ absl::Status Table::Persist() {
   State& s = *state_;
   std::vector<LocalStore::Write> writes;
   writes.reserve(s.overlay.size());
-  for (auto& [row, value] : s.overlay) writes.push_back({row, value});
+  for (const auto& [row, value] : s.overlay) writes.push_back({row, value});
   s.store_status = s.store->Apply(writes, EncodeMeta(s.meta));
   if (s.store_status.ok()) {
     s.overlay.clear();
     s.unpersisted = 0;
+    s.unpersisted_bytes = 0;
     s.persisted = s.meta;
   }
   return s.store_status;
@@ -398,6 +441,7 @@ absl::Status Table::Clear() {
   State& s = *state_;
   s.overlay.clear();
   s.unpersisted = 0;
+  s.unpersisted_bytes = 0;
   s.void_keys.clear();
   s.fences.clear();
   s.releases.clear();

@@ -40,6 +40,14 @@ struct TableEntry {
   std::string value;
 };
 
+/// The same without a copy.
+struct TableEntryView {
+  Offset offset = 0;
+  Token token;
+  bool is_void = false;
+  std::string_view value;
+};
+
 /// Reads are from memory and the local store; no log inside. Not thread-safe. Holds only what was
 /// read back from the topic (rule 7).
 class Table {
@@ -53,9 +61,11 @@ class Table {
     /// May be empty.
     Indexer indexer;
     /// True: entries become durable only by Persist() (rule 32). False: also by themselves, when
-    /// `unpersisted_entries_max` are waiting.
+    /// so many are waiting, or with so many bytes. The more there are in one transaction, the more
+    /// of them share a page.
     bool persists_when_told = false;
-    std::size_t unpersisted_entries_max = 1000;
+    std::size_t unpersisted_entries_max = 4000;
+    std::size_t unpersisted_bytes_max = std::size_t{1} << 20;
   };
 
   Table(Options options, std::unique_ptr<LocalStore> store);
@@ -67,6 +77,8 @@ class Table {
   std::optional<TableEntry> Apply(const Record& record);
 
   std::optional<TableEntry> Get(std::string_view key) const;
+  /// The view lives until something is folded into, or persisted of, any table of the same owner.
+  std::optional<TableEntryView> Find(std::string_view key) const;
   /// Visits keys with the prefix in byte order, from the first >= `from`, until false. Includes
   /// void entries; excludes keys of the log itself other than `!b/`.
   void Scan(std::string_view prefix, std::string_view from,

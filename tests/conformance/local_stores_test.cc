@@ -69,7 +69,7 @@ TYPED_TEST_SUITE(LocalStoresTest, Backends);
 TYPED_TEST(LocalStoresTest, IsEmptyAtFirst) {
   const auto store = this->Open(Topic::kChanges, 0);
   EXPECT_EQ(store->meta(), "");
-  EXPECT_EQ(store->Get("k"), std::nullopt);
+  EXPECT_EQ(store->Find("k"), std::nullopt);
   EXPECT_THAT(ScanAll(*store), IsEmpty());
 }
 
@@ -79,9 +79,9 @@ TYPED_TEST(LocalStoresTest, AppliesWritesDeletesAndMetaTogether) {
   ASSERT_TRUE(
       store->Apply({{"b", std::nullopt}, {"nothing", std::nullopt}, {"a", "3"}}, "m2").ok());
   EXPECT_EQ(store->meta(), "m2");
-  EXPECT_EQ(store->Get("a"), "3");
-  EXPECT_EQ(store->Get("b"), std::nullopt);
-  EXPECT_EQ(store->Get("c"), "");
+  EXPECT_EQ(store->Find("a"), "3");
+  EXPECT_EQ(store->Find("b"), std::nullopt);
+  EXPECT_EQ(store->Find("c"), "");
 }
 
 TYPED_TEST(LocalStoresTest, TakesTheLastOfTwoWritesOfOneKey) {
@@ -150,15 +150,15 @@ TYPED_TEST(LocalStoresTest, KeepsKeysOfAnyLengthInByteOrder) {
   Entries sorted = wanted;
   std::sort(sorted.begin(), sorted.end());
   EXPECT_EQ(ScanAll(*store), sorted);
-  for (const auto& [key, value] : wanted) EXPECT_EQ(store->Get(key), value);
+  for (const auto& [key, value] : wanted) EXPECT_EQ(store->Find(key), value);
   EXPECT_THAT(ScanAll(*store, head + "a"),
               ElementsAre(Pair(head + "a", "long"), Pair(head + "ab", "longer")));
   EXPECT_THAT(ScanAll(*store, head, head + "ab"), SizeIs(2));
 
   ASSERT_TRUE(store->Apply({{head + "a", std::nullopt}, {head + "ab", "changed"}}, "m").ok());
-  EXPECT_EQ(store->Get(head + "a"), std::nullopt);
-  EXPECT_EQ(store->Get(head + "ab"), "changed");
-  EXPECT_EQ(store->Get(head), "just short");
+  EXPECT_EQ(store->Find(head + "a"), std::nullopt);
+  EXPECT_EQ(store->Find(head + "ab"), "changed");
+  EXPECT_EQ(store->Find(head), "just short");
   ASSERT_TRUE(store->Clear().ok());
   EXPECT_THAT(ScanAll(*store), IsEmpty());
 }
@@ -170,15 +170,15 @@ TYPED_TEST(LocalStoresTest, HoldsAMegabyteAValueAndManyOfThem) {
     ASSERT_TRUE(store->Apply({{"k" + std::to_string(i), value}}, std::to_string(i)).ok());
   }
   EXPECT_EQ(store->meta(), "19");
-  EXPECT_EQ(store->Get("k7"), std::string(std::size_t{1} << 20, 'h'));
+  EXPECT_EQ(store->Find("k7"), std::string(std::size_t{1} << 20, 'h'));
 }
 
 TYPED_TEST(LocalStoresTest, ReadsOtherKeysDuringAScan) {
   const auto store = this->Open(Topic::kChanges, 0);
   ASSERT_TRUE(store->Apply({{"a", "1"}, {"b", "2"}}, "m").ok());
-  std::vector<std::optional<std::string>> other;
+  std::vector<std::optional<std::string_view>> other;
   store->Scan("", "", [&](std::string_view key, std::string_view) {
-    other.push_back(store->Get(key == "a" ? "b" : "a"));
+    other.push_back(store->Find(key == "a" ? "b" : "a"));
     return true;
   });
   EXPECT_THAT(other, ElementsAre("2", "1"));
@@ -188,7 +188,7 @@ TYPED_TEST(LocalStoresTest, OpensAgainWithWhatWasApplied) {
   ASSERT_TRUE(this->Open(Topic::kChanges, 0)->Apply({{"a", "1"}}, "m").ok());
   const auto store = this->Open(Topic::kChanges, 0);
   EXPECT_EQ(store->meta(), "m");
-  EXPECT_EQ(store->Get("a"), "1");
+  EXPECT_EQ(store->Find("a"), "1");
 }
 
 class LmdbStoresTest : public testing::Test {
@@ -297,8 +297,10 @@ TEST_F(LmdbStoresTest, ClearsMoreKeysThanFitOneTransaction) {
   auto stores = MakeLmdbStores(directory_.path());
   ASSERT_TRUE(stores.ok());
   const auto store = *(*stores)->Open(Topic::kChanges, 0);
+  std::vector<std::string> keys;
+  for (int i = 0; i < 25'000; ++i) keys.push_back("k" + std::to_string(i));
   std::vector<LocalStore::Write> writes;
-  for (int i = 0; i < 25'000; ++i) writes.push_back({"k" + std::to_string(i), "v"});
+  for (const std::string& key : keys) writes.push_back({key, "v"});
   ASSERT_TRUE(store->Apply(writes, "m").ok());
   ASSERT_TRUE(store->Clear().ok());
   EXPECT_EQ(store->meta(), "");

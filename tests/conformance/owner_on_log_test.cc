@@ -194,7 +194,7 @@ TEST_F(OwnerOnLog, ReadsItsTableBackWithDeletionsAndAgainFromItsLocalCopy) {
   EXPECT_THAT(service.takeovers[1].rebuilt, IsEmpty());
 }
 
-TEST_F(OwnerOnLog, RebuildsALostCopyFromACompactedTopic) {
+TEST_F(OwnerOnLog, Rule23_RebuildsALostCopyFromACompactedTopic) {
   std::map<std::string, std::string> wanted;
   {
     Service service(*log_, first_copy_.path());

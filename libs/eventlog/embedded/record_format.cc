@@ -100,7 +100,6 @@ bool DecodeRecord(std::string_view bytes, Record& record) {
   if (!TakeSized(bytes, key_size, part)) return false;
   record.key = part;
   record.headers.clear();
-  record.headers.reserve(header_count);
   for (std::size_t i = 0; i < header_count; ++i) {
     std::string_view sizes;
     std::string_view name;

@@ -19,15 +19,17 @@ Record ToRecord(const rd_kafka_message_t& message, Topic topic) {
   if (milliseconds > 0) record.appended_at = WallTime(std::chrono::milliseconds(milliseconds));
   rd_kafka_headers_t* headers = nullptr;
   if (rd_kafka_message_headers(&message, &headers) == RD_KAFKA_RESP_ERR_NO_ERROR) {
+    constexpr std::size_t kUsualBytes = 320;
+    record.headers.reserve(rd_kafka_header_cnt(headers), kUsualBytes);
     const char* name = nullptr;
     const void* value = nullptr;
     std::size_t size = 0;
     for (std::size_t i = 0;
          rd_kafka_header_get_all(headers, i, &name, &value, &size) == RD_KAFKA_RESP_ERR_NO_ERROR;
          ++i) {
-      record.headers.emplace_back(name, value == nullptr
-                                            ? std::string()
-                                            : std::string(static_cast<const char*>(value), size));
+      record.headers.emplace_back(
+          name, value == nullptr ? std::string_view()
+                                 : std::string_view(static_cast<const char*>(value), size));
     }
   }
   return record;

@@ -43,7 +43,7 @@ TEST(HeadersTest, TheTraceContextTravelsAndComesBack) {
   EXPECT_EQ(back.type, meta.type);
   EXPECT_EQ(back.time, meta.time);
   EXPECT_EQ(back.traceparent, meta.traceparent);
-  EXPECT_EQ(FindHeader(ToHeaders(meta), "nothing"), nullptr);
+  EXPECT_EQ(FindHeader(ToHeaders(meta), "nothing"), std::nullopt);
 }
 
 }  // namespace

@@ -20,6 +20,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
+using ::testing::SizeIs;
 
 constexpr Duration kLease = seconds(10);
 constexpr Duration kPause = seconds(5);
@@ -214,6 +215,17 @@ TEST_F(OwnerTest, Section0_AServiceWaitsForTopicsThatHaveNotBeenSetUp) {
   EXPECT_TRUE(node->ready());
 }
 
+TEST_F(OwnerTest, IsNotReadyBeforeTheGroupHasSpokenAndReadyWhenItGivesNothing) {
+  log_.Found(5);
+  const auto node = Start(Loader("a"));
+  time_.RunFor(seconds(1));
+  EXPECT_THAT(node->owner().not_ready_because(), ElementsAre("joining the group"));
+
+  node->owner().OnFact(time_.now(), Assigned{});
+
+  EXPECT_THAT(node->owner().not_ready_because(), IsEmpty());
+}
+
 TEST_F(OwnerTest, Section0_DifferentGenerationsAreNotReady) {
   for (const Topic topic : {Topic::kTenants, Topic::kRecords}) log_.FoundTable(topic, 0, 5);
   log_.FoundTable(Topic::kCommands, 0, 4);
@@ -241,8 +253,7 @@ TEST_F(OwnerTest, Rule1_WritesAFenceFirstAndPutsItsOffsetIntoEveryEntry) {
 
   EXPECT_THAT(node->written, ElementsAre(id));
   const Record& last = log_.records(Topic::kRecords, 0).back();
-  ASSERT_NE(FindHeader(last.headers, kTokenHeader), nullptr);
-  EXPECT_EQ(*FindHeader(last.headers, kTokenHeader), FormatToken({5, fence}));
+  EXPECT_EQ(FindHeader(last.headers, kTokenHeader), FormatToken({5, fence}));
   EXPECT_THAT(node->entries, ElementsAre("records k=v"));
 }
 
@@ -350,6 +361,57 @@ TEST_F(OwnerTest, Rule6_AFailedProduceIsAFailureOfTheStage) {
   EXPECT_EQ(node->Write(Topic::kRecords, "k", "v"), 0u);
 }
 
+// Compaction keeps the last of a key, so the last call must be the last in the log, however late
+// and in whatever order acknowledgements come.
+TEST_F(OwnerTest, Rule5_TheEntriesOfAKeyStandInTheLogInTheOrderInWhichTheyWereWritten) {
+  log_.Found(5);
+  const auto node = StartReady(Loader("a"));
+  for (int version = 1; version <= 200; ++version) {
+    ASSERT_NE(
+        node->Write(Topic::kRecords, version % 2 == 0 ? "even" : "odd", std::to_string(version)),
+        0u);
+    if (version % 7 == 0) time_.RunFor(milliseconds(3));
+  }
+  time_.RunFor(seconds(1));
+
+  std::map<std::string, int> newest;
+  int entries = 0;
+  for (const Record& record : log_.records(Topic::kRecords, 0)) {
+    if (record.key.starts_with('!')) continue;
+    ++entries;
+    EXPECT_GT(std::stoi(*record.value), newest[record.key]);
+    newest[record.key] = std::stoi(*record.value);
+  }
+  EXPECT_EQ(entries, 200);
+  EXPECT_THAT(node->written, SizeIs(200));
+  EXPECT_EQ(node->owner().table(Topic::kRecords, 0)->Get("even")->value, "200");
+}
+
+// Fold first, then produce: whoever has not read its table to the end might write behind a newer
+// entry that it has not seen.
+TEST_F(OwnerTest, Rule5_NobodyWritesBeforeItsTableWasFoldedToTheSampledEnd) {
+  log_.Found(5);
+  {
+    const auto node = StartReady(Loader("a"));
+    for (int i = 0; i < 50; ++i) node->Write(Topic::kRecords, "k", "v" + std::to_string(i));
+    time_.RunFor(seconds(1));
+    node->owner().ReleaseAll(time_.now());
+    time_.RunFor(seconds(1));
+  }
+
+  const auto node = Start(Loader("b"));
+  log_.Assign(node->member(), {0});
+  ProduceId first = 0;
+  for (int i = 0; i < 2000 && first == 0; ++i) {
+    const Table* const table = node->owner().table(Topic::kRecords, 0);
+    const bool has_folded = table != nullptr && table->Get("k") && table->Get("k")->value == "v49";
+    first = node->Write(Topic::kRecords, "k", "v50");
+    EXPECT_TRUE(first == 0 || has_folded);
+    time_.RunFor(milliseconds(1));
+  }
+  EXPECT_NE(first, 0u);
+}
+
 TEST_F(OwnerTest, Rule7_GoesOnFromItsLocalCopy) {
   log_.Found(5);
   const auto disk = MakeMemoryStores();
@@ -383,6 +445,35 @@ TEST_F(OwnerTest, Rule7_ACopyOlderThanHalfTheTombstonesLifetimeIsThrownAway) {
 
   EXPECT_THAT(node->takeovers[0].rebuilt,
               ElementsAre(Topic::kRecords, Topic::kTenants, Topic::kCommands));
+}
+
+// Copies are caches and have no order between them: the one is read again, the other goes on.
+TEST_F(OwnerTest, Rule23_LosingTheCopyOfCommandsLosesNothing) {
+  log_.Found(5);
+  const auto transformer = StartReady(Transformer("t"));
+  transformer->Write(Topic::kCommands, "acme/s/1", "v1");
+  transformer->Write(Topic::kCommands, "acme/s/2", "v1");
+  time_.RunFor(seconds(1));
+  const auto disk = MakeMemoryStores();
+  {
+    const auto node = StartReady(Loader("a"), disk.get());
+    node->Write(Topic::kRecords, "acme/s/1", "resolved v1");
+    time_.RunFor(seconds(1));
+    node->owner().ReleaseAll(time_.now());
+    time_.RunFor(seconds(1));
+    EXPECT_THAT(node->owner().partitions(), IsEmpty());
+  }
+  transformer->Write(Topic::kCommands, "acme/s/2", "v2");
+  time_.RunFor(seconds(1));
+  ASSERT_TRUE((*disk->Open(Topic::kCommands, 0))->Clear().ok());
+
+  const auto node = StartReady(Loader("a"), disk.get());
+
+  EXPECT_THAT(node->takeovers[0].rebuilt, ElementsAre(Topic::kCommands));
+  EXPECT_FALSE(node->takeovers[0].unclean);
+  EXPECT_EQ(node->owner().table(Topic::kCommands, 0)->Get("acme/s/1")->value, "v1");
+  EXPECT_EQ(node->owner().table(Topic::kCommands, 0)->Get("acme/s/2")->value, "v2");
+  EXPECT_EQ(node->owner().table(Topic::kRecords, 0)->Get("acme/s/1")->value, "resolved v1");
 }
 
 TEST_F(OwnerTest, Rule7_ACopyInUseStaysYoung) {
