@@ -43,12 +43,24 @@ std::string InstanceOf(const v1::LogConfig& config) {
   return name.data();
 }
 
-std::vector<eventlog::Topic> CommittedBy(std::string_view service) {
+eventlog::KafkaTopics TopicsOf(std::string_view service) {
   using eventlog::Topic;
-  if (service == "extractor") return {Topic::kNotifications};
-  if (service == "transformer") return {Topic::kChanges, Topic::kEvents};
-  if (service == "loader") return {Topic::kCommands};
-  return {Topic::kTenants};
+  if (service == "extractor") {
+    return {.committed = {Topic::kNotifications},
+            .read = {Topic::kTenants, Topic::kChanges, Topic::kCursors, Topic::kNotifications},
+            .written = {Topic::kCursors, Topic::kChanges, Topic::kEvents, Topic::kNotifications}};
+  }
+  if (service == "transformer") {
+    return {.committed = {Topic::kChanges, Topic::kEvents},
+            .read = {Topic::kTenants, Topic::kChanges, Topic::kEvents, Topic::kCommands},
+            .written = {Topic::kCommands}};
+  }
+  if (service == "loader") {
+    return {.committed = {Topic::kCommands},
+            .read = {Topic::kTenants, Topic::kCommands, Topic::kRecords},
+            .written = {Topic::kRecords, Topic::kCommands, Topic::kOutcomes}};
+  }
+  return {.committed = {Topic::kTenants}, .read = {Topic::kTenants}, .written = {Topic::kTenants}};
 }
 
 }  // namespace tributary::runtime

@@ -24,7 +24,7 @@ std::string GroupOf(const v1::LogConfig& config, std::string_view service);
 /// What is configured, else the host's name.
 std::string InstanceOf(const v1::LogConfig& config);
 
-/// Topics whose offsets the group of a service commits.
-std::vector<eventlog::Topic> CommittedBy(std::string_view service);
+/// What a service has to do with.
+eventlog::KafkaTopics TopicsOf(std::string_view service);
 
 }  // namespace tributary::runtime

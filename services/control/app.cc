@@ -224,7 +224,7 @@ int Run(const v1::ConfigFile& config, runtime::StopSignals& signals) {
           return founded;
         }
         absl::StatusOr<std::unique_ptr<eventlog::LogMember>> member = (*log)->Join(
-            runtime::GroupOf(config.log(), "control"), instance, runtime::CommittedBy("control"));
+            runtime::GroupOf(config.log(), "control"), instance, runtime::TopicsOf("control"));
         if (!member.ok()) {
           return member.status();
         }

@@ -32,7 +32,7 @@ int Run(const v1::ConfigFile& config) {
     auto stores = eventlog::MakeLmdbStores(config.log().data_directory() + "/loader");
     if (!stores.ok()) return stores.status();
     auto member = (*log)->Join(runtime::GroupOf(config.log(), "loader"),
-                               runtime::InstanceOf(config.log()), runtime::CommittedBy("loader"));
+                               runtime::InstanceOf(config.log()), runtime::TopicsOf("loader"));
     if (!member.ok()) return member.status();
     return runtime::StageParts{.stores = *std::move(stores), .log = *std::move(member)};
   };

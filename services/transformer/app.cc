@@ -31,9 +31,8 @@ int Run(const v1::ConfigFile& config) {
   const auto join = [&]() -> absl::StatusOr<runtime::StageParts> {
     auto stores = eventlog::MakeLmdbStores(config.log().data_directory() + "/transformer");
     if (!stores.ok()) return stores.status();
-    auto member =
-        (*log)->Join(runtime::GroupOf(config.log(), "transformer"),
-                     runtime::InstanceOf(config.log()), runtime::CommittedBy("transformer"));
+    auto member = (*log)->Join(runtime::GroupOf(config.log(), "transformer"),
+                               runtime::InstanceOf(config.log()), runtime::TopicsOf("transformer"));
     if (!member.ok()) return member.status();
     return runtime::StageParts{.stores = *std::move(stores), .log = *std::move(member)};
   };

@@ -75,7 +75,7 @@ class KafkaDevLog final : public Log {
     auto stores = eventlog::MakeLmdbStores(stores_ + "/" + service);
     if (!stores.ok()) return stores.status();
     auto member = log_->Join(runtime::GroupOf(config_, service), runtime::InstanceOf(config_),
-                             runtime::CommittedBy(service));
+                             runtime::TopicsOf(service));
     if (!member.ok()) return member.status();
     return runtime::StageParts{.stores = *std::move(stores), .log = *std::move(member)};
   }

@@ -131,11 +131,15 @@ Settings Consumer(const KafkaOptions& options, const std::string& group) {
 
 }  // namespace
 
-TopicHandles MakeTopicHandles(rd_kafka_t* client, const KafkaOptions& options) {
+TopicHandle MakeTopicHandle(rd_kafka_t* client, const KafkaOptions& options, Topic topic) {
+  return TopicHandle(rd_kafka_topic_new(client, TopicName(options, topic).c_str(), nullptr));
+}
+
+TopicHandles MakeTopicHandles(rd_kafka_t* client, const KafkaOptions& options,
+                              std::span<const Topic> topics) {
   TopicHandles handles;
-  for (const Topic topic : kAllTopics) {
-    handles[static_cast<std::size_t>(topic)] =
-        TopicHandle(rd_kafka_topic_new(client, TopicName(options, topic).c_str(), nullptr));
+  for (const Topic topic : topics) {
+    handles[static_cast<std::size_t>(topic)] = MakeTopicHandle(client, options, topic);
   }
   return handles;
 }
@@ -196,14 +200,20 @@ Settings MemberSettings(const KafkaOptions& options, const std::string& group,
   return settings;
 }
 
+std::int64_t FetchBufferBytes(const KafkaOptions& options) {
+  return std::max(options.fetch_buffer_bytes,
+                  options.topics.record_bytes_max + kBatchOverheadBytes);
+}
+
 Settings ReaderSettings(const KafkaOptions& options, const std::string& group) {
   // The group's name is there since librdkafka assigns nothing without one; this handle never
   // joins.
   Settings settings = Consumer(options, group);
   const std::int64_t largest = options.topics.record_bytes_max + kBatchOverheadBytes;
-  const std::int64_t buffer = std::max(options.fetch_buffer_bytes, largest);
+  const std::int64_t buffer = FetchBufferBytes(options);
   settings["enable.partition.eof"] = "true";
-  // Bytes are the bound: at either bound 2.0.2 fetches nothing for a whole second.
+  // Bytes are the bound: at either bound 2.0.2 fetches nothing for a whole second, unless somebody
+  // wakes it (Questions::Nudge).
   settings["queued.min.messages"] = "100000";
   settings["queued.max.messages.kbytes"] = std::to_string(std::max<std::int64_t>(buffer / 1024, 1));
   settings["message.max.bytes"] = std::to_string(largest);

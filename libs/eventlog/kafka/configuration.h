@@ -1,7 +1,9 @@
 #pragma once
 
 #include <array>
+#include <cstdint>
 #include <map>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -22,6 +24,8 @@ Settings ProducerSettings(const KafkaOptions& options);
 /// Of the handle that joins the group, serves its assignment and commits, and fetches nothing.
 Settings MemberSettings(const KafkaOptions& options, const std::string& group,
                         const std::string& instance);
+/// Bytes after which 2.0.2 stops fetching: no less than the largest record.
+std::int64_t FetchBufferBytes(const KafkaOptions& options);
 /// Of a handle that reads where it is told, in no group.
 Settings ReaderSettings(const KafkaOptions& options, const std::string& group);
 
@@ -33,9 +37,11 @@ absl::StatusOr<Configuration> MakeConfiguration(const KafkaOptions& options,
 absl::StatusOr<Client> MakeClient(rd_kafka_type_t type, Configuration configuration);
 
 using TopicHandles = std::array<TopicHandle, kAllTopics.size()>;
-/// Of all topics, by number. librdkafka learns of the topics that have handles whenever metadata
-/// comes; the first use of any other takes a second.
-TopicHandles MakeTopicHandles(rd_kafka_t* client, const KafkaOptions& options);
+/// By number; null for others than `topics`. librdkafka learns of the topics that have handles
+/// whenever metadata comes; the first use of any other takes a second.
+TopicHandles MakeTopicHandles(rd_kafka_t* client, const KafkaOptions& options,
+                              std::span<const Topic> topics);
+TopicHandle MakeTopicHandle(rd_kafka_t* client, const KafkaOptions& options, Topic topic);
 
 std::string TopicName(const KafkaOptions& options, Topic topic);
 

@@ -204,8 +204,8 @@ class Admin final : public LogAdmin {
     rd_kafka_poll_set_consumer(reader->get());
     producer_ = *std::move(producer);
     reader_ = *std::move(reader);
-    topics_ = MakeTopicHandles(producer_.get(), options_);
-    reader_topics_ = MakeTopicHandles(reader_.get(), options_);
+    topics_ = MakeTopicHandles(producer_.get(), options_, kAllTopics);
+    reader_topics_ = MakeTopicHandles(reader_.get(), options_, kAllTopics);
     return absl::OkStatus();
   }
 

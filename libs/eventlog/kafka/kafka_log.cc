@@ -17,11 +17,11 @@ absl::StatusOr<std::unique_ptr<KafkaLog>> KafkaLog::Open(KafkaOptions options) {
 
 absl::StatusOr<std::unique_ptr<LogMember>> KafkaLog::Join(const std::string& group,
                                                           const std::string& instance,
-                                                          const std::vector<Topic>& subscribed) {
-  if (group.empty() || instance.empty() || subscribed.empty()) {
+                                                          const KafkaTopics& topics) {
+  if (group.empty() || instance.empty() || topics.committed.empty()) {
     return absl::InvalidArgumentError("joining needs a group, an instance and a topic");
   }
-  return kafka::MakeMember(options_, group, instance, subscribed);
+  return kafka::MakeMember(options_, group, instance, topics);
 }
 
 std::unique_ptr<LogAdmin> KafkaLog::MakeAdmin() { return kafka::MakeAdmin(options_); }

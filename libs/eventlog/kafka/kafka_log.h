@@ -38,6 +38,17 @@ struct KafkaOptions {
   std::function<void(int level, std::string text)> on_log;
 };
 
+/// What a member has to do with. librdkafka looks at every partition of every topic that a handle
+/// knows whenever it is woken, so each knows what it needs. Others than these may be read and
+/// written too, but the first record waits a second.
+struct KafkaTopics {
+  /// Those whose offsets the group commits, since the broker forgets those of others after a week;
+  /// their partitions are assigned together, by number.
+  std::vector<Topic> committed;
+  std::vector<Topic> read{kAllTopics.begin(), kAllTopics.end()};
+  std::vector<Topic> written{kAllTopics.begin(), kAllTopics.end()};
+};
+
 /// The log on Kafka. Thread-safe; a member belongs to one thread.
 class KafkaLog {
  public:
@@ -47,13 +58,11 @@ class KafkaLog {
   /// choose, with the reason.
   static absl::StatusOr<std::unique_ptr<KafkaLog>> Open(KafkaOptions options);
 
-  /// Joins as soon as all topics are there. `subscribed`: the topics whose offsets the group
-  /// commits, since the broker forgets those of others after a week; their partitions are assigned
-  /// together, by number. `instance` is the same after a restart and no other member's: who comes
-  /// later with it makes the earlier one fail.
+  /// Joins as soon as all topics are there. `instance` is the same after a restart and no other
+  /// member's: who comes later with it makes the earlier one fail.
   absl::StatusOr<std::unique_ptr<LogMember>> Join(const std::string& group,
                                                   const std::string& instance,
-                                                  const std::vector<Topic>& subscribed);
+                                                  const KafkaTopics& topics);
 
   std::unique_ptr<LogAdmin> MakeAdmin();
 

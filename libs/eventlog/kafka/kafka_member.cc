@@ -130,9 +130,8 @@ class Member final : public LogMember {
               " times produce_buffer_bytes wait to be acknowledged";
     }
     if (error.empty()) {
-      const rd_kafka_resp_err_t code =
-          Send(handles_->producer.get(), handles_->topics[static_cast<std::size_t>(topic)].get(),
-               partition, key, value, headers, reinterpret_cast<void*>(id));
+      const rd_kafka_resp_err_t code = Send(handles_->producer.get(), HandleOf(topic), partition,
+                                            key, value, headers, reinterpret_cast<void*>(id));
       if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
         waiting_bytes_ += bytes;
         ++waiting_count_;
@@ -445,7 +444,7 @@ class Member final : public LogMember {
         }
       }
       assigned_.assign(anchor.begin(), anchor.end());
-      if (!assigned_.empty()) facts.push_back(Assigned{.partitions = assigned_});
+      facts.push_back(Assigned{.partitions = assigned_});
       return;
     }
     std::vector<Partition> taken = std::exchange(assigned_, {});
@@ -532,6 +531,12 @@ class Member final : public LogMember {
     return list;
   }
 
+  rd_kafka_topic_t* HandleOf(Topic topic) {
+    TopicHandle& handle = handles_->topics[static_cast<std::size_t>(topic)];
+    if (handle == nullptr) handle = MakeTopicHandle(handles_->producer.get(), options(), topic);
+    return handle.get();
+  }
+
   void Assign(const Place& place, Offset from) {
     const Partitions list = ListOf(place, from);
     const Error error(rd_kafka_incremental_assign(handles_->reader.get(), list.get()));
@@ -556,6 +561,9 @@ class Member final : public LogMember {
   // behind librdkafka's, which is bounded by fetch_buffer_bytes.
   void DrainReader(std::vector<Fact>& facts) {
     std::int64_t left = options().poll_bytes_max;
+    // Most messages are of the place of the one before.
+    const rd_kafka_topic_t* last_topic = nullptr;
+    auto at = readings_.end();
     while (true) {
       if (left <= 0) {
         handles_->inbox.Wake();  // There is more: Poll again.
@@ -565,12 +573,27 @@ class Member final : public LogMember {
       if (message == nullptr) return;
       left -= 64;  // What is skipped costs time as well.
       if (message->rkt == nullptr) continue;
-      const auto topic = names_.find(rd_kafka_topic_name(message->rkt));
-      if (topic == names_.end()) continue;
-      const auto at = readings_.find({topic->second, message->partition});
+      if (at == readings_.end() || message->rkt != last_topic ||
+          message->partition != at->first.second) {
+        const auto topic = names_.find(rd_kafka_topic_name(message->rkt));
+        if (topic == names_.end()) continue;
+        last_topic = message->rkt;
+        at = readings_.find({topic->second, message->partition});
+      }
       if (at == readings_.end() || !at->second.is_assigned) continue;
+      NudgeAfter(static_cast<std::int64_t>(message->len + message->key_len), at->first);
       OnMessage(*message, at->first, at->second, facts, left);
     }
+  }
+
+  // Fetching may have stopped for a second because the buffer was full, which it is no longer.
+  void NudgeAfter(std::int64_t bytes, const Place& place) {
+    taken_bytes_ += bytes;
+    if (taken_bytes_ < FetchBufferBytes(options()) / 4) return;
+    taken_bytes_ = 0;
+    handles_->questions->Ask({.kind = Questions::Question::Kind::kNudge,
+                              .topic = place.first,
+                              .partition = place.second});
   }
 
   void OnMessage(const rd_kafka_message_t& message, const Place& place, Reading& reading,
@@ -628,6 +651,7 @@ class Member final : public LogMember {
   std::set<CommitTag*> commit_tags_;
   std::vector<Partition> assigned_;
   std::vector<Partition> revoking_;
+  std::int64_t taken_bytes_ = 0;
   std::int64_t waiting_bytes_ = 0;
   std::int64_t waiting_count_ = 0;
   bool is_subscribed_ = false;
@@ -649,7 +673,7 @@ absl::StatusOr<Client> MakeClientOf(rd_kafka_type_t type, const KafkaOptions& op
 absl::StatusOr<std::unique_ptr<LogMember>> MakeMember(const KafkaOptions& options,
                                                       const std::string& group,
                                                       const std::string& instance,
-                                                      const std::vector<Topic>& subscribed) {
+                                                      const KafkaTopics& topics) {
   auto handles = std::make_unique<Handles>(options);
   const KafkaOptions& kept = handles->options;
   absl::StatusOr<Client> producer = MakeClientOf(RD_KAFKA_PRODUCER, kept, ProducerSettings(kept),
@@ -677,11 +701,11 @@ absl::StatusOr<std::unique_ptr<LogMember>> MakeMember(const KafkaOptions& option
                              &handles->reader_queue, &handles->commit_queue}) {
     WakeFrom(queue->get(), handles->inbox);
   }
-  handles->topics = MakeTopicHandles(handles->producer.get(), kept);
-  handles->reader_topics = MakeTopicHandles(handles->reader.get(), kept);
+  handles->topics = MakeTopicHandles(handles->producer.get(), kept, topics.written);
+  handles->reader_topics = MakeTopicHandles(handles->reader.get(), kept, topics.read);
   handles->questions = std::make_unique<Questions>(
       kept, handles->reader.get(), handles->member.get(), handles->producer.get(), handles->inbox);
-  return std::make_unique<Member>(std::move(handles), subscribed);
+  return std::make_unique<Member>(std::move(handles), topics.committed);
 }
 
 }  // namespace tributary::eventlog::kafka

@@ -13,6 +13,6 @@ namespace tributary::eventlog::kafka {
 absl::StatusOr<std::unique_ptr<LogMember>> MakeMember(const KafkaOptions& options,
                                                       const std::string& group,
                                                       const std::string& instance,
-                                                      const std::vector<Topic>& subscribed);
+                                                      const KafkaTopics& topics);
 
 }  // namespace tributary::eventlog::kafka

@@ -112,7 +112,11 @@ void Questions::Run() {
     const auto committed = std::stable_partition(
         questions.begin(), questions.end(),
         [](const Question& question) { return question.kind != Question::Kind::kCommitted; });
-    AnswerEnds({questions.begin(), committed});
+    const auto nudges = std::stable_partition(
+        questions.begin(), committed,
+        [](const Question& question) { return question.kind != Question::Kind::kNudge; });
+    Nudge({nudges, committed});
+    AnswerEnds({questions.begin(), nudges});
     AnswerCommitted({committed, questions.end()});
   }
 }
@@ -128,7 +132,9 @@ bool Questions::LookForTopics() {
 
 bool Questions::LookForTopics(rd_kafka_t* client) {
   const rd_kafka_metadata_t* metadata = nullptr;
-  if (rd_kafka_metadata(client, /*all_topics=*/0, nullptr, &metadata, kRequestTimeoutMs) !=
+  // All that the broker has: a handle need not know every topic, and to ask for one by name may
+  // make it.
+  if (rd_kafka_metadata(client, /*all_topics=*/1, nullptr, &metadata, kRequestTimeoutMs) !=
       RD_KAFKA_RESP_ERR_NO_ERROR) {
     return false;
   }
@@ -152,6 +158,14 @@ bool Questions::LookForTopics(rd_kafka_t* client) {
     RequestStop();  // A person has to look; asking again would only say it again.
   }
   return wrong.empty() && found == kAllTopics.size();
+}
+
+// 2.0.2 lets the thread of a broker sleep for a second when its fetched messages fill the buffer,
+// however soon they are taken out. Any request through that broker wakes it.
+void Questions::Nudge(const std::vector<Question>& questions) {
+  if (questions.empty()) return;
+  const Partitions list = ListOf(options_, questions, kLatest);
+  rd_kafka_offsets_for_times(reader_, list.get(), kRequestTimeoutMs);
 }
 
 // Not by query_watermark_offsets: that of 2.0.2 goes on asking a broker that no longer leads the

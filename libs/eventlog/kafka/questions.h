@@ -20,7 +20,14 @@ namespace tributary::eventlog::kafka {
 class Questions {
  public:
   struct Question {
-    enum class Kind : std::uint8_t { kEnd, kCommitted, kOutOfRange };
+    enum class Kind : std::uint8_t {
+      kEnd,
+      kCommitted,
+      kOutOfRange,
+      /// Not a question: the thread that fetches from the partition's leader is to look whether it
+      /// may fetch again. No fact comes of it.
+      kNudge,
+    };
     Kind kind{};
     std::uint64_t id = 0;
     Topic topic{};
@@ -48,6 +55,7 @@ class Questions {
   /// False: ask again later.
   bool LookForTopics();
   bool LookForTopics(rd_kafka_t* client);
+  void Nudge(const std::vector<Question>& questions);
   void AnswerEnds(const std::vector<Question>& questions);
   void AnswerCommitted(const std::vector<Question>& questions);
   bool WaitOrStop(std::chrono::milliseconds time);
