@@ -123,10 +123,13 @@ struct Client::State {
   explicit State(ClientOptions options_in, MaySend may_send_in)
       : options(std::move(options_in)), may_send(std::move(may_send_in)) {}
 
+  const Target& TargetOfCached(const std::string& url);
   void Queue(std::unique_ptr<Transfer> transfer);
   void StartQueued();
   void Start(std::unique_ptr<Transfer> transfer);
+  Easy MakeHandle() const;
   void SetUp(Transfer& transfer);
+  void KeepHandle(Easy easy);
   void CollectEnded();
   bool FollowsRedirect(Transfer& transfer);
   void End(std::unique_ptr<Transfer> transfer, CURLcode code);
@@ -147,6 +150,11 @@ struct Client::State {
   std::map<std::string, std::deque<std::unique_ptr<Transfer>>> queued;
   std::size_t queued_count = 0;
   std::vector<Easy> idle_handles;
+  /// By all in front of the path.
+  std::map<std::string, Target, std::less<>> targets;
+  Target last_target;
+  /// A transfer was added since libcurl was last asked to move them.
+  bool has_new = false;
   std::vector<Completion> ended;
 };
 
@@ -173,7 +181,7 @@ void Client::Send(RequestId id, Request request) {
   auto transfer = std::make_unique<State::Transfer>();
   transfer->client = state_.get();
   transfer->id = id;
-  const Target target = TargetOf(request.url);
+  const Target& target = state_->TargetOfCached(request.url);
   std::string problem = target.problem;
   if (problem.empty() && target.scheme == "http" && !request.allow_insecure_loopback) {
     problem = "plain http is not allowed here";
@@ -212,14 +220,16 @@ void Client::Cancel(RequestId id) {
 std::vector<Completion> Client::Poll(const std::vector<int>& wake_fds, Duration max_wait) {
   State& state = *state_;
   const auto turn = [&state] {
-    state.StartQueued();
+    state.has_new = false;
     int running = 0;
     curl_multi_perform(state.multi.get(), &running);
     state.CollectEnded();
     // What ended makes room.
     state.StartQueued();
   };
-  turn();
+  state.StartQueued();
+  // It looks at every transfer, with a system call for each: only when one has something to do.
+  if (state.has_new) turn();
   if (state.ended.empty()) {
     std::vector<curl_waitfd> waits(wake_fds.size());
     for (std::size_t i = 0; i < wake_fds.size(); ++i) {
@@ -227,9 +237,14 @@ std::vector<Completion> Client::Poll(const std::vector<int>& wake_fds, Duration 
     }
     const auto wait = std::chrono::ceil<std::chrono::milliseconds>(
         std::clamp<Duration>(max_wait, Duration::zero(), std::chrono::minutes(1)));
+    int ready = 0;
     curl_multi_poll(state.multi.get(), waits.data(), static_cast<unsigned>(waits.size()),
-                    static_cast<int>(wait.count()), nullptr);
-    turn();
+                    static_cast<int>(wait.count()), &ready);
+    const auto ours = std::count_if(waits.begin(), waits.end(),
+                                    [](const curl_waitfd& waited) { return waited.revents != 0; });
+    long timeout = -1;
+    curl_multi_timeout(state.multi.get(), &timeout);
+    if (ready > ours || timeout == 0 || state.has_new) turn();
   }
   return std::exchange(state.ended, {});
 }
@@ -238,6 +253,24 @@ void Client::Wake() { curl_multi_wakeup(state_->multi.get()); }
 
 std::size_t Client::open() const {
   return state_->active.size() + state_->queued_count + state_->ended.size();
+}
+
+/// Most requests go where another one went; to take a URL apart costs as much as a tenth of a
+/// request.
+const Target& Client::State::TargetOfCached(const std::string& url) {
+  constexpr std::size_t kTargetsMax = 256;
+  const std::size_t scheme = url.find("://");
+  const bool is_plain =
+      scheme != std::string::npos &&
+      std::all_of(url.begin(), url.end(), [](char c) { return c > 0x20 && c < 0x7f; });
+  if (!is_plain) return last_target = TargetOf(url);
+  const std::size_t end = url.find_first_of("/?#", scheme + 3);
+  const std::string_view front = std::string_view(url).substr(0, end);
+  if (const auto found = targets.find(front); found != targets.end()) return found->second;
+  Target target = TargetOf(url);
+  if (!target.problem.empty()) return last_target = std::move(target);
+  if (targets.size() >= kTargetsMax) targets.clear();
+  return targets.emplace(front, std::move(target)).first->second;
 }
 
 void Client::State::Queue(std::unique_ptr<Transfer> transfer) {
@@ -261,7 +294,7 @@ void Client::State::StartQueued() {
 
 void Client::State::Start(std::unique_ptr<Transfer> transfer) {
   if (idle_handles.empty()) {
-    transfer->easy.reset(curl_easy_init());
+    transfer->easy = MakeHandle();
   } else {
     transfer->easy = std::move(idle_handles.back());
     idle_handles.pop_back();
@@ -271,20 +304,17 @@ void Client::State::Start(std::unique_ptr<Transfer> transfer) {
   CURL* const easy = transfer->easy.get();
   active.emplace(transfer->id, std::move(transfer));
   curl_multi_add_handle(multi.get(), easy);
+  has_new = true;
 }
 
-void Client::State::SetUp(Transfer& transfer) {
-  CURL* const easy = transfer.easy.get();
-  const Request& request = transfer.request;
+/// With what is the same for all requests.
+Easy Client::State::MakeHandle() const {
+  Easy made(curl_easy_init());
+  CURL* const easy = made.get();
   const auto set = [easy](CURLoption option, auto value) { curl_easy_setopt(easy, option, value); };
-
-  set(CURLOPT_URL, request.url.c_str());
-  set(CURLOPT_PRIVATE, &transfer);
-  set(CURLOPT_ERRORBUFFER, transfer.error.data());
   set(CURLOPT_NOSIGNAL, 1L);
   // HTTP/2 of this libcurl reports aborted streams as complete.
   set(CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_1_1));
-  set(CURLOPT_PROTOCOLS_STR, request.allow_insecure_loopback ? "http,https" : "https");
   set(CURLOPT_FOLLOWLOCATION, 0L);
   set(CURLOPT_PROXY, "");
   set(CURLOPT_NETRC, static_cast<long>(CURL_NETRC_IGNORED));
@@ -293,8 +323,6 @@ void Client::State::SetUp(Transfer& transfer) {
   set(CURLOPT_SSLVERSION, static_cast<long>(CURL_SSLVERSION_TLSv1_2));
   if (!options.ca_file.empty()) set(CURLOPT_CAINFO, options.ca_file.c_str());
   set(CURLOPT_USERAGENT, options.user_agent.c_str());
-  set(CURLOPT_CONNECTTIMEOUT_MS, Millis(std::min(options.connect_timeout, request.timeout)));
-  set(CURLOPT_TIMEOUT_MS, Millis(request.timeout));
   set(CURLOPT_MAXAGE_CONN,
       static_cast<long>(
           std::chrono::ceil<std::chrono::seconds>(options.connection_idle_max).count()));
@@ -304,15 +332,30 @@ void Client::State::SetUp(Transfer& transfer) {
   set(CURLOPT_DNS_CACHE_TIMEOUT, 60L);
   set(CURLOPT_TCP_KEEPALIVE, 1L);
   set(CURLOPT_PREREQFUNCTION, &State::OnSend);
-  set(CURLOPT_PREREQDATA, &transfer);
   set(CURLOPT_HEADERFUNCTION, &State::OnHeader);
-  set(CURLOPT_HEADERDATA, &transfer);
   set(CURLOPT_WRITEFUNCTION, &State::OnBody);
+  return made;
+}
+
+/// With all that may differ from one request to the next, since a handle serves many.
+void Client::State::SetUp(Transfer& transfer) {
+  CURL* const easy = transfer.easy.get();
+  const Request& request = transfer.request;
+  const auto set = [easy](CURLoption option, auto value) { curl_easy_setopt(easy, option, value); };
+
+  set(CURLOPT_URL, request.url.c_str());
+  set(CURLOPT_PRIVATE, &transfer);
+  set(CURLOPT_ERRORBUFFER, transfer.error.data());
+  set(CURLOPT_PROTOCOLS_STR, request.allow_insecure_loopback ? "http,https" : "https");
+  set(CURLOPT_CONNECTTIMEOUT_MS, Millis(std::min(options.connect_timeout, request.timeout)));
+  set(CURLOPT_TIMEOUT_MS, Millis(request.timeout));
+  set(CURLOPT_PREREQDATA, &transfer);
+  set(CURLOPT_HEADERDATA, &transfer);
   set(CURLOPT_WRITEDATA, &transfer);
-  if (request.allow_insecure_loopback && request.url.rfind("https:", 0) != 0) {
-    set(CURLOPT_OPENSOCKETFUNCTION, &State::OnSocket);
-    set(CURLOPT_OPENSOCKETDATA, &transfer);
-  }
+  const bool is_plain = request.allow_insecure_loopback && request.url.rfind("https:", 0) != 0;
+  set(CURLOPT_OPENSOCKETFUNCTION,
+      is_plain ? static_cast<curl_opensocket_callback>(&State::OnSocket) : nullptr);
+  set(CURLOPT_OPENSOCKETDATA, &transfer);
 
   curl_slist* list = nullptr;
   // An own wait for `100 Continue` would be a second for nothing.
@@ -327,11 +370,12 @@ void Client::State::SetUp(Transfer& transfer) {
   transfer.headers.reset(list);
   set(CURLOPT_HTTPHEADER, list);
 
-  if (request.method == "GET") {
-    set(CURLOPT_HTTPGET, 1L);
-  } else if (request.method == "HEAD") {
+  set(CURLOPT_CUSTOMREQUEST, static_cast<const char*>(nullptr));
+  // Takes back what a HEAD or a POST has set.
+  set(CURLOPT_HTTPGET, 1L);
+  if (request.method == "HEAD") {
     set(CURLOPT_NOBODY, 1L);
-  } else {
+  } else if (request.method != "GET") {
     if (!request.body.empty() || request.method == "POST" || request.method == "PUT" ||
         request.method == "PATCH") {
       set(CURLOPT_POST, 1L);
@@ -414,8 +458,7 @@ void Client::State::CollectEnded() {
     curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &found);
     auto transfer = TakeActive(found->id);
     if (code == CURLE_OK && FollowsRedirect(*transfer)) {
-      idle_handles.push_back(std::move(transfer->easy));
-      curl_easy_reset(idle_handles.back().get());
+      KeepHandle(std::move(transfer->easy));
       Queue(std::move(transfer));
       continue;
     }
@@ -502,11 +545,18 @@ void Client::State::End(std::unique_ptr<Transfer> transfer, CURLcode code) {
   completion.body = std::move(transfer->body);
   ended.push_back(std::move(completion));
 
+  KeepHandle(std::move(transfer->easy));
+}
+
+void Client::State::KeepHandle(Easy easy) {
   constexpr std::size_t kIdleHandlesMax = 32;
-  if (idle_handles.size() < kIdleHandlesMax) {
-    curl_easy_reset(transfer->easy.get());
-    idle_handles.push_back(std::move(transfer->easy));
-  }
+  if (idle_handles.size() >= kIdleHandlesMax) return;
+  // What they point to goes with the transfer.
+  curl_easy_setopt(easy.get(), CURLOPT_ERRORBUFFER, static_cast<char*>(nullptr));
+  curl_easy_setopt(easy.get(), CURLOPT_HTTPHEADER, static_cast<curl_slist*>(nullptr));
+  curl_easy_setopt(easy.get(), CURLOPT_POSTFIELDS, static_cast<char*>(nullptr));
+  curl_easy_setopt(easy.get(), CURLOPT_PRIVATE, static_cast<char*>(nullptr));
+  idle_handles.push_back(std::move(easy));
 }
 
 }  // namespace tributary::http
