@@ -64,16 +64,17 @@ StageMetrics::StageMetrics(observe::Metrics& metrics, const std::string& service
 void StageMetrics::OnFact(const eventlog::Fact& fact) {
   if (const auto* fetched = std::get_if<eventlog::Fetched>(&fact)) {
     for (const eventlog::Record& record : fetched->records) {
-      records_in_.at(record.topic).Increment();
+      Flow& flow = FlowOf(record.topic);
+      ++flow.in;
+      flow.last_appended_at = record.appended_at;
     }
-    if (!fetched->records.empty()) {
-      const eventlog::Record& last = fetched->records.back();
-      last_record_.at(last.topic)
-          .Set(static_cast<double>(last.appended_at.time_since_epoch().count()) * 1e-6);
-    }
-  } else if (const auto* produced = std::get_if<eventlog::Produced>(&fact)) {
+    return;
+  }
+  if (const auto* produced = std::get_if<eventlog::Produced>(&fact)) {
     if (!produced->error.empty()) produce_errors_.Increment();
-  } else if (const auto* given = std::get_if<eventlog::Assigned>(&fact)) {
+    return;
+  }
+  if (const auto* given = std::get_if<eventlog::Assigned>(&fact)) {
     assigned_.insert(given->partitions.begin(), given->partitions.end());
     rebalances_.at("assigned").Increment();
   } else if (const auto* revoking = std::get_if<eventlog::Revoking>(&fact)) {
@@ -82,8 +83,23 @@ void StageMetrics::OnFact(const eventlog::Fact& fact) {
   } else if (const auto* lost = std::get_if<eventlog::Lost>(&fact)) {
     for (const auto partition : lost->partitions) assigned_.erase(partition);
     rebalances_.at("lost").Increment();
+  } else {
+    return;
   }
   assigned_partitions_.Set(static_cast<double>(assigned_.size()));
+}
+
+void StageMetrics::OnTurn() {
+  for (const Topic topic : eventlog::kAllTopics) {
+    Flow& flow = FlowOf(topic);
+    if (flow.in > 0) {
+      records_in_.at(topic).Increment(static_cast<double>(flow.in));
+      last_record_.at(topic).Set(
+          static_cast<double>(flow.last_appended_at.time_since_epoch().count()) * 1e-6);
+    }
+    if (flow.out > 0) records_out_.at(topic).Increment(static_cast<double>(flow.out));
+    flow = Flow();
+  }
 }
 
 void StageMetrics::OnLags(const std::vector<eventlog::LogMember::Lag>& lags) {
@@ -147,7 +163,7 @@ void StageMetrics::OnStatus(const v1::ServiceStatus& status) {
   syncs_ = std::move(shown);
 }
 
-void StageMetrics::OnProduce(Topic topic, std::size_t) { records_out_.at(topic).Increment(); }
+void StageMetrics::OnProduce(Topic topic) { ++FlowOf(topic).out; }
 
 void StageMetrics::OnSend() { requests_in_flight_.Set(++in_flight_); }
 
@@ -196,7 +212,7 @@ void MeasuredHttp::OnCompletion(const http::Completion& completion) {
 void MeasuredLog::Produce(eventlog::ProduceId id, eventlog::Topic topic,
                           eventlog::Partition partition, std::string key,
                           std::optional<std::string> value, eventlog::Headers headers) {
-  metrics_.OnProduce(topic, value ? value->size() : 0);
+  metrics_.OnProduce(topic);
   log_.Produce(id, topic, partition, std::move(key), std::move(value), std::move(headers));
 }
 

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <array>
+#include <cstdint>
 #include <map>
 #include <set>
 #include <string>
@@ -26,9 +28,11 @@ class StageMetrics {
   StageMetrics(observe::Metrics& metrics, const std::string& service, int tenants_labelled_max);
 
   void OnFact(const eventlog::Fact& fact);
+  /// Shows what was counted since the last turn: a metric costs more than a record should.
+  void OnTurn();
   void OnLags(const std::vector<eventlog::LogMember::Lag>& lags);
   void OnMessage(const v1::FromService& message);
-  void OnProduce(eventlog::Topic topic, std::size_t bytes);
+  void OnProduce(eventlog::Topic topic);
   void OnSend();
   void OnCompletion(const http::Completion& completion, const std::string& method);
 
@@ -39,11 +43,18 @@ class StageMetrics {
   QueueMetrics http_queue;
 
  private:
+  struct Flow {
+    std::int64_t in = 0;
+    std::int64_t out = 0;
+    WallTime last_appended_at{};
+  };
+  Flow& FlowOf(eventlog::Topic topic) { return flows_[static_cast<std::size_t>(topic)]; }
   void OnStatus(const v1::ServiceStatus& status);
 
   observe::Metrics& metrics_;
   const std::string service_;
   const int tenants_labelled_max_;
+  std::array<Flow, eventlog::kAllTopics.size()> flows_;
   std::map<eventlog::Topic, observe::Counter> records_in_;
   std::map<eventlog::Topic, observe::Counter> records_out_;
   std::map<eventlog::Topic, observe::Gauge> lag_;
