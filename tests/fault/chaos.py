@@ -63,6 +63,9 @@ def main():
     options.service = options.service or [
         name for name in faults.BY_DEFAULT if options.signal is None or any(
             faults.SIGNALS[options.signal].fullmatch(fault) for fault in faults.FAULTS[name])]
+    if options.signal == "STOP" and "loader" in options.service and "beyond" not in options.service:
+        # A loader that is stopped for long is judged by what is promised beyond the bounds.
+        options.service.append("beyond")
     if options.resume and options.results is None:
         parser.error("--resume needs --results")
 

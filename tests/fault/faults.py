@@ -16,7 +16,7 @@ from installation import SESSION, metric
 AIM_SECONDS_MAX = 2.0
 # So long a round waits for something to be open at a victim, by service. Some rounds do not wait.
 PATIENCE_SECONDS = {"broker": 60.0, "everything": 60.0, "beyond": 60.0, "beyond-late": 60.0}
-PATIENCE_SECONDS_OTHERS = 5.0
+PATIENCE_SECONDS_OTHERS = 15.0
 IMPATIENT = 0.2
 
 # Some answers of the CRMs are lost or late, but none later than L; all take so long that requests are
@@ -28,7 +28,7 @@ BACKGROUND = [
     {"target": "*", "match": "contacts/", "kind": "reset_after", "probability": 0.01},
     {"target": "rest", "kind": "slow", "delay_ms": 350},
     {"target": "highlevel", "kind": "slow", "delay_ms": 250},
-    {"target": "chargify", "kind": "slow", "delay_ms": 80},
+    {"target": "chargify", "kind": "slow", "delay_ms": 250},
 ]
 
 
@@ -313,10 +313,14 @@ def freeze_broker(installation, service, chance):
 def fill_broker_disk(installation, service, chance):
     hit = need_broker(installation, chance)
     disk = installation.disks["broker"]
-    pid = installation.broker.process.pid
+
+    def ends():
+        return sum(name == "broker" for name, _ in installation.ended_by_themselves)
+
+    before = ends()
     disk.fill()
     return blow(["broker"], [(chance.uniform(2.0, 5.0), disk.free)], hit=hit,
-                struck=lambda: installation.broker.process.pid != pid)
+                struck=lambda: ends() > before)
 
 
 # Links.
