@@ -1,9 +1,10 @@
 #include "services/extractor/documents.h"
 
 #include <array>
+#include <span>
 #include <utility>
 
-#include "libs/json/value.h"
+#include "libs/json/rows.h"
 #include "libs/time/rfc3339.h"
 
 namespace tributary::extractor {
@@ -26,100 +27,137 @@ constexpr std::array<KindTraits, kStreamKinds> kTraits = {{
 }};
 const KindTraits& TraitsOf(StreamKind kind) { return kTraits[static_cast<std::size_t>(kind)]; }
 
-std::string IdAt(const json::Value& document, std::string_view path) {
-  const json::Value* value = document.FindPath(path);
-  if (value == nullptr) return {};
-  return value->ToIdText().value_or("");
+/// What is looked at in a document. The same of every kind, by Place.
+const std::vector<std::string_view> kPaths = {
+    "id",
+    "uid",
+    "subdomain",
+    "key",
+    "created_at",
+    "updated_at",
+    "customer_id",
+    "customer.id",
+    "customer.chargify_id",
+    "subscription_id",
+    "component_id",
+    "event_specific_data.component_id",
+    "event_specific_data.uid",
+};
+enum Place : std::size_t {
+  kId,
+  kUid,
+  kSubdomain,
+  kKey,
+  kCreatedAt,
+  kUpdatedAt,
+  kCustomerId,
+  kCustomerDotId,
+  kCustomerChargifyId,
+  kSubscriptionId,
+  kComponentId,
+  kEventComponentId,
+  kEventUid,
+};
+
+/// Lists and reads wrap most kinds by their name, and not all (trap 14). Sites of the older
+/// architecture answer a bare array of invoices.
+const json::RowShape& ShapeOf(StreamKind kind) {
+  static const std::array<json::RowShape, kStreamKinds> kShapes = [] {
+    std::array<json::RowShape, kStreamKinds> shapes;
+    for (std::size_t i = 0; i < kStreamKinds; ++i) {
+      shapes[i] = {
+          .member = kTraits[i].list_member, .wrapper = kTraits[i].wrapper, .paths = kPaths};
+    }
+    return shapes;
+  }();
+  return kShapes[static_cast<std::size_t>(kind)];
 }
 
-std::optional<ZonedTime> TimeAt(const json::Value& document, std::string_view name) {
-  const json::Value* value = document.Find(name);
-  if (value == nullptr || value->string() == nullptr) return std::nullopt;
-  return ParseZonedTime(*value->string());
-}
+/// The values at kPaths of one document.
+class Picks {
+ public:
+  explicit Picks(std::span<const json::Pick> picks) : picks_(picks) {}
 
-/// The entity's own bytes: lists and reads wrap most kinds by their name, and not all (trap 14).
-std::string_view Unwrap(std::string_view element, std::string_view wrapper) {
-  const absl::StatusOr<std::string_view> inner = json::MemberBytes(element, wrapper);
-  return inner.ok() && inner->starts_with('{') ? *inner : element;
-}
-
-absl::StatusOr<Row> ReadRow(StreamKind kind, std::string_view element,
-                            std::optional<ZonedTime>& newest) {
-  const std::string_view bytes = Unwrap(element, TraitsOf(kind).wrapper);
-  const absl::StatusOr<json::Value> document = json::Parse(bytes);
-  if (!document.ok()) return document.status();
-  if (document->object() == nullptr) return absl::InvalidArgumentError("no object");
-
-  Row row;
-  row.document = std::string(bytes);
-  if (const std::optional<ZonedTime> updated = TimeAt(*document, "updated_at")) {
-    row.updated_at = updated->utc;
-    if (!newest || newest->utc < updated->utc) newest = updated;
+  std::string Id(Place place) const { return std::string(picks_[place].ToIdText().value_or("")); }
+  /// The first of two that is there.
+  std::string Id(Place first, Place second) const {
+    std::string id = Id(first);
+    return id.empty() ? Id(second) : id;
   }
-  const std::optional<ZonedTime> created = TimeAt(*document, "created_at");
-  const json::Value* id = document->Find("id");
-  const std::optional<std::int64_t> number = id == nullptr ? std::nullopt : id->ToInt64();
+  std::optional<std::int64_t> Number(Place place) const { return picks_[place].ToInt64(); }
+  std::optional<ZonedTime> Time(Place place) const {
+    if (picks_[place].kind != json::Pick::Kind::kString) return std::nullopt;
+    return ParseZonedTime(picks_[place].text);
+  }
+  std::optional<std::string_view> Text(Place place) const {
+    if (picks_[place].kind != json::Pick::Kind::kString) return std::nullopt;
+    return picks_[place].text;
+  }
+
+ private:
+  std::span<const json::Pick> picks_;
+};
+
+/// False: no id.
+bool FillRow(StreamKind kind, std::string_view bytes, const Picks& picks,
+             std::optional<ZonedTime>& newest, Row& row) {
   switch (kind) {
     case StreamKind::kSite:
-      row.id = IdAt(*document, "id");
-      if (row.id.empty()) row.id = IdAt(*document, "subdomain");
+      row.id = picks.Id(kId, kSubdomain);
       break;
     case StreamKind::kCustomers:
-      row.id = IdAt(*document, "id");
+      row.id = picks.Id(kId);
       if (!row.id.empty()) row.customers.push_back(row.id);
-      // The list is in the order of creation, which ties within a second.
-      if (created) row.order_key = created->utc.time_since_epoch().count();
       break;
     case StreamKind::kSubscriptions: {
-      row.id = IdAt(*document, "id");
-      row.order_key = number;
-      std::string customer = IdAt(*document, "customer.id");
-      if (customer.empty()) customer = IdAt(*document, "customer_id");
+      row.id = picks.Id(kId);
+      row.order_key = picks.Number(kId);
+      std::string customer = picks.Id(kCustomerDotId, kCustomerId);
       if (!customer.empty()) row.customers.push_back(std::move(customer));
       break;
     }
     case StreamKind::kComponents: {
-      row.subscription = IdAt(*document, "subscription_id");
-      const std::string component = IdAt(*document, "component_id");
+      row.subscription = picks.Id(kSubscriptionId);
+      const std::string component = picks.Id(kComponentId);
       if (!row.subscription.empty() && !component.empty()) {
         row.id = row.subscription + "-" + component;
       }
-      row.order_key = number;
+      row.order_key = picks.Number(kId);
       break;
     }
     case StreamKind::kInvoices: {
-      row.id = IdAt(*document, "uid");
-      if (row.id.empty()) row.id = IdAt(*document, "id");
-      row.subscription = IdAt(*document, "subscription_id");
-      std::string customer = IdAt(*document, "customer_id");
-      if (customer.empty()) customer = IdAt(*document, "customer.chargify_id");
+      row.id = picks.Id(kUid, kId);
+      row.subscription = picks.Id(kSubscriptionId);
+      std::string customer = picks.Id(kCustomerId, kCustomerChargifyId);
       if (!customer.empty()) row.customers.push_back(std::move(customer));
-      if (created) row.order_key = created->utc.time_since_epoch().count();
       break;
     }
     case StreamKind::kEvents:
       break;
   }
-  if (row.id.empty()) return absl::InvalidArgumentError("no id");
-  return row;
-}
-
-absl::StatusOr<std::vector<std::string_view>> Elements(StreamKind kind, std::string_view body) {
-  const std::string_view member = TraitsOf(kind).list_member;
-  absl::StatusOr<std::vector<std::string_view>> elements = json::SplitArray(body, member);
-  // Sites of the older architecture answer a bare array of invoices.
-  if (!elements.ok() && !member.empty()) {
-    absl::StatusOr<std::vector<std::string_view>> bare = json::SplitArray(body);
-    if (bare.ok()) return bare;
+  if (row.id.empty()) return false;
+  row.document = std::string(bytes);
+  if (const std::optional<ZonedTime> updated = picks.Time(kUpdatedAt)) {
+    row.updated_at = updated->utc;
+    if (!newest || newest->utc < updated->utc) newest = updated;
   }
-  return elements;
+  if (kind == StreamKind::kCustomers || kind == StreamKind::kInvoices) {
+    // These lists are in the order of creation, which ties within a second.
+    if (const auto created = picks.Time(kCreatedAt)) {
+      row.order_key = created->utc.time_since_epoch().count();
+    }
+  }
+  return true;
 }
 
-std::string Problem(const absl::Status& status, std::string_view element) {
+std::string Problem(std::string_view what, std::string_view bytes) {
   constexpr std::size_t kShown = 120;
-  return std::string(status.message()) + " in " + std::string(element.substr(0, kShown));
+  return std::string(what) + " in " + std::string(bytes.substr(0, kShown));
 }
+
+constexpr std::string_view kNoObject = "no object";
+constexpr std::string_view kNoId = "no id";
+constexpr std::string_view kNoEvent = "no id, key or created_at";
 
 }  // namespace
 
@@ -133,58 +171,75 @@ std::optional<StreamKind> StreamKindOf(std::string_view name) {
 }
 
 absl::StatusOr<RowPage> ParseList(StreamKind kind, std::string_view body) {
-  const absl::StatusOr<std::vector<std::string_view>> elements = Elements(kind, body);
-  if (!elements.ok()) return elements.status();
   RowPage page;
   std::optional<ZonedTime> newest;
-  page.rows.reserve(elements->size());
-  for (const std::string_view element : *elements) {
-    absl::StatusOr<Row> row = ReadRow(kind, element, newest);
-    if (row.ok()) {
-      page.rows.push_back(*std::move(row));
-    } else {
-      page.unreadable.push_back(Problem(row.status(), element));
-    }
-  }
+  const absl::Status status = json::ReadRows(
+      body, ShapeOf(kind),
+      [&](std::string_view bytes, bool is_object, std::span<const json::Pick> picks) {
+        Row row;
+        if (!is_object) {
+          page.unreadable.push_back(Problem(kNoObject, bytes));
+        } else if (!FillRow(kind, bytes, Picks(picks), newest, row)) {
+          page.unreadable.push_back(Problem(kNoId, bytes));
+        } else {
+          page.rows.push_back(std::move(row));
+        }
+      });
+  if (!status.ok()) return status;
   if (newest) page.offset_minutes = newest->offset_minutes;
   return page;
 }
 
 absl::StatusOr<Row> ParseSingle(StreamKind kind, std::string_view body) {
   std::optional<ZonedTime> newest;
-  return ReadRow(kind, body, newest);
+  absl::StatusOr<Row> result = absl::InvalidArgumentError(std::string(kNoObject));
+  const absl::Status status =
+      json::ReadRow(body, ShapeOf(kind),
+                    [&](std::string_view bytes, bool is_object, std::span<const json::Pick> picks) {
+                      if (!is_object) return;
+                      Row row;
+                      if (FillRow(kind, bytes, Picks(picks), newest, row)) {
+                        result = std::move(row);
+                      } else {
+                        result = absl::InvalidArgumentError(std::string(kNoId));
+                      }
+                    });
+  if (!status.ok()) return status;
+  return result;
 }
 
 absl::StatusOr<EventPage> ParseEvents(std::string_view body) {
-  const absl::StatusOr<std::vector<std::string_view>> elements = json::SplitArray(body);
-  if (!elements.ok()) return elements.status();
   EventPage page;
-  for (const std::string_view element : *elements) {
-    const std::string_view bytes = Unwrap(element, "event");
-    const absl::StatusOr<json::Value> document = json::Parse(bytes);
-    if (!document.ok()) return document.status();
-    const json::Value* id = document->Find("id");
-    const std::optional<std::int64_t> number = id == nullptr ? std::nullopt : id->ToInt64();
-    const std::optional<ZonedTime> created = TimeAt(*document, "created_at");
-    const json::Value* key = document->Find("key");
-    if (!number || !created || key == nullptr || key->string() == nullptr) {
-      page.unreadable.push_back(
-          Problem(absl::InvalidArgumentError("no id, key or created_at"), element));
-      continue;
-    }
-    EventRow row;
-    row.id = id->ToIdText().value_or("");
-    row.number = *number;
-    row.key = *key->string();
-    row.created_at = created->utc;
-    row.customer = IdAt(*document, "customer_id");
-    row.subscription = IdAt(*document, "subscription_id");
-    row.component = IdAt(*document, "event_specific_data.component_id");
-    row.invoice = IdAt(*document, "event_specific_data.uid");
-    row.document = std::string(bytes);
-    if (!page.rows.empty() && page.rows.back().number >= row.number) page.ascends = false;
-    page.rows.push_back(std::move(row));
-  }
+  const absl::Status status =
+      json::ReadRows(body, ShapeOf(StreamKind::kEvents),
+                     [&](std::string_view bytes, bool is_object, std::span<const json::Pick> all) {
+                       if (!is_object) {
+                         page.unreadable.push_back(Problem(kNoEvent, bytes));
+                         return;
+                       }
+                       const Picks picks(all);
+                       const std::optional<std::int64_t> number = picks.Number(kId);
+                       const std::optional<ZonedTime> created = picks.Time(kCreatedAt);
+                       const std::optional<std::string_view> key = picks.Text(kKey);
+                       if (!number || !created || !key) {
+                         page.unreadable.push_back(Problem(kNoEvent, bytes));
+                         return;
+                       }
+                       EventRow row;
+                       row.id = picks.Id(kId);
+                       row.number = *number;
+                       row.key = std::string(*key);
+                       row.created_at = created->utc;
+                       row.customer = picks.Id(kCustomerId);
+                       row.subscription = picks.Id(kSubscriptionId);
+                       row.component = picks.Id(kEventComponentId);
+                       row.invoice = picks.Id(kEventUid);
+                       row.document = std::string(bytes);
+                       if (!page.rows.empty() && page.rows.back().number >= row.number)
+                         page.ascends = false;
+                       page.rows.push_back(std::move(row));
+                     });
+  if (!status.ok()) return status;
   return page;
 }
 
