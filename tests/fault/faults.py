@@ -397,13 +397,19 @@ BY_DEFAULT = [name for name in FAULTS if name != "beyond-late"]
 SIGNALS = {"KILL": re.compile("kill.*"), "STOP": re.compile("stop.*"), "TERM": re.compile("term")}
 
 
+def impossible(installation):
+    """Name → why it cannot be made here."""
+    found = {}
+    if installation.shim is None:
+        found["sync-eio"] = "failing_sync.so was not built"
+    if not all(disk.is_mounted for disk in installation.disks.values()):
+        found["disk-full"] = "a tmpfs may not be mounted"
+    return found
+
+
 def possible(installation, service, wanted=None, only=None):
     """Names of the faults that can be made here; `wanted` is one of SIGNALS, `only` a name."""
-    names = list(FAULTS[service])
-    if installation.shim is None:
-        names = [n for n in names if n != "sync-eio"]
-    if not all(disk.is_mounted for disk in installation.disks.values()):
-        names = [n for n in names if n != "disk-full"]
+    names = [n for n in FAULTS[service] if n not in impossible(installation)]
     if wanted is not None:
         names = [n for n in names if SIGNALS[wanted].fullmatch(n)]
     return [n for n in names if only in (None, n)]

@@ -137,6 +137,8 @@ def run_segment(options, name, services, seed):
     chance = random.Random(seed * 1000003 + sum(map(ord, name)))
     try:
         installation = Installation(own, directory)
+        for name_of_fault, why in faults.impossible(installation).items():
+            installation.say(f"left out: {name_of_fault}: {why}")
         installation.set_up()
         installation.set_faults(faults.BACKGROUND)
         installation.mutate(MUTATIONS_PER_SECOND)
