@@ -22,15 +22,20 @@ struct Directory::State {
   std::map<std::string, TenantState, std::less<>> tenants;
   std::map<eventlog::Partition, PartitionState> partitions;
   std::vector<std::string> problems;
+  OnUndecodable on_undecodable;
 
-  void Report(eventlog::Partition partition, eventlog::Offset offset, std::string_view what) {
+  void Report(eventlog::Partition partition, std::string_view key,
+              const eventlog::TableEntry& entry, std::string_view what) {
+    if (on_undecodable) on_undecodable(partition, key, entry);
     if (problems.size() >= kProblemsMax) return;
-    problems.push_back("tenants/" + std::to_string(partition) + "@" + std::to_string(offset) +
+    problems.push_back("tenants/" + std::to_string(partition) + "@" + std::to_string(entry.offset) +
                        ": " + std::string(what));
   }
 };
 
-Directory::Directory() : state_(std::make_unique<State>()) {}
+Directory::Directory(OnUndecodable on_undecodable) : state_(std::make_unique<State>()) {
+  state_->on_undecodable = std::move(on_undecodable);
+}
 Directory::~Directory() = default;
 
 void Directory::Load(eventlog::Partition partition, const eventlog::Table& tenants) {
@@ -56,7 +61,7 @@ std::string Directory::OnEntry(eventlog::Partition partition, std::string_view k
     }
     v1::Blob blob;
     if (!blob.ParseFromString(entry->value)) {
-      state_->Report(partition, entry->offset, "not a Blob");
+      state_->Report(partition, key, *entry, "not a Blob");
       return {};
     }
     owned.blobs[hash] = std::move(blob);
@@ -77,7 +82,7 @@ std::string Directory::OnEntry(eventlog::Partition partition, std::string_view k
   state.offset = entry->offset;
   if (!state.snapshot.ParseFromString(entry->value) || state.snapshot.tenant().empty()) {
     // The last good snapshot stays: half a tenant is worse than an old one.
-    state_->Report(partition, entry->offset, "not a TenantSnapshot");
+    state_->Report(partition, key, *entry, "not a TenantSnapshot");
     return {};
   }
   const auto known = owned.tenant_of_key.find(key);

@@ -24,7 +24,11 @@ struct TenantState {
 
 class Directory {
  public:
-  Directory();
+  /// Told of each entry that cannot be decoded; what was known of its key before stays.
+  using OnUndecodable = std::function<void(eventlog::Partition partition, std::string_view key,
+                                           const eventlog::TableEntry& entry)>;
+
+  explicit Directory(OnUndecodable on_undecodable = {});
   ~Directory();
 
   /// Reads all snapshots of a partition at OnReady.
