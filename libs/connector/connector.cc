@@ -52,11 +52,11 @@ std::optional<Duration> ParseDuration(std::string_view text) {
 }
 
 std::string Object::CheckField(std::string_view path) const {
-  if (open || names.contains(std::string(path))) return "";
+  if (open || names.contains(path)) return "";
   const std::size_t dot = path.find('.');
   if (dot != std::string_view::npos && dot + 1 < path.size()) {
     const std::string_view first = path.substr(0, dot);
-    if (sections.contains(std::string(first)) || (!pairs_prefix.empty() && first == pairs_prefix)) {
+    if (sections.contains(first) || (!pairs_prefix.empty() && first == pairs_prefix)) {
       return "";
     }
   }
@@ -68,12 +68,12 @@ std::string Object::CheckField(std::string_view path) const {
 }
 
 const Object* Connector::FindObject(std::string_view object) const {
-  const auto found = objects.find(std::string(object));
+  const auto found = objects.find(object);
   return found == objects.end() ? nullptr : &found->second;
 }
 
 const ActionOperation* Connector::FindAction(std::string_view operation) const {
-  const auto found = actions.find(std::string(operation));
+  const auto found = actions.find(operation);
   return found == actions.end() ? nullptr : &found->second;
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -117,8 +118,8 @@ struct Object {
   std::string marker;
 
   /// Names of top-level members, and of sections (objects one level down).
-  std::set<std::string> names;
-  std::set<std::string> sections;
+  std::set<std::string, std::less<>> names;
+  std::set<std::string, std::less<>> sections;
   /// An array of {key, value} pairs instead of members. Empty prefix: none.
   std::string pairs_prefix;
   std::string pairs_key;
@@ -135,6 +136,8 @@ struct Object {
   std::vector<Call> lookups;
   std::vector<Call> create;
   std::vector<Call> update;
+  /// They are the same: what was created needs no comparing with what an update would make of it.
+  bool upserts = false;
   std::optional<Call> tags_add;
   std::optional<Call> tags_remove;
   bool tags_lower_case = false;
@@ -213,8 +216,8 @@ class Connector {
   Duration settle = std::chrono::seconds(120);
   Duration index_lag = std::chrono::seconds(60);
   std::vector<AnswerRule> answers;
-  std::map<std::string, Object> objects;
-  std::map<std::string, ActionOperation> actions;
+  std::map<std::string, Object, std::less<>> objects;
+  std::map<std::string, ActionOperation, std::less<>> actions;
 
   const Object* FindObject(std::string_view name) const;
   const ActionOperation* FindAction(std::string_view operation) const;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <unordered_map>
 
 namespace tributary::connector {
 namespace {
@@ -172,15 +173,24 @@ std::vector<Interpreted> InterpretBatch(const Connector& connector, const Object
       Judge(connector, batch.call, completion, body, items != nullptr, now_wall);
   std::vector<Interpreted> out(keys.size(), whole);
   if (whole.answer != AnswerClass::kDone) return out;
-  for (std::size_t i = 0; i < keys.size(); ++i) {
-    const json::Value* mine = nullptr;
+  struct Result {
+    const json::Value* item = nullptr;
     std::size_t count = 0;
-    for (const json::Value& item : *items) {
-      const json::Value* key = item.Find(batch.result_key);
-      if (key == nullptr || key->ToIdText() != keys[i]) continue;
-      mine = &item;
-      ++count;
-    }
+  };
+  std::unordered_map<std::string, Result> by_key;
+  for (const json::Value& item : *items) {
+    const json::Value* key = item.Find(batch.result_key);
+    const std::optional<std::string> text = key == nullptr ? std::nullopt : key->ToIdText();
+    if (!text) continue;
+    Result& result = by_key[*text];
+    result.item = &item;
+    ++result.count;
+  }
+  const bool has_rules = !batch.call.answers.empty() || !connector.answers.empty();
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    const auto found = by_key.find(keys[i]);
+    const json::Value* mine = found == by_key.end() ? nullptr : found->second.item;
+    const std::size_t count = found == by_key.end() ? 0 : found->second.count;
     const json::Value* status = mine == nullptr ? nullptr : mine->Find(batch.result_status);
     const std::optional<std::int64_t> code = status == nullptr ? std::nullopt : status->ToInt64();
     if (count != 1 || !code || *code < 100 || *code > 599) {
@@ -192,9 +202,10 @@ std::vector<Interpreted> InterpretBatch(const Connector& connector, const Object
     http::Completion single;
     single.delivery = Delivery::kComplete;
     single.status = static_cast<int>(*code);
-    single.headers = completion.headers;
-    single.body = json::Write(*mine);
     const bool success = *code >= 200 && *code < 300;
+    if (!success) single.headers = completion.headers;
+    // Only rules look into it.
+    if (has_rules) single.body = json::Write(*mine);
     out[i] = Judge(connector, batch.call, single, *mine, success, now_wall);
     out[i].evidence = "in a batch: " + out[i].evidence;
     const json::Value* error =

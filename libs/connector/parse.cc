@@ -449,6 +449,7 @@ Object ReadObject(Reader& reader, const std::string& name, const YAML::Node& map
       reader.Problem(map["upsert"], "give either `upsert`, or `create` and `update`");
     }
     object.create = object.update = ReadCalls(reader, map, "upsert", false);
+    object.upserts = true;
   }
   if (object.create.empty() || object.update.empty()) {
     reader.Problem(map, "give `upsert`, or `create` and `update`");

@@ -49,6 +49,14 @@ Lookup LookupOf(const Account& account, const CallInput& input) {
   };
 }
 
+/// The member of that name, made if there is none.
+json::Value& Member(json::Value& body, std::string_view name) {
+  for (auto& [member, value] : *body.object()) {
+    if (member == name) return value;
+  }
+  return body.Set(name, json::Value());
+}
+
 /// `account.balance` below `account`; pairs into their array; the rest at the top.
 absl::Status PlaceField(const Object& object, const v1::Field& field, json::Value& body) {
   const bool is_null = field.value().kind_case() == v1::FieldValue::kNull;
@@ -67,20 +75,16 @@ absl::Status PlaceField(const Object& object, const v1::Field& field, json::Valu
   }
   const std::string first = path.substr(0, dot);
   const std::string rest = path.substr(dot + 1);
-  json::Value parent;
-  if (const json::Value* existing = body.Find(first)) parent = *existing;
+  json::Value& parent = Member(body, first);
   if (!object.pairs_prefix.empty() && first == object.pairs_prefix) {
     json::Value pair;
     pair.Set(object.pairs_key, json::Value(rest));
     pair.Set(object.pairs_value, is_null ? object.pairs_clear : std::move(value));
-    json::Array pairs = parent.array() == nullptr ? json::Array() : *parent.array();
-    pairs.push_back(std::move(pair));
-    body.Set(first, json::Value(std::move(pairs)));
+    if (parent.array() == nullptr) parent = json::Value(json::Array());
+    parent.array()->push_back(std::move(pair));
     return absl::OkStatus();
   }
-  if (parent.object() == nullptr) parent = json::Value(json::Object());
   parent.Set(rest, std::move(value));
-  body.Set(first, std::move(parent));
   return absl::OkStatus();
 }
 
@@ -122,8 +126,13 @@ http::Request NewRequest(const Connector& connector, const Account& account, con
   return request;
 }
 
-void SetBody(const json::Value& body, http::Request& request) {
-  request.body = json::Write(body);
+/// What one sends of a state is, byte for byte, what the other sends of it.
+bool SendsTheSameFields(const Call& a, const Call& b) {
+  return a.sends_fields && a.body.is_null() && a.only == b.only && a.except == b.except;
+}
+
+void SetBody(std::string body, http::Request& request) {
+  request.body = std::move(body);
   request.headers.emplace_back("Content-Type", "application/json");
 }
 
@@ -215,29 +224,41 @@ absl::StatusOr<http::Request> Render(const Connector& connector, const Account& 
       absl::Status placed = PlaceFields(*object, call, *input.state, *body);
       if (!placed.ok()) return placed;
     }
-    SetBody(*body, request);
+    SetBody(json::Write(*body), request);
   }
   return request;
 }
 
 absl::StatusOr<http::Request> RenderBatch(const Connector& connector, const Account& account,
                                           const Object& object,
-                                          const std::vector<const v1::DesiredState*>& states) {
+                                          const std::vector<BatchItem>& items) {
   const Batch& batch = *object.batch;
   CallInput nothing;
   absl::StatusOr<http::Request> request = Render(connector, account, nullptr, batch.call, nothing);
   if (!request.ok()) return request;
-  json::Array items;
-  for (const v1::DesiredState* state : states) {
-    json::Value item;
-    absl::Status placed = PlaceFields(object, batch.call, *state, item);
-    if (!placed.ok()) return placed;
-    items.push_back(std::move(item));
+  const bool same = SendsTheSameFields(object.update.front(), batch.call);
+  std::string body = "{";
+  if (const json::Object* fixed = batch.call.body.object()) {
+    for (const auto& [name, value] : *fixed) {
+      json::AppendQuoted(body, name);
+      body += ':' + json::Write(value) + ',';
+    }
   }
-  json::Value body = batch.call.body;
-  if (body.object() == nullptr) body = json::Value(json::Object());
-  body.Set(batch.items, json::Value(std::move(items)));
-  SetBody(body, *request);
+  json::AppendQuoted(body, batch.items);
+  body += ":[";
+  for (const BatchItem& item : items) {
+    if (&item != &items.front()) body += ',';
+    if (same && !item.body.empty()) {
+      body += item.body;
+      continue;
+    }
+    json::Value fields;
+    absl::Status placed = PlaceFields(object, batch.call, *item.state, fields);
+    if (!placed.ok()) return placed;
+    body += json::Write(fields);
+  }
+  body += "]}";
+  SetBody(std::move(body), *request);
   return request;
 }
 
@@ -272,7 +293,7 @@ absl::StatusOr<http::Request> RenderTokenRequest(const Connector& connector, con
   if (!authentication.request.body.is_null()) {
     const auto body = RenderBody(authentication.request.body, lookup, &missing);
     if (!body) return Bad("credential `" + missing + "` has no value");
-    SetBody(*body, request);
+    SetBody(json::Write(*body), request);
   }
   return request;
 }

@@ -41,10 +41,15 @@ bool Applies(const Call& call, const v1::DesiredState& state);
 absl::StatusOr<http::Request> Render(const Connector& connector, const Account& account,
                                      const Object* object, const Call& call,
                                      const CallInput& input);
+struct BatchItem {
+  const v1::DesiredState* state = nullptr;
+  /// Body of the object's one update, rendered for this state.
+  std::string_view body;
+};
 /// One request for many states of one object; their unique keys tell the results apart.
 absl::StatusOr<http::Request> RenderBatch(const Connector& connector, const Account& account,
                                           const Object& object,
-                                          const std::vector<const v1::DesiredState*>& states);
+                                          const std::vector<BatchItem>& items);
 /// For a connector whose authentication is a token request.
 absl::StatusOr<http::Request> RenderTokenRequest(const Connector& connector, const Account& account,
                                                  const Credentials& credentials);

@@ -72,12 +72,14 @@ void LoaderStage::PutBack(Lane& lane) {
 }
 
 bool LoaderStage::Adopt(Lane& lane, const std::string& id, std::string* conflict) {
-  const std::string holder = HolderOf(lane, lane.parts.object, id);
+  // What it claimed when it began was looked up then.
+  const std::string holder = lane.claim == id ? "" : HolderOf(lane, lane.parts.object, id);
   if (!holder.empty()) {
     *conflict = "record " + id + " belongs to " + holder + ", claimed by " + lane.key;
     return false;
   }
   lane.claim = id;
+  UpdateHolds(lane);
   lane.next_entry.set_id(id);
   return true;
 }
@@ -117,7 +119,7 @@ void LoaderStage::OnDone(Lane& lane, const connector::Interpreted& answer, int h
   next.clear_content_hash();
   next.clear_intent();
   if (answer.tags) {
-    const std::string& prefix = lane.command.state().tag_prefix();
+    const std::string& prefix = lane.command->state().tag_prefix();
     std::vector<std::string> ours;
     for (const std::string& tag : connector::CanonicalTags(object, *answer.tags)) {
       const std::vector<std::string> own = connector::CanonicalTags(object, {prefix});
@@ -199,7 +201,7 @@ void LoaderStage::OnMissing(Lane& lane, const connector::Interpreted& answer, in
     return;
   }
   const bool was_cleared = next.reason() == v1::REASON_MISSING && next.has_status_version() &&
-                           Compare(next.status_version(), lane.command.version()) == 0;
+                           Compare(next.status_version(), lane.command->version()) == 0;
   const connector::Object& object = *lane.connector->FindObject(lane.parts.object);
   if (was_cleared || next.id().empty() || !object.creates_blindly()) {
     // Once per version: never a loop.
@@ -214,7 +216,7 @@ void LoaderStage::OnMissing(Lane& lane, const connector::Interpreted& answer, in
   next.set_in_doubt(lane.doubt != Doubt::kNone);
   next.set_reason(v1::REASON_MISSING);
   next.set_detail(answer.detail);
-  *next.mutable_status_version() = lane.command.version();
+  *next.mutable_status_version() = lane.command->version();
   lane.looked_up = false;
   Conclude(lane, std::nullopt);
 }
@@ -240,9 +242,9 @@ void LoaderStage::OnUnknown(Lane& lane, const connector::Interpreted& answer,
   const v1::Reason reason = answer.unreadable ? v1::REASON_UNREADABLE : v1::REASON_UNKNOWN;
   if (is_action) {
     const connector::ActionOperation* operation =
-        lane.connector->FindAction(lane.command.action().operation());
+        lane.connector->FindAction(lane.command->action().operation());
     const bool can_look_up = operation != nullptr && operation->lookup.has_value();
-    if (!can_look_up && !lane.command.action().at_least_once()) {
+    if (!can_look_up && !lane.command->action().at_least_once()) {
       FinishAction(lane, v1::OUTCOME_UNKNOWN, reason, answer.detail, completion.status);
       return;
     }
@@ -260,7 +262,7 @@ void LoaderStage::OnUnknown(Lane& lane, const connector::Interpreted& answer,
   next.set_reason(reason);
   next.set_detail(answer.detail);
   next.set_attempts(attempts);
-  if (!is_action) *next.mutable_status_version() = lane.command.version();
+  if (!is_action) *next.mutable_status_version() = lane.command->version();
   const Duration delay =
       FullJitter(options_.retry_delay_min, options_.retry_delay_max, attempts, ports_.random());
   lane.not_before =
@@ -281,7 +283,7 @@ void LoaderStage::OnLookupAnswer(Lane& lane, const http::Completion& completion)
   std::string marker = lane.parts.action_id;
   if (!is_action) {
     const connector::Object* object = lane.connector->FindObject(lane.parts.object);
-    marker = connector::FieldText(lane.command.state(), object->marker);
+    marker = connector::FieldText(lane.command->state(), object->marker);
   }
   const connector::Lookup values = [&](std::string_view name) -> std::optional<json::Value> {
     if (name == "marker") return json::Value(marker);
@@ -367,8 +369,8 @@ void LoaderStage::OnBatchAnswer(const Flight& flight, const http::Completion& co
   std::vector<std::string> ids;
   for (const std::string& key : batch.keys) {
     const Lane* lane = FindLane(key);
-    ids.push_back(lane == nullptr ? ""
-                                  : connector::FieldText(lane->command.state(), object.unique_key));
+    ids.push_back(
+        lane == nullptr ? "" : connector::FieldText(lane->command->state(), object.unique_key));
   }
   const std::vector<connector::Interpreted> answers =
       connector::InterpretBatch(*batch.connector, object, completion, ids, now_.wall);

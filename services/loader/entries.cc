@@ -2,6 +2,10 @@
 
 namespace tributary::loader {
 
+PlainVersion PlainOf(const v1::Version& version) {
+  return {version.generation(), version.offset(), version.revision()};
+}
+
 int Compare(const v1::Version& a, const v1::Version& b) {
   if (a.generation() != b.generation()) return a.generation() < b.generation() ? -1 : 1;
   if (a.offset() != b.offset()) return a.offset() < b.offset() ? -1 : 1;
@@ -29,6 +33,11 @@ WallTime TimeOf(const google::protobuf::Timestamp& timestamp) {
 
 bool IsResolved(const v1::RecordEntry& entry, const v1::Version& version) {
   return entry.has_resolved() && Compare(entry.resolved(), version) >= 0;
+}
+
+bool StaysParked(v1::Reason reason) {
+  return reason == v1::REASON_IDENTITY_CONFLICT || reason == v1::REASON_CONNECTION ||
+         reason == v1::REASON_PERSON;
 }
 
 std::string_view TextOf(v1::Outcome outcome) {

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <compare>
+#include <cstdint>
 #include <string>
 
 #include "google/protobuf/timestamp.pb.h"
@@ -12,6 +14,15 @@
 
 namespace tributary::loader {
 
+/// A version as plain numbers; compared in the order of its fields.
+struct PlainVersion {
+  std::int64_t generation = 0;
+  std::int64_t offset = 0;
+  std::int64_t revision = 0;
+  friend auto operator<=>(const PlainVersion&, const PlainVersion&) = default;
+};
+PlainVersion PlainOf(const v1::Version& version);
+
 /// <0, 0, >0 as a is older than, equal to, newer than b.
 int Compare(const v1::Version& a, const v1::Version& b);
 /// `generation.offset.revision`, for people and receipts.
@@ -22,6 +33,9 @@ WallTime TimeOf(const google::protobuf::Timestamp& timestamp);
 
 /// The version is resolved, or a newer one is.
 bool IsResolved(const v1::RecordEntry& entry, const v1::Version& version);
+
+/// A newer version does not free what was parked for it (rule 22).
+bool StaysParked(v1::Reason reason);
 
 std::string_view TextOf(v1::Outcome outcome);
 std::string_view TextOf(v1::Reason reason);

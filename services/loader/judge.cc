@@ -6,68 +6,6 @@
 // What may be done with a key now: protocol rules 17 to 22 and 26 to 31. Judging changes nothing.
 
 namespace tributary::loader {
-namespace {
-
-using eventlog::Topic;
-
-bool StaysParked(v1::Reason reason) {
-  return reason == v1::REASON_IDENTITY_CONFLICT || reason == v1::REASON_CONNECTION ||
-         reason == v1::REASON_PERSON;
-}
-
-}  // namespace
-
-std::optional<LoaderStage::Desired> LoaderStage::DesiredOf(const std::string& key) {
-  const std::optional<ids::CommandKey> parts = ids::ParseCommandKey(key);
-  if (!parts) return std::nullopt;
-  const eventlog::Table* commands = Table(Topic::kCommands, parts->tenant);
-  if (commands == nullptr) return std::nullopt;
-  std::optional<eventlog::TableEntry> entry = commands->Get(key);
-  if (!entry || entry->is_void) return std::nullopt;
-  Desired desired;
-  if (!desired.command.ParseFromString(entry->value)) return std::nullopt;
-  desired.bytes = std::move(entry->value);
-  return desired;
-}
-
-Lane* LoaderStage::FindLane(const std::string& key) {
-  const auto found = lanes_.find(key);
-  return found == lanes_.end() ? nullptr : &found->second;
-}
-
-std::optional<v1::RecordEntry> LoaderStage::EntryOf(const std::string& key) {
-  if (const Lane* lane = FindLane(key)) return lane->entry;
-  return ReadBack(key);
-}
-
-std::optional<v1::RecordEntry> LoaderStage::ReadBack(const std::string& key) const {
-  const std::optional<ids::CommandKey> parts = ids::ParseCommandKey(key);
-  const eventlog::Table* records = parts ? Table(Topic::kRecords, parts->tenant) : nullptr;
-  if (records == nullptr) return std::nullopt;
-  const std::optional<eventlog::TableEntry> entry = records->Get(key);
-  v1::RecordEntry record;
-  if (!entry || entry->is_void || !record.ParseFromString(entry->value)) return std::nullopt;
-  return record;
-}
-
-Lane& LoaderStage::LaneOf(const std::string& key) {
-  if (Lane* lane = FindLane(key)) return *lane;
-  std::optional<v1::RecordEntry> entry = EntryOf(key);
-  Lane lane;
-  lane.key = key;
-  const std::optional<ids::CommandKey> parts = ids::ParseCommandKey(key);
-  if (parts) lane.parts = *parts;
-  lane.partition = PartitionOf(lane.parts.tenant);
-  lane.target = TargetOf(lane.parts);
-  if (entry) lane.entry = *std::move(entry);
-  // In doubt ends only with an entry; a lane in doubt is not forgotten before.
-  if (!lane.entry.final() && (lane.entry.in_doubt() || lane.entry.has_intent())) {
-    lane.doubt = Doubt::kSettling;
-    lane.settle_until = now_.steady + SettleOf(lane.target);
-  }
-  return lanes_.emplace(key, std::move(lane)).first->second;
-}
-
 TargetKey LoaderStage::TargetOf(const ids::CommandKey& parts) const {
   const v1::Sync* sync = directory_.FindSync(parts.tenant, parts.sync);
   return {parts.tenant, sync == nullptr ? "" : sync->target()};
@@ -85,75 +23,51 @@ Duration LoaderStage::IndexLagOf(const TargetKey& key) const {
                                                                          : target->second.index_lag;
 }
 
-std::string LoaderStage::HolderOf(const Lane& lane, const std::string& object,
-                                  const std::string& id) {
-  for (const auto& [key, other] : lanes_) {
-    if (&other == &lane || other.target != lane.target || other.parts.object != object) continue;
-    if (other.parts.kind != ids::CommandKey::Kind::kState) continue;
-    if (other.claim == id || other.entry.id() == id) return key;
-  }
-  const eventlog::Table* records = Table(Topic::kRecords, lane.parts.tenant);
-  if (records == nullptr) return "";
-  std::vector<std::string> keys;
-  records->ScanIndex(ids::JoinKey({"i", lane.parts.tenant, object, id}) + "/",
-                     [&](std::string_view, std::string_view key) {
-                       keys.emplace_back(key);
-                       return true;
-                     });
-  for (const std::string& key : keys) {
-    if (key == lane.key || lanes_.contains(key)) continue;
-    const std::optional<ids::CommandKey> parts = ids::ParseCommandKey(key);
-    if (parts && TargetOf(*parts) == lane.target) return key;
-  }
-  return "";
-}
-
 void LoaderStage::RememberEventTime(const std::string& tenant, WallTime time) {
   WallTime& newest = newest_event_[tenant];
   newest = std::max(newest, time);
 }
 
-LoaderStage::Verdict LoaderStage::Judge(const std::string& key) {
-  const std::optional<ids::CommandKey> parts = ids::ParseCommandKey(key);
-  if (!parts) return {};
-  const Lane* lane = FindLane(key);
-  std::optional<Desired> desired = DesiredOf(key);
+LoaderStage::Verdict LoaderStage::Judge(Lane& lane) {
+  const v1::Command* desired = DesiredOf(lane);
+  if (desired == nullptr) return {};
+  if (lane.parts.kind != ids::CommandKey::Kind::kAction) return JudgeState(lane, *desired);
   // The first command for which an intent was recorded decides the content of an action; its
   // command is still there unless its end was read back.
-  if (desired && parts->kind == ids::CommandKey::Kind::kAction && lane != nullptr &&
-      lane->entry.has_intent() && !lane->entry.intent().action_command().empty()) {
-    v1::Command first;
-    if (first.ParseFromString(lane->entry.intent().action_command())) desired->command = first;
+  v1::Command first;
+  if (lane.entry.has_intent() && !lane.entry.intent().action_command().empty() &&
+      first.ParseFromString(lane.entry.intent().action_command())) {
+    desired = &first;
   }
-  if (!desired) return {};
-  return parts->kind == ids::CommandKey::Kind::kAction ? JudgeAction(key, *parts, *desired)
-                                                       : JudgeState(key, *parts, *desired);
+  return JudgeAction(lane, *desired);
 }
 
-LoaderStage::Verdict LoaderStage::JudgeState(const std::string& key, const ids::CommandKey& parts,
-                                             const Desired& desired) {
+bool LoaderStage::MayGoOn(Lane& lane) {
+  if (Judge(lane).kind != Verdict::Kind::kSend) return false;
+  return lane.parts.kind == ids::CommandKey::Kind::kAction || lane.desired == lane.command ||
+         Compare(lane.desired->version(), lane.command->version()) == 0;
+}
+
+LoaderStage::Verdict LoaderStage::JudgeState(const Lane& lane, const v1::Command& command) {
   using Kind = Verdict::Kind;
-  const v1::Command& command = desired.command;
-  const v1::Sync* sync = directory_.FindSync(parts.tenant, parts.sync);
-  if (sync == nullptr || !command.has_version()) return {};
-  const Lane* lane = FindLane(key);
-  const v1::RecordEntry entry = EntryOf(key).value_or(v1::RecordEntry());
-  const Doubt doubt = lane == nullptr ? Doubt::kNone : lane->doubt;
+  const v1::Sync* sync = directory_.FindSync(lane.parts.tenant, lane.parts.sync);
+  if (sync == nullptr) return {};
+  const v1::RecordEntry& entry = lane.entry;
+  const Doubt doubt = lane.doubt;
 
   if (IsResolved(entry, command.version())) {
-    if (doubt == Doubt::kSettling) return {.kind = Kind::kWait, .until = lane->settle_until};
+    if (doubt == Doubt::kSettling) return {.kind = Kind::kWait, .until = lane.settle_until};
     if (doubt == Doubt::kSettled) return {.kind = Kind::kEndDoubt};
     return {};
   }
   // Rule 18: what was read last is not what is desired, unless it is the newest.
-  const SyncStats& stats = StatsOf(parts);
-  const auto newest = stats.newest.find(key);
-  if (newest != stats.newest.end() && Compare(newest->second, command.version()) > 0) return {};
+  const auto open = lane.stats->open.find(lane.key);
+  if (open != lane.stats->open.end() && open->second.newest > PlainOf(command.version())) return {};
 
   if (entry.status() == v1::RecordEntry::STATUS_PARKED &&
       (StaysParked(entry.reason()) || Compare(entry.status_version(), command.version()) >= 0)) {
     // Parked in doubt: the doubt itself still ends, so that nothing stays open for ever.
-    if (doubt == Doubt::kSettling) return {.kind = Kind::kWait, .until = lane->settle_until};
+    if (doubt == Doubt::kSettling) return {.kind = Kind::kWait, .until = lane.settle_until};
     return {};
   }
   if (!command.mapping_error().empty()) {
@@ -166,10 +80,8 @@ LoaderStage::Verdict LoaderStage::JudgeState(const std::string& key, const ids::
     return {.kind = Kind::kResolve, .outcome = v1::OUTCOME_LEFT};
   }
   if (sync->state() != v1::SYNC_STATE_ACTIVE) return {};
-  if (doubt == Doubt::kSettling) return {.kind = Kind::kWait, .until = lane->settle_until};
-  if (lane != nullptr && lane->not_before > now_.steady) {
-    return {.kind = Kind::kWait, .until = lane->not_before};
-  }
+  if (doubt == Doubt::kSettling) return {.kind = Kind::kWait, .until = lane.settle_until};
+  if (lane.not_before > now_.steady) return {.kind = Kind::kWait, .until = lane.not_before};
   // Rule 20: a hash is there only if the last write is certain.
   if (doubt == Doubt::kNone && !entry.content_hash().empty() && !entry.id().empty() &&
       entry.content_hash() == state.content_hash()) {
@@ -178,16 +90,14 @@ LoaderStage::Verdict LoaderStage::JudgeState(const std::string& key, const ids::
   return {.kind = Kind::kSend};
 }
 
-LoaderStage::Verdict LoaderStage::JudgeAction(const std::string& key, const ids::CommandKey& parts,
-                                              const Desired& desired) {
+LoaderStage::Verdict LoaderStage::JudgeAction(const Lane& lane, const v1::Command& command) {
   using Kind = Verdict::Kind;
-  if (!desired.command.has_action()) return {};
-  const v1::Action& action = desired.command.action();
+  const v1::Action& action = command.action();
+  const ids::CommandKey& parts = lane.parts;
   const v1::Sync* sync = directory_.FindSync(parts.tenant, parts.sync);
   if (sync == nullptr) return {};
-  const Lane* lane = FindLane(key);
-  const v1::RecordEntry entry = EntryOf(key).value_or(v1::RecordEntry());
-  const Doubt doubt = lane == nullptr ? Doubt::kNone : lane->doubt;
+  const v1::RecordEntry& entry = lane.entry;
+  const Doubt doubt = lane.doubt;
 
   // Read back as valid, not only written (rule 29).
   const std::optional<v1::RecordEntry> record = ReadBack(action.record_key());
@@ -198,7 +108,7 @@ LoaderStage::Verdict LoaderStage::JudgeAction(const std::string& key, const ids:
       return {};
     }
     if (!has_record) {
-      waiters_[action.record_key()].insert(key);
+      waiters_[action.record_key()].insert(lane.key);
       return {};
     }
   }
@@ -217,7 +127,7 @@ LoaderStage::Verdict LoaderStage::JudgeAction(const std::string& key, const ids:
     // Rule 30. A look-up needs the id of the record, which may itself be in doubt and come back.
     const bool has_look_up = operation != nullptr && operation->lookup.has_value();
     if (has_look_up && !has_record && !hopeless) {
-      waiters_[action.record_key()].insert(key);
+      waiters_[action.record_key()].insert(lane.key);
       return {};
     }
     const bool can_look_up = has_look_up && has_record;
@@ -227,7 +137,7 @@ LoaderStage::Verdict LoaderStage::JudgeAction(const std::string& key, const ids:
               .reason = v1::REASON_UNKNOWN,
               .detail = "its call may or may not have been done, and it cannot be looked up"};
     }
-    if (doubt == Doubt::kSettling) return {.kind = Kind::kWait, .until = lane->settle_until};
+    if (doubt == Doubt::kSettling) return {.kind = Kind::kWait, .until = lane.settle_until};
   } else {
     const auto newest = newest_event_.find(parts.tenant);
     if (action.has_event_time() && newest != newest_event_.end() &&
@@ -238,11 +148,11 @@ LoaderStage::Verdict LoaderStage::JudgeAction(const std::string& key, const ids:
               .detail = "its event is older than the age to which actions are done"};
     }
   }
-  if (!desired.command.mapping_error().empty()) {
+  if (!command.mapping_error().empty()) {
     return {.kind = Kind::kPark,
             .outcome = v1::OUTCOME_PARKED,
             .reason = v1::REASON_MAPPING,
-            .detail = desired.command.mapping_error()};
+            .detail = command.mapping_error()};
   }
   if (sync->state() != v1::SYNC_STATE_ACTIVE) return {};
   if (operation == nullptr) {
@@ -256,154 +166,104 @@ LoaderStage::Verdict LoaderStage::JudgeAction(const std::string& key, const ids:
     const std::optional<v1::RecordEntry> previous = ReadBack(before);
     const bool is_final = previous && previous->final();
     if (!is_final) {
-      waiters_[before].insert(key);
+      waiters_[before].insert(lane.key);
       return {};
     }
   }
   if (!has_record) {
-    waiters_[action.record_key()].insert(key);
+    waiters_[action.record_key()].insert(lane.key);
     if (!hopeless) return {};
     return {.kind = Kind::kPark,
             .outcome = v1::OUTCOME_PARKED,
             .reason = v1::REASON_RECORD,
             .detail = "record " + action.record_key() + " is not at the target"};
   }
-  if (lane != nullptr && lane->not_before > now_.steady) {
-    return {.kind = Kind::kWait, .until = lane->not_before};
-  }
+  if (lane.not_before > now_.steady) return {.kind = Kind::kWait, .until = lane.not_before};
   return {.kind = Kind::kSend};
 }
 
-void LoaderStage::Evaluate(const std::string& key) {
-  const std::optional<ids::CommandKey> parts = ids::ParseCommandKey(key);
-  if (!parts) return;
-  const eventlog::Partition partition = PartitionOf(parts->tenant);
-  const auto state = partitions_.find(partition);
-  if (state == partitions_.end()) return;
-  Lane* lane = FindLane(key);
-  if (lane != nullptr && lane->busy()) return;
-  if (lane != nullptr && lane->repair_wanted) {
+void LoaderStage::Evaluate(Lane& lane) {
+  const auto state = partitions_.find(lane.partition);
+  if (state == partitions_.end() || lane.busy()) return;
+  if (lane.repair_wanted) {
     // Written again as it is now, open intent and flag included (rule 16, end).
-    lane->next_entry = lane->entry;
-    Conclude(*lane, std::nullopt);
+    lane.next_entry = lane.entry;
+    Conclude(lane, std::nullopt);
     return;
   }
   if (state->second.revoking) {
-    if (lane != nullptr && lane->intent_unsent) CloseIntent(*lane);
+    if (lane.intent_unsent) {
+      CloseIntent(lane);
+    } else {
+      ForgetIfIdle(lane);
+    }
     return;
   }
-  if (!owner_->ready(partition)) {
-    blocked_.insert(key);
+  if (!owner_->ready(lane.partition)) {
+    blocked_.insert(lane.key);
     return;
   }
-  if (lane != nullptr && lane->doubt == Doubt::kSettling && lane->settle_until <= now_.steady) {
-    lane->doubt = Doubt::kSettled;
-    lane->looked_up = false;
+  if (lane.doubt == Doubt::kSettling && lane.settle_until <= now_.steady) {
+    lane.doubt = Doubt::kSettled;
+    lane.looked_up = false;
   }
-  const Verdict verdict = Judge(key);
+  const Verdict verdict = Judge(lane);
   switch (verdict.kind) {
     case Verdict::Kind::kNothing:
-      if (lane != nullptr && lane->intent_unsent) {
-        CloseIntent(*lane);
+      if (lane.intent_unsent) {
+        CloseIntent(lane);
       } else {
-        ForgetIfIdle(key);
+        ForgetIfIdle(lane);
       }
       return;
     case Verdict::Kind::kWait:
-      if (lane != nullptr && lane->intent_unsent) {
-        CloseIntent(*lane);
-        return;
+      if (lane.intent_unsent) {
+        CloseIntent(lane);
+      } else if (Target* const target = lane.doubt_is_of_loss ? FindTarget(lane.target) : nullptr) {
+        // Perhaps a million of them: none is kept in memory, they are found again when L has
+        // passed.
+        target->rescan_at = std::min(target->rescan_at, verdict.until);
+        WakeAt(*target, target->rescan_at);
+        ForgetIfIdle(lane);
+      } else {
+        SetTimer(lane, verdict.until);
       }
-      SetTimer(LaneOf(key), verdict.until);
       return;
     case Verdict::Kind::kEndDoubt: {
-      lane->doubt = Doubt::kNone;
-      lane->next_entry = lane->entry;
-      lane->next_entry.set_in_doubt(false);
-      lane->next_entry.clear_intent();
-      lane->next_entry.set_status(v1::RecordEntry::STATUS_WAITING);
-      lane->next_entry.clear_reason();
-      lane->next_entry.clear_detail();
-      lane->next_entry.clear_retry_at();
-      Conclude(*lane, std::nullopt);
+      lane.doubt = Doubt::kNone;
+      lane.next_entry = lane.entry;
+      lane.next_entry.set_in_doubt(false);
+      lane.next_entry.clear_intent();
+      lane.next_entry.set_status(v1::RecordEntry::STATUS_WAITING);
+      lane.next_entry.clear_reason();
+      lane.next_entry.clear_detail();
+      lane.next_entry.clear_retry_at();
+      Conclude(lane, std::nullopt);
       return;
     }
     case Verdict::Kind::kResolve:
-    case Verdict::Kind::kPark: {
-      Lane& mine = LaneOf(key);
-      const std::optional<Desired> desired = DesiredOf(key);
-      if (!desired) return;
-      mine.command = desired->command;
-      mine.command_bytes = desired->bytes;
-      mine.next_entry = WithoutPromises(mine);
-      if (parts->kind == ids::CommandKey::Kind::kAction) {
-        FinishAction(mine, verdict.outcome, verdict.reason, verdict.detail, 0);
+    case Verdict::Kind::kPark:
+      TakeCommand(lane, lane.desired, lane.desired_bytes);
+      lane.next_entry = WithoutPromises(lane);
+      if (lane.parts.kind == ids::CommandKey::Kind::kAction) {
+        FinishAction(lane, verdict.outcome, verdict.reason, verdict.detail, 0);
       } else if (verdict.kind == Verdict::Kind::kPark) {
-        Park(mine, verdict.reason, verdict.detail, 0);
+        Park(lane, verdict.reason, verdict.detail, 0);
       } else {
-        ResolveWithoutCall(mine, verdict);
+        ResolveWithoutCall(lane, verdict);
       }
       return;
-    }
     case Verdict::Kind::kSend: {
-      const v1::Sync* sync = directory_.FindSync(parts->tenant, parts->sync);
       Priority priority = Priority::kLive;
-      if (lane != nullptr && lane->entry.attempts() > 0) {
+      if (lane.entry.attempts() > 0) {
         priority = Priority::kRetry;
-      } else if (const std::optional<Desired> desired = DesiredOf(key);
-                 desired && desired->command.state().backfill()) {
+      } else if (lane.desired->state().backfill()) {
         priority = Priority::kBackfill;
       }
-      Enqueue(key, {parts->tenant, sync->target()}, priority);
+      Enqueue(lane, priority);
       return;
     }
   }
-}
-
-void LoaderStage::SetTimer(Lane& lane, Instant at) {
-  timers_.insert({std::max(at, now_.steady + Duration(1)), lane.key});
-}
-
-void LoaderStage::ForgetIfIdle(const std::string& key) {
-  const Lane* lane = FindLane(key);
-  if (lane == nullptr || lane->busy() || lane->intent_unsent || lane->repair_wanted) return;
-  if (lane->doubt != Doubt::kNone || lane->not_before > now_.steady) return;
-  // What was acknowledged and not yet read back is known here only.
-  if (lane->acknowledged > lane->read_back) return;
-  lanes_.erase(key);
-}
-
-void LoaderStage::Account(const std::string& key) {
-  const std::optional<ids::CommandKey> parts = ids::ParseCommandKey(key);
-  if (!parts) return;
-  SyncStats& stats = StatsOf(*parts);
-  stats.pending.erase(key);
-  stats.retrying.erase(key);
-  stats.parked.erase(key);
-  const v1::RecordEntry entry = EntryOf(key).value_or(v1::RecordEntry());
-  const std::optional<Desired> desired = DesiredOf(key);
-  const bool is_action = parts->kind == ids::CommandKey::Kind::kAction;
-  bool open = false;
-  if (desired && is_action) {
-    open = !entry.final();
-  } else if (desired) {
-    v1::Version& newest = stats.newest[key];
-    if (Compare(newest, desired->command.version()) < 0) newest = desired->command.version();
-    open = !IsResolved(entry, newest);
-    if (!open) stats.newest.erase(key);
-  }
-  if (entry.status() == v1::RecordEntry::STATUS_PARKED) {
-    const bool is_stale = !is_action && desired && !StaysParked(entry.reason()) &&
-                          Compare(entry.status_version(), desired->command.version()) < 0;
-    if (!is_stale) {
-      stats.parked.insert(key);
-      return;
-    }
-  }
-  if (!open) return;
-  if (entry.status() == v1::RecordEntry::STATUS_RETRYING) stats.retrying.insert(key);
-  stats.pending[key] =
-      desired->command.has_changed_at() ? TimeOf(desired->command.changed_at()) : WallTime();
 }
 
 }  // namespace tributary::loader

@@ -14,9 +14,12 @@
 #include "tributary/v1/records.pb.h"
 
 // One lane per key: never two requests of one key at once. In memory only while something of the
-// key is open; what it knows beyond the tables is its own newest entry and its doubt.
+// key is open; what it knows beyond the tables is its own newest entry and its doubt. What the
+// tables say of its key it holds parsed, and is told of every change.
 
 namespace tributary::loader {
+
+struct SyncStats;
 
 enum class Doubt : std::uint8_t {
   kNone,
@@ -44,6 +47,15 @@ struct Lane {
   eventlog::Partition partition = 0;
   ids::CommandKey parts;
   TargetKey target;
+  SyncStats* stats = nullptr;
+
+  /// The newest command as it stands in the table now. Null pointer: none that is valid.
+  std::shared_ptr<const v1::Command> desired;
+  /// Of an action: the bytes of `desired`.
+  std::string desired_bytes;
+  bool desired_is_read = false;
+  /// Is among those that are looked at next.
+  bool is_touched = false;
 
   Phase phase = Phase::kIdle;
   /// Takes one of its target's slots by itself.
@@ -51,7 +63,7 @@ struct Lane {
   /// 0: none.
   std::uint64_t batch = 0;
 
-  /// Our newest entry; acknowledged unless a write is pending.
+  /// Our newest entry; acknowledged unless a write is pending. Empty: there is none.
   v1::RecordEntry entry;
   /// To be written when the receipt is acknowledged.
   v1::RecordEntry next_entry;
@@ -64,6 +76,8 @@ struct Lane {
 
   Doubt doubt = Doubt::kNone;
   Instant settle_until{};
+  /// The doubt follows from a founding after a loss: it comes again with the lane.
+  bool doubt_is_of_loss = false;
   /// Not before (retry, look-up, a rival's match).
   Instant not_before{};
   /// An intent was acknowledged and its request certainly did not leave.
@@ -73,12 +87,19 @@ struct Lane {
   bool no_batch = false;
   /// A record that this lane found or made, held before it is in the index.
   std::string claim;
+  /// Under these names the stage finds who holds a record: by the claim, by the entry.
+  std::string held_by_claim;
+  std::string held_by_entry;
   std::vector<std::string> match_locks;
 
   // What is being written, by the connector file as it was when it began.
   std::shared_ptr<const connector::Connector> connector;
-  v1::Command command;
+  std::shared_ptr<const v1::Command> command;
+  /// Of an action.
   std::string command_bytes;
+  /// Of the command, for receipts and entries.
+  std::string version_text;
+  std::string traceparent;
   bool creating = false;
   std::vector<const connector::Call*> calls;
   std::size_t next_call = 0;

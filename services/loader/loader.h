@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
 #include <string>
@@ -92,6 +93,20 @@ struct Counters {
   std::map<std::string, IntegrationCounters> by_integration;
 };
 
+/// A record that could not be decoded, or a null where none may be. It is no state, and it is not
+/// forgotten.
+struct SetAside {
+  eventlog::Topic topic{};
+  eventlog::Partition partition = 0;
+  eventlog::Offset offset = 0;
+  std::string key;
+  std::string sha256_hex;
+  /// Of the first bytes; empty for a null.
+  std::string prefix_hex;
+  bool is_null = false;
+  WallTime seen_at{};
+};
+
 struct Levels {
   eventlog::Owner::Standing standing;
   /// Of the connection where most keys wait.
@@ -105,6 +120,10 @@ class Loader : public Stage {
  public:
   virtual const Counters& counters() const = 0;
   virtual Levels levels(Now now) const = 0;
+  /// The newest ones that nothing readable has replaced, at most kSetAsideMax.
+  virtual const std::deque<SetAside>& set_aside() const = 0;
+
+  static constexpr std::size_t kSetAsideMax = 100;
 };
 
 /// `ports` outlive the loader.

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 
+#include "libs/time/rfc3339.h"
 #include "services/loader/entries.h"
+#include "services/loader/index_rows.h"
 #include "tributary/v1/config.pb.h"
 
 namespace tributary::loader {
@@ -10,31 +12,6 @@ namespace {
 
 using eventlog::Partition;
 using eventlog::Topic;
-
-/// Rows: `i/<tenant>/<object>/<id>` who holds a record of the target; `p/<tenant>` what is parked.
-std::vector<std::string> IndexRecord(std::string_view key, const eventlog::TableEntry& entry) {
-  if (entry.is_void) return {};
-  const std::optional<ids::CommandKey> parts = ids::ParseCommandKey(key);
-  v1::RecordEntry record;
-  if (!parts || !record.ParseFromString(entry.value)) return {};
-  std::vector<std::string> rows;
-  if (parts->kind == ids::CommandKey::Kind::kState && !record.id().empty()) {
-    rows.push_back(ids::JoinKey({"i", parts->tenant, parts->object, record.id()}) + "/");
-  }
-  if (record.status() == v1::RecordEntry::STATUS_PARKED) {
-    rows.push_back(ids::JoinKey({"p", parts->tenant}) + "/");
-  }
-  return rows;
-}
-
-/// Rows: `c/<tenant>/<customer>`, for `trace`.
-std::vector<std::string> IndexCommand(std::string_view key, const eventlog::TableEntry& entry) {
-  const std::optional<ids::CommandKey> parts = ids::ParseCommandKey(key);
-  v1::Command command;
-  if (!parts || entry.is_void || !command.ParseFromString(entry.value)) return {};
-  if (command.customer().empty()) return {};
-  return {ids::JoinKey({"c", parts->tenant, command.customer()}) + "/"};
-}
 
 eventlog::OwnerOptions OwnerOptionsOf(const Options& options) {
   eventlog::OwnerOptions owner;
@@ -108,17 +85,19 @@ void LoaderStage::OnTick(Now now) {
   now_ = now;
   owner_->OnTick(now);
   while (!timers_.empty() && timers_.begin()->first <= now.steady) {
-    Touch(timers_.begin()->second);
+    const std::string key = timers_.begin()->second;
     timers_.erase(timers_.begin());
+    Touch(key);
   }
-  for (auto& [key, target] : targets_) {
-    if (target.wake <= now.steady) {
-      target.wake = Instant::max();
-      dirty_targets_.insert(key);
-    }
+  while (!target_wakes_.empty() && target_wakes_.begin()->first <= now.steady) {
+    Target* const target = FindTarget(target_wakes_.begin()->second);
+    target_wakes_.erase(target_wakes_.begin());
+    if (target == nullptr) continue;
+    if (target->wake <= now.steady) target->wake = Instant::max();
+    MarkDirty(target);
   }
-  for (const std::string& key : blocked_) Touch(key);
-  blocked_.clear();
+  const std::set<std::string> blocked = std::exchange(blocked_, {});
+  for (const std::string& key : blocked) Touch(key);
   std::vector<Partition> to_abort;
   for (auto& [partition, state] : partitions_) {
     if (state.revoking && !state.aborted && state.abort_at <= now.steady) {
@@ -126,7 +105,12 @@ void LoaderStage::OnTick(Now now) {
     }
   }
   for (const Partition partition : to_abort) AbortOpen(partition);
-  std::erase_if(match_locks_, [&](const auto& lock) { return lock.second.until <= now.steady; });
+  while (!match_lock_ends_.empty() && match_lock_ends_.begin()->first <= now.steady) {
+    const auto lock = match_locks_.find(match_lock_ends_.begin()->second);
+    match_lock_ends_.erase(match_lock_ends_.begin());
+    // It may have been taken anew.
+    if (lock != match_locks_.end() && lock->second.until <= now.steady) match_locks_.erase(lock);
+  }
   Work();
   if (now.steady >= next_status_) {
     next_status_ = now.steady + options_.status_interval;
@@ -137,7 +121,8 @@ void LoaderStage::OnTick(Now now) {
 Instant LoaderStage::next_tick() const {
   Instant next = std::min(owner_->next_tick(), next_status_);
   if (!timers_.empty()) next = std::min(next, timers_.begin()->first);
-  for (const auto& [key, target] : targets_) next = std::min(next, target.wake);
+  if (!target_wakes_.empty()) next = std::min(next, target_wakes_.begin()->first);
+  if (!match_lock_ends_.empty()) next = std::min(next, match_lock_ends_.begin()->first);
   for (const auto& [partition, state] : partitions_) {
     if (state.revoking && !state.aborted) next = std::min(next, state.abort_at);
   }
@@ -149,23 +134,25 @@ void LoaderStage::OnHttp(Now now, http::Completion completion) {
   now_ = now;
   const auto found = flights_.find(completion.id);
   if (found == flights_.end()) return;
-  const Flight flight = found->second;
+  const Flight flight = std::move(found->second);
   flights_.erase(found);
   if (completion.refused_at_send) ++counters_.refused_at_send;
   Target* target = FindTarget(flight.target);
-  const http::AnswerClass plain =
-      http::Classify(completion, true, flight.kind != Flight::Kind::kToken, now.wall).answer;
+  const auto count_plain = [&](Operation operation) {
+    const bool acts = flight.kind != Flight::Kind::kToken;
+    CountAnswer(flight.target, operation, http::Classify(completion, true, acts, now.wall).answer);
+  };
   switch (flight.kind) {
     case Flight::Kind::kToken:
-      CountAnswer(flight.target, Operation::kToken, plain);
+      count_plain(Operation::kToken);
       if (target != nullptr) OnTokenAnswer(*target, completion);
       break;
     case Flight::Kind::kBatch:
-      CountAnswer(flight.target, Operation::kBatch, plain);
+      count_plain(Operation::kBatch);
       OnBatchAnswer(flight, completion);
       break;
     case Flight::Kind::kLookup:
-      CountAnswer(flight.target, Operation::kLookup, plain);
+      count_plain(Operation::kLookup);
       if (Lane* lane = FindLane(flight.key)) OnLookupAnswer(*lane, completion);
       break;
     case Flight::Kind::kCall:
@@ -179,7 +166,7 @@ void LoaderStage::OnHttp(Now now, http::Completion completion) {
       }
       break;
   }
-  dirty_targets_.insert(flight.target);
+  MarkDirty(flight.target);
   Work();
 }
 
@@ -193,11 +180,6 @@ IntegrationCounters& LoaderStage::CountersOf(const TargetKey& key) {
 
 void LoaderStage::CountAnswer(const TargetKey& key, Operation operation, http::AnswerClass answer) {
   ++CountersOf(key).requests[static_cast<std::size_t>(operation)][static_cast<std::size_t>(answer)];
-}
-
-void LoaderStage::CountSetAside(Topic topic) {
-  ++counters_.undecodable;
-  ++counters_.set_aside[static_cast<std::size_t>(topic)];
 }
 
 void LoaderStage::OnControl(Now now, const v1::ToService& message) {
@@ -241,19 +223,14 @@ bool LoaderStage::MaySend(Now now, http::RequestId id) {
     keys = batch->second.keys;
   }
   for (const std::string& key : keys) {
-    const Lane* lane = FindLane(key);
+    Lane* const lane = FindLane(key);
     if (lane == nullptr || lane->phase != Lane::Phase::kSending) return false;
     if (!lane->entry.has_intent() || lane->doubt == Doubt::kSettling) return false;
-    if (Judge(key).kind != Verdict::Kind::kSend) return false;
-    if (lane->parts.kind == ids::CommandKey::Kind::kState) {
-      const std::optional<Desired> desired = DesiredOf(key);
-      if (!desired || Compare(desired->command.version(), lane->command.version()) != 0) {
-        return false;
-      }
-      if (!lane->entry.id().empty() &&
-          !HolderOf(*lane, lane->parts.object, lane->entry.id()).empty()) {
-        return false;
-      }
+    if (!MayGoOn(*lane)) return false;
+    // What others hold in the table was looked up when it began; since then only lanes claim.
+    if (lane->parts.kind == ids::CommandKey::Kind::kState && !lane->entry.id().empty() &&
+        !OpenHolderOf(*lane, lane->parts.object, lane->entry.id()).empty()) {
+      return false;
     }
   }
   for (const std::string& key : keys) {
@@ -281,228 +258,104 @@ std::string LoaderStage::failure() const { return owner_->failure(); }
 
 // ---- ownership ----
 
-void LoaderStage::OnReady(const eventlog::Takeover& takeover) {
-  const Partition partition = takeover.partition;
-  PartitionState& state = partitions_[partition];
-  state = {};
-  state.doubt_from = takeover.doubt_counts_from;
-  state.lookups_from = takeover.began;
-  if (const eventlog::Table* tenants = owner_->table(Topic::kTenants, partition)) {
-    directory_.Load(partition, *tenants);
-  }
-  std::vector<std::string> names;
-  directory_.ForEach([&](const tenants::TenantState& tenant) {
-    if (tenant.partition == partition) names.push_back(tenant.snapshot.tenant());
-  });
-  for (const std::string& name : names) RefreshTenant(name);
-  LoadRecords(partition);
-  LoadCommands(partition);
-  Log(Logger::Level::kInfo, "Partition taken over.",
-      {{"partition", std::to_string(partition)},
-       {"unclean", takeover.unclean ? "true" : "false"},
-       {"in_doubt",
-        std::to_string(std::count_if(lanes_.begin(), lanes_.end(), [&](const auto& lane) {
-          return lane.second.partition == partition && lane.second.doubt != Doubt::kNone;
-        }))}});
-}
-
-void LoaderStage::LoadRecords(Partition partition) {
-  const eventlog::Table* records = owner_->table(Topic::kRecords, partition);
-  if (records == nullptr) return;
-  PartitionState& state = partitions_[partition];
-  bool any = false;
-  // Collected first: a lane reads the table that is being scanned.
-  std::vector<std::string> in_doubt;
-  std::vector<std::string> later;
-  std::vector<std::string> parked;
-  records->Scan("", "", [&](std::string_view key, const eventlog::TableEntry& entry) {
-    if (key.starts_with('!')) return true;
-    any = true;
-    const std::optional<ids::CommandKey> parts = ids::ParseCommandKey(key);
-    v1::RecordEntry record;
-    if (!parts || entry.is_void || !record.ParseFromString(entry.value)) {
-      in_doubt.emplace_back(key);
-      return true;
-    }
-    if (record.has_event_time()) RememberEventTime(parts->tenant, TimeOf(record.event_time()));
-    if (!record.final() && (record.has_intent() || record.in_doubt())) in_doubt.emplace_back(key);
-    if (record.final() && record.in_doubt()) in_doubt.emplace_back(key);
-    if (record.has_retry_at()) later.emplace_back(key);
-    if (record.status() == v1::RecordEntry::STATUS_PARKED) parked.emplace_back(key);
-    return true;
-  });
-  for (const std::string& key : in_doubt) {
-    const std::optional<eventlog::TableEntry> entry = records->Get(key);
-    v1::RecordEntry record;
-    if (!entry || entry->is_void || !record.ParseFromString(entry->value)) {
-      RepairVoid(key, state.doubt_from);
-      continue;
-    }
-    Lane& lane = LaneOf(key);
-    lane.doubt = Doubt::kSettling;
-    lane.settle_until = state.doubt_from + SettleOf(lane.target);
-    Touch(key);
-  }
-  for (const std::string& key : later) {
-    Lane& lane = LaneOf(key);
-    const Duration left = TimeOf(lane.entry.retry_at()) - now_.wall;
-    lane.not_before =
-        now_.steady + std::clamp<Duration>(left, Duration::zero(), options_.retry_delay_max);
-    Touch(key);
-  }
-  for (const std::string& key : parked) Account(key);
-  // A record that a lost entry knew of can be found only when the index has caught up.
-  if (any) {
-    Duration lag{};
-    for (const auto& [key, target] : targets_) {
-      if (target.partition == partition) lag = std::max(lag, target.index_lag);
-    }
-    state.lookups_from += lag;
-  }
-}
-
-void LoaderStage::LoadCommands(Partition partition) {
-  const eventlog::Table* commands = owner_->table(Topic::kCommands, partition);
-  if (commands == nullptr) return;
-  std::vector<std::string> keys;
-  commands->Scan("", "", [&](std::string_view key, const eventlog::TableEntry& entry) {
-    if (key.starts_with('!') || entry.is_void) return true;
-    const std::optional<ids::CommandKey> parts = ids::ParseCommandKey(key);
-    if (!parts || parts->kind == ids::CommandKey::Kind::kMapped) return true;
-    keys.emplace_back(key);
-    return true;
-  });
-  for (const std::string& key : keys) {
-    const std::optional<ids::CommandKey> parts = ids::ParseCommandKey(key);
-    if (parts->kind == ids::CommandKey::Kind::kAction) {
-      const std::optional<Desired> desired = DesiredOf(key);
-      if (desired && desired->command.action().has_event_time()) {
-        RememberEventTime(parts->tenant, TimeOf(desired->command.action().event_time()));
-      }
-    }
-    Account(key);
-    if (parts->kind == ids::CommandKey::Kind::kAction) {
-      Touch(key);
-      // A final entry that was read back, and whose tombstone got lost with its owner.
-      Tombstone(key);
-    }
-  }
-  for (auto& [key, target] : targets_) {
-    if (target.partition != partition) continue;
-    target.scan_wanted = true;
-    dirty_targets_.insert(key);
-  }
-}
-
-void LoaderStage::RepairVoid(const std::string& key, Instant doubt_from) {
-  Lane* existing = FindLane(key);
-  if (existing != nullptr && existing->acknowledged >= 0) {
-    // Ours is newer than what covers it: the same again (rule 16, end).
-    existing->repair_wanted = true;
-    Touch(key);
-    return;
-  }
-  if (existing != nullptr && existing->busy()) {
-    existing->repair_wanted = true;
-    return;
-  }
-  const std::optional<ids::CommandKey> parts = ids::ParseCommandKey(key);
-  if (!parts) {
-    CountSetAside(Topic::kRecords);
-    return;
-  }
-  v1::RecordEntry hint;
-  if (const eventlog::Table* records = Table(Topic::kRecords, parts->tenant)) {
-    if (const std::optional<eventlog::TableEntry> entry = records->Get(key)) {
-      if (!hint.ParseFromString(entry->value)) CountSetAside(Topic::kRecords);
-    }
-  }
-  Lane& lane = LaneOf(key);
-  lane.entry.Clear();
-  // Unknown, not absent: nothing is resolved, and the id may serve as a hint.
-  lane.entry.set_id(hint.id());
-  lane.entry.set_sends(hint.sends());
-  *lane.entry.mutable_tags() = hint.tags();
-  if (parts->kind == ids::CommandKey::Kind::kAction && hint.has_intent()) {
-    *lane.entry.mutable_intent() = hint.intent();
-  }
-  if (hint.has_event_time()) *lane.entry.mutable_event_time() = hint.event_time();
-  lane.entry.set_in_doubt(true);
-  lane.entry.set_status(v1::RecordEntry::STATUS_WAITING);
-  lane.doubt = Doubt::kSettling;
-  lane.settle_until = doubt_from + SettleOf(lane.target);
-  lane.looked_up = false;
-  lane.repair_wanted = true;
-  Touch(key);
-}
-
 void LoaderStage::OnEntry(Topic topic, Partition partition, std::string_view key,
                           const std::optional<eventlog::TableEntry>& entry) {
   if (!partitions_.contains(partition)) return;
+  const std::string text(key);
   if (topic == Topic::kTenants) {
-    const std::string tenant = directory_.OnEntry(partition, key, entry);
-    if (!tenant.empty()) RefreshTenant(tenant);
+    OnTenantsEntry(partition, text, entry);
     return;
   }
   if (key.starts_with('!')) return;
-  if (topic == Topic::kRecords) OnRecordEntry(partition, std::string(key), entry);
-  if (topic == Topic::kCommands) OnCommandEntry(std::string(key), entry);
+  if (topic == Topic::kRecords) OnRecordEntry(partition, text, entry);
+  if (topic == Topic::kCommands) OnCommandEntry(partition, text, entry);
 }
 
-void LoaderStage::OnRecordEntry(Partition, const std::string& key,
-                                const std::optional<eventlog::TableEntry>& entry) {
-  if (!entry) return;
-  if (entry->is_void) {
-    // Its owner sent nothing after t0 + V + P; all that it could have sent has an intent before.
-    RepairVoid(key, now_.steady);
+void LoaderStage::OnTenantsEntry(Partition partition, const std::string& key,
+                                 const std::optional<eventlog::TableEntry>& entry) {
+  if (entry && !entry->is_void && !IsTenantsEntry(key, entry->value)) {
+    // The last good one stays.
+    KeepAside(Topic::kTenants, partition, entry->offset, key, entry->value);
     return;
   }
-  if (Lane* lane = FindLane(key)) {
-    if (entry->offset >= lane->acknowledged) lane->read_back = entry->offset;
-  }
-  Tombstone(key);
-  if (const auto waiting = waiters_.find(key); waiting != waiters_.end()) {
-    for (const std::string& waiter : waiting->second) Touch(waiter);
-    waiters_.erase(waiting);
-  }
-  ForgetIfIdle(key);
+  ForgetAside(Topic::kTenants, key);
+  const std::string tenant = directory_.OnEntry(partition, key, entry);
+  if (!tenant.empty()) RefreshTenant(tenant);
 }
 
-void LoaderStage::OnCommandEntry(const std::string& key,
+void LoaderStage::OnRecordEntry(Partition partition, const std::string& key,
+                                const std::optional<eventlog::TableEntry>& entry) {
+  Lane* lane = FindLane(key);
+  if (!entry) {
+    const std::optional<ids::CommandKey> parts = ids::ParseCommandKey(key);
+    if (parts && parts->kind == ids::CommandKey::Kind::kState) {
+      KeepAside(Topic::kRecords, partition,
+                owner_->table(Topic::kRecords, partition)->next_offset() - 1, key, std::nullopt);
+      RepairVoid(partition, key, now_.steady);
+    }
+    return;
+  }
+  if (entry->is_void) {
+    // Its owner sent nothing after t0 + V + P; all that it could have sent has an intent before.
+    RepairVoid(partition, key, now_.steady);
+    return;
+  }
+  // What was acknowledged there is ours, and can be read.
+  const bool is_ours = lane != nullptr && lane->acknowledged == entry->offset;
+  if (!is_ours && !scratch_entry_.ParseFromString(entry->value)) {
+    KeepAside(Topic::kRecords, partition, entry->offset, key, entry->value);
+    RepairVoid(partition, key, now_.steady);
+    return;
+  }
+  if (lane != nullptr && entry->offset >= lane->acknowledged) lane->read_back = entry->offset;
+  ForgetAside(Topic::kRecords, key);
+  if (lane == nullptr || lane->parts.kind == ids::CommandKey::Kind::kAction) Tombstone(key);
+  if (const auto waiting = waiters_.find(key); waiting != waiters_.end()) {
+    const std::set<std::string> waiters = std::move(waiting->second);
+    waiters_.erase(waiting);
+    for (const std::string& waiter : waiters) Touch(waiter);
+  }
+  if (lane != nullptr) ForgetIfIdle(*lane);
+}
+
+void LoaderStage::OnCommandEntry(Partition partition, const std::string& key,
                                  const std::optional<eventlog::TableEntry>& entry) {
-  const std::optional<ids::CommandKey> parts = ids::ParseCommandKey(key);
-  if (!parts || parts->kind == ids::CommandKey::Kind::kMapped) return;
-  if (entry && !entry->is_void) {
-    v1::Command command;
-    if (!command.ParseFromString(entry->value)) {
-      CountSetAside(Topic::kCommands);
-      Log(Logger::Level::kError, "A command cannot be decoded; it is set aside.",
-          {{"key", key},
-           {"topic", "commands"},
-           {"offset", std::to_string(entry->offset)},
-           {"bytes", ids::ToHex(entry->value.substr(0, 256))}});
-      return;
-    }
+  Lane* lane = FindLane(key);
+  if (lane == nullptr) {
+    std::optional<ids::CommandKey> parts = ids::ParseCommandKey(key);
+    if (parts && parts->kind == ids::CommandKey::Kind::kMapped) return;
+    if (parts) lane = &MakeLane(key, *std::move(parts));
+  }
+  const bool is_action = lane != nullptr && lane->parts.kind == ids::CommandKey::Kind::kAction;
+  if (!entry && !is_action) {
+    // Only the commands of finished actions end.
+    KeepAside(Topic::kCommands, partition,
+              owner_->table(Topic::kCommands, partition)->next_offset() - 1, key, std::nullopt);
+  }
+  if (lane == nullptr) {
+    if (entry) KeepAside(Topic::kCommands, partition, entry->offset, key, entry->value);
+    return;
+  }
+  if (!SetDesired(*lane, entry)) {
+    KeepAside(Topic::kCommands, partition, entry->offset, key, entry->value);
+  } else if (lane->desired != nullptr) {
+    ForgetAside(Topic::kCommands, key);
+    const v1::Command& command = *lane->desired;
     if (command.has_action() && command.action().has_event_time()) {
-      RememberEventTime(parts->tenant, TimeOf(command.action().event_time()));
+      RememberEventTime(lane->parts.tenant, TimeOf(command.action().event_time()));
     }
-    if (command.has_state()) {
-      SyncStats& stats = StatsOf(*parts);
-      const auto pending = stats.newest.find(key);
-      if (pending != stats.newest.end() && stats.pending.contains(key) &&
-          Compare(pending->second, command.version()) < 0) {
-        ++stats.superseded;
-        ++counters_.superseded;
-        const v1::Sync* const sync = directory_.FindSync(parts->tenant, parts->sync);
-        ++CountersOf({parts->tenant, sync == nullptr ? "" : sync->target()})
-              .outcomes[v1::OUTCOME_SUPERSEDED];
-      }
+    const auto open = lane->stats->open.find(key);
+    if (!is_action && open != lane->stats->open.end() && open->second.is_pending &&
+        open->second.newest < PlainOf(command.version())) {
+      ++lane->stats->superseded;
+      ++counters_.superseded;
+      ++CountersOf(lane->target).outcomes[v1::OUTCOME_SUPERSEDED];
     }
   }
-  Account(key);
-  Touch(key);
+  Account(*lane);
+  Touch(*lane);
   // Emitted again after its tombstone, by a replay of its event: the ledger says that it is done.
-  if (parts->kind == ids::CommandKey::Kind::kAction) Tombstone(key);
+  if (entry && is_action) Tombstone(key);
 }
 
 void LoaderStage::OnStreamRecord(const eventlog::Record&) {}
@@ -510,33 +363,36 @@ void LoaderStage::OnStreamRecord(const eventlog::Record&) {}
 void LoaderStage::OnWritten(eventlog::ProduceId id, eventlog::Offset offset) {
   const auto found = writes_.find(id);
   if (found == writes_.end()) return;
-  const std::string key = found->second;
+  Lane& lane = *found->second;
   writes_.erase(found);
-  Lane* lane = FindLane(key);
-  if (lane == nullptr || lane->write != id) return;
-  lane->write = 0;
-  if (lane->phase == Lane::Phase::kReceipt) {
-    WriteNextEntry(*lane);
+  if (lane.write != id) return;
+  lane.write = 0;
+  if (lane.phase == Lane::Phase::kReceipt) {
+    WriteNextEntry(lane);
     return;
   }
-  lane->entry = lane->next_entry;
-  lane->acknowledged = offset;
-  lane->repair_wanted = false;
-  Account(key);
-  if (lane->phase == Lane::Phase::kIntent) {
-    lane->phase = Lane::Phase::kAwaitingSend;
-    lane->intent_unsent = true;
-    if (lane->batch != 0) {
-      BatchIntentAcknowledged(lane->batch);
-    } else if (Target* target = FindTarget(lane->target)) {
-      target->waiting_for_rate.push_back(key);
+  lane.entry = std::move(lane.next_entry);
+  lane.acknowledged = offset;
+  lane.repair_wanted = false;
+  UpdateHolds(lane);
+  Account(lane);
+  if (lane.phase == Lane::Phase::kIntent) {
+    lane.phase = Lane::Phase::kAwaitingSend;
+    lane.intent_unsent = true;
+    Target* const target = FindTarget(lane.target);
+    if (lane.batch != 0) {
+      BatchIntentAcknowledged(lane.batch);
+    } else if (target != nullptr) {
+      target->waiting_for_rate.push_back(lane.key);
     }
-    dirty_targets_.insert(lane->target);
-    if (partitions_[lane->partition].revoking) AbortOpen(lane->partition);
+    MarkDirty(target);
+    const Partition partition = lane.partition;
+    if (partitions_[partition].revoking) AbortOpen(partition);
     return;
   }
-  Rest(*lane);
-  ReleaseIfDone(lane->partition);
+  const Partition partition = lane.partition;
+  Rest(lane);
+  ReleaseIfDone(partition);
 }
 
 void LoaderStage::OnRevoking(Partition partition, Instant deadline) {
@@ -553,37 +409,33 @@ void LoaderStage::OnRevoking(Partition partition, Instant deadline) {
     if (batch.partition == partition && !batch.sent) unsent.push_back(id);
   }
   for (const std::uint64_t id : unsent) DissolveBatch(id);
-  std::vector<std::string> keys;
-  for (const auto& [key, lane] : lanes_) {
-    if (lane.partition == partition) keys.push_back(key);
-  }
-  for (const std::string& key : keys) {
-    Lane& lane = lanes_.at(key);
-    if (lane.phase == Lane::Phase::kAwaitingSend) Rest(lane);
-    if (lane.phase == Lane::Phase::kLookingUp && lane.request_id == 0) Rest(lane);
-    Touch(key);
+  for (Lane* const lane : LanesOf(partition)) {
+    if (lane->phase == Lane::Phase::kAwaitingSend) Rest(*lane);
+    if (lane->phase == Lane::Phase::kLookingUp && lane->request_id == 0) Rest(*lane);
+    Touch(*lane);
   }
   ReleaseIfDone(partition);
+}
+
+std::vector<http::RequestId> LoaderStage::FlightsOf(Partition partition) const {
+  std::vector<http::RequestId> open;
+  for (const auto& [id, flight] : flights_) {
+    if (flight.partition == partition) open.push_back(id);
+  }
+  std::sort(open.begin(), open.end());
+  return open;
 }
 
 void LoaderStage::AbortOpen(Partition partition) {
   PartitionState& state = partitions_[partition];
   if (state.revoking && now_.steady >= state.abort_at) {
     state.aborted = true;
-    std::vector<http::RequestId> open;
-    for (const auto& [id, flight] : flights_) {
-      if (flight.partition == partition) open.push_back(id);
-    }
-    for (const http::RequestId id : open) ports_.http.Cancel(id);
+    for (const http::RequestId id : FlightsOf(partition)) ports_.http.Cancel(id);
   }
-  std::vector<std::string> keys;
-  for (const auto& [key, lane] : lanes_) {
-    if (lane.partition == partition && lane.phase == Lane::Phase::kAwaitingSend)
-      keys.push_back(key);
-  }
-  for (const std::string& key : keys) {
-    Rest(lanes_.at(key));
-    Touch(key);
+  for (Lane* const lane : LanesOf(partition)) {
+    if (lane->phase != Lane::Phase::kAwaitingSend) continue;
+    Rest(*lane);
+    Touch(*lane);
   }
 }
 
@@ -599,11 +451,7 @@ void LoaderStage::ReleaseIfDone(Partition partition) {
 }
 
 void LoaderStage::OnGone(Partition partition) {
-  std::vector<http::RequestId> open;
-  for (const auto& [id, flight] : flights_) {
-    if (flight.partition == partition) open.push_back(id);
-  }
-  for (const http::RequestId id : open) {
+  for (const http::RequestId id : FlightsOf(partition)) {
     ports_.http.Cancel(id);
     flights_.erase(id);
   }
@@ -612,45 +460,67 @@ void LoaderStage::OnGone(Partition partition) {
   for (const auto& [key, lane] : lanes_) {
     if (lane.partition == partition) keys.insert(key);
   }
-  std::erase_if(lanes_, [&](const auto& l) { return l.second.partition == partition; });
-  std::erase_if(writes_, [&](const auto& w) { return keys.contains(w.second); });
+  const auto lane_is_ours = [&](const Lane* lane) { return lane->partition == partition; };
+  std::erase_if(todo_, lane_is_ours);
+  std::erase_if(writes_, [&](const auto& w) { return lane_is_ours(w.second); });
+  for (auto& [name, lanes] : holders_) std::erase_if(lanes, lane_is_ours);
+  std::erase_if(holders_, [](const auto& h) { return h.second.empty(); });
   std::erase_if(timers_, [&](const auto& t) { return keys.contains(t.second); });
+  std::erase_if(match_locks_, [&](const auto& m) { return keys.contains(m.second.key); });
+  std::erase_if(lanes_, [&](const auto& l) { return l.second.partition == partition; });
+  std::erase_if(dirty_targets_, [&](const Target* t) { return t->partition == partition; });
   std::erase_if(targets_, [&](const auto& t) { return t.second.partition == partition; });
   const auto is_ours = [&](const std::string& tenant) { return PartitionOf(tenant) == partition; };
   std::erase_if(stats_, [&](const auto& s) { return is_ours(s.first.first); });
   std::erase_if(newest_event_, [&](const auto& n) { return is_ours(n.first); });
-  std::erase_if(dirty_targets_, [&](const TargetKey& t) { return !targets_.contains(t); });
   const auto key_is_ours = [&](const std::string& key) {
     const std::optional<ids::CommandKey> parts = ids::ParseCommandKey(key);
     return parts && is_ours(parts->tenant);
   };
-  std::erase_if(todo_, key_is_ours);
   std::erase_if(blocked_, key_is_ours);
   std::erase_if(waiters_, [&](const auto& w) { return key_is_ours(w.first); });
-  std::erase_if(match_locks_, [&](const auto& m) { return keys.contains(m.second.key); });
+  std::erase_if(set_aside_, [&](const SetAside& a) { return a.partition == partition; });
   directory_.Forget(partition);
   partitions_.erase(partition);
   Log(Logger::Level::kInfo, "Partition given up.", {{"partition", std::to_string(partition)}});
+}
+
+void LoaderStage::Touch(Lane& lane) {
+  if (lane.is_touched) return;
+  lane.is_touched = true;
+  todo_.push_back(&lane);
+}
+
+void LoaderStage::Touch(const std::string& key) {
+  if (Lane* const lane = LaneOf(key)) Touch(*lane);
 }
 
 void LoaderStage::Work() {
   // Each round only does what the one before made possible.
   while (!todo_.empty() || !dirty_targets_.empty()) {
     while (!todo_.empty()) {
-      const std::string key = *todo_.begin();
-      todo_.erase(todo_.begin());
-      Evaluate(key);
+      Lane& lane = *todo_.front();
+      todo_.pop_front();
+      lane.is_touched = false;
+      Evaluate(lane);
     }
-    if (dirty_targets_.empty()) break;
-    const TargetKey target_key = *dirty_targets_.begin();
-    dirty_targets_.erase(dirty_targets_.begin());
-    if (Target* target = FindTarget(target_key)) Pump(*target);
+    const std::vector<Target*> dirty = std::exchange(dirty_targets_, {});
+    for (Target* const target : dirty) target->is_dirty = false;
+    for (Target* const target : dirty) Pump(*target);
   }
   std::vector<Partition> revoking;
   for (const auto& [partition, state] : partitions_) {
     if (state.revoking) revoking.push_back(partition);
   }
   for (const Partition partition : revoking) ReleaseIfDone(partition);
+}
+
+const std::string& LoaderStage::TimeText() {
+  if (time_text_.empty() || time_text_of_ != now_.wall) {
+    time_text_of_ = now_.wall;
+    time_text_ = FormatRfc3339(now_.wall);
+  }
+  return time_text_;
 }
 
 void LoaderStage::Log(Logger::Level level, std::string_view message, Logger::Fields fields) {

@@ -1,25 +1,54 @@
 #pragma once
 
+#include <deque>
 #include <map>
 #include <memory>
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
+#include <unordered_map>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
 #include "libs/connector/interpret.h"
 #include "libs/eventlog/owner.h"
 #include "libs/tenants/directory.h"
+#include "services/loader/entries.h"
 #include "services/loader/lane.h"
 #include "services/loader/loader.h"
 #include "tributary/v1/control.pb.h"
 
-// The loader's inside, in parts: stage.cc (what is told by the log), judge.cc (what may be done
-// with a key), writing.cc (intents, calls, entries), answers.cc, targets.cc (credentials, budgets,
-// queues), status.cc (what people see and decide).
+// The loader's inside, in parts: stage.cc (what is told), takeover.cc, judge.cc (what may be done
+// with a key), accounts.cc (what waits), writing.cc (intents, calls, entries), answers.cc,
+// targets.cc (what targets are), credentials.cc, sending.cc (queues, batches, sends), status.cc
+// (what people see and decide).
+//
+// Unordered containers are for look-ups alone; what is done for each of many goes in the order of
+// their keys.
 
 namespace tributary::loader {
+
+/// What waits in one sync. Holds every key that is not resolved, and nothing of the others.
+struct SyncStats {
+  struct OpenKey {
+    /// Largest version seen (rule 18).
+    PlainVersion newest;
+    /// Of the change that it waits with.
+    WallTime changed_at{};
+    bool is_pending = false;
+    bool is_retrying = false;
+  };
+  std::unordered_map<std::string, OpenKey> open;
+  std::set<std::string> parked;
+  std::int64_t pending = 0;
+  std::int64_t retrying = 0;
+  std::int64_t applied = 0;
+  std::int64_t noop = 0;
+  std::int64_t superseded = 0;
+  std::int64_t dropped = 0;
+};
 
 class LoaderStage final : public Loader, private eventlog::OwnerListener {
  public:
@@ -37,6 +66,7 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
   std::vector<std::string> not_ready_because() const override;
   std::string failure() const override;
   const Counters& counters() const override { return counters_; }
+  const std::deque<SetAside>& set_aside() const override { return set_aside_; }
   Levels levels(Now now) const override;
 
  private:
@@ -45,6 +75,8 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
     Instant doubt_from{};
     /// A record that we do not know, made before the take-over, can be seen from here on.
     Instant lookups_from{};
+    /// What `records` held was lost: of a key without an entry nothing is known (rule 12).
+    bool records_were_lost = false;
     bool revoking = false;
     bool aborted = false;
     bool released = false;
@@ -74,12 +106,6 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
     bool sent = false;
   };
 
-  /// The newest command of a key, if it is valid.
-  struct Desired {
-    v1::Command command;
-    std::string bytes;
-  };
-
   struct Verdict {
     enum class Kind : std::uint8_t {
       /// Nothing to do before something changes.
@@ -99,19 +125,6 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
     std::string detail;
   };
 
-  struct SyncStats {
-    /// Keys at work, with the wall time of the change that they wait with.
-    std::map<std::string, WallTime> pending;
-    std::set<std::string> retrying;
-    std::set<std::string> parked;
-    /// Largest version seen of a pending key (rule 18).
-    std::map<std::string, v1::Version> newest;
-    std::int64_t applied = 0;
-    std::int64_t noop = 0;
-    std::int64_t superseded = 0;
-    std::int64_t dropped = 0;
-  };
-
   struct MatchLock {
     std::string key;
     Instant until = Instant::max();
@@ -125,48 +138,88 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
   void OnWritten(eventlog::ProduceId id, eventlog::Offset offset) override;
   void OnGone(eventlog::Partition partition) override;
   void OnRevoking(eventlog::Partition partition, Instant deadline) override;
-  void LoadRecords(eventlog::Partition partition);
-  void LoadCommands(eventlog::Partition partition);
+  void OnTenantsEntry(eventlog::Partition partition, const std::string& key,
+                      const std::optional<eventlog::TableEntry>& entry);
   void OnRecordEntry(eventlog::Partition partition, const std::string& key,
                      const std::optional<eventlog::TableEntry>& entry);
-  void OnCommandEntry(const std::string& key, const std::optional<eventlog::TableEntry>& entry);
-  void RepairVoid(const std::string& key, Instant doubt_from);
+  void OnCommandEntry(eventlog::Partition partition, const std::string& key,
+                      const std::optional<eventlog::TableEntry>& entry);
   void AbortOpen(eventlog::Partition partition);
+  /// In their order.
+  std::vector<http::RequestId> FlightsOf(eventlog::Partition partition) const;
   void ReleaseIfDone(eventlog::Partition partition);
   /// Runs everything that became possible.
   void Work();
-  void Touch(const std::string& key) { todo_.insert(key); }
+  /// Looks at it next.
+  void Touch(Lane& lane);
+  void Touch(const std::string& key);
   void Log(Logger::Level level, std::string_view message, Logger::Fields fields);
   /// Of the integration of a connection.
   IntegrationCounters& CountersOf(const TargetKey& key);
   void CountAnswer(const TargetKey& key, Operation operation, http::AnswerClass answer);
-  void CountSetAside(eventlog::Topic topic);
 
-  // ---- judge.cc ----
-  std::optional<Desired> DesiredOf(const std::string& key);
-  /// Ours in memory, else what was read back. None: no entry, or only a void one.
-  std::optional<v1::RecordEntry> EntryOf(const std::string& key);
+  // ---- takeover.cc ----
+  void LoadRecords(eventlog::Partition partition);
+  void LoadCommands(const eventlog::Takeover& takeover);
+  void RepairVoid(eventlog::Partition partition, const std::string& key, Instant doubt_from);
+  /// Rule 12: the key is unknown, not absent.
+  void TakeForSent(Lane& lane);
+
+  // ---- set_aside.cc ----
+  /// `bytes` none: a null where none may be.
+  void KeepAside(eventlog::Topic topic, eventlog::Partition partition, eventlog::Offset offset,
+                 const std::string& key, std::optional<std::string_view> bytes);
+  /// Something that can be read stands there now.
+  void ForgetAside(eventlog::Topic topic, const std::string& key);
+  const SetAside* FindAside(const std::string& tenant, const std::string& sync) const;
+  void AddAside(const v1::ListParkedRequest& request, std::int32_t items_max,
+                v1::ListParkedResponse& response) const;
+
+  // ---- lanes.cc ----
+  Lane* FindLane(const std::string& key);
+  /// Makes the lane from the table when there is none. Null pointer: this is no key of a record.
+  Lane* LaneOf(const std::string& key);
+  Lane& MakeLane(const std::string& key, ids::CommandKey parts);
+  /// Sorted by key.
+  std::vector<Lane*> LanesOf(eventlog::Partition partition);
+  /// The newest command as the table has it now. Null pointer: none that is valid.
+  const v1::Command* DesiredOf(Lane& lane);
+  /// Takes what `commands` says of its key. False: it cannot be read.
+  static bool SetDesired(Lane& lane, const std::optional<eventlog::TableEntry>& entry);
   /// Only what was read back as valid.
   std::optional<v1::RecordEntry> ReadBack(const std::string& key) const;
-  Lane* FindLane(const std::string& key);
-  /// Makes the lane from the table when there is none.
-  Lane& LaneOf(const std::string& key);
-  Verdict Judge(const std::string& key);
-  Verdict JudgeState(const std::string& key, const ids::CommandKey& parts, const Desired& desired);
-  Verdict JudgeAction(const std::string& key, const ids::CommandKey& parts, const Desired& desired);
-  void Evaluate(const std::string& key);
-  void ForgetIfIdle(const std::string& key);
+  void ForgetIfIdle(Lane& lane);
   void SetTimer(Lane& lane, Instant at);
-  void Account(const std::string& key);
+  /// To be called after a change of `claim` or `entry`.
+  void UpdateHolds(Lane& lane);
+  /// Key of another open record that holds this one of the target. Empty: none.
+  std::string OpenHolderOf(const Lane& lane, const std::string& object,
+                           const std::string& id) const;
+  /// The same of all records.
+  std::string HolderOf(const Lane& lane, const std::string& object, const std::string& id);
+
+  // ---- judge.cc ----
+  Verdict Judge(Lane& lane);
+  /// What the lane is about to send is what is desired, read now (rule 17).
+  bool MayGoOn(Lane& lane);
+  Verdict JudgeState(const Lane& lane, const v1::Command& command);
+  Verdict JudgeAction(const Lane& lane, const v1::Command& command);
+  void Evaluate(Lane& lane);
+
+  // ---- accounts.cc ----
+  /// Counts the key as what it is now.
+  void Account(Lane& lane);
+  void Account(SyncStats& stats, const std::string& key, bool is_action, const v1::Command* desired,
+               const v1::RecordEntry& entry);
   TargetKey TargetOf(const ids::CommandKey& parts) const;
   Duration SettleOf(const TargetKey& key) const;
   Duration IndexLagOf(const TargetKey& key) const;
-  /// Key of another record that holds this one of the target. Empty: none.
-  std::string HolderOf(const Lane& lane, const std::string& object, const std::string& id);
   void RememberEventTime(const std::string& tenant, WallTime time);
 
   // ---- writing.cc ----
   void Begin(const std::string& key, std::uint64_t batch);
+  /// What is written from now on.
+  void TakeCommand(Lane& lane, std::shared_ptr<const v1::Command> command, std::string bytes);
   void BeginState(Lane& lane, std::uint64_t batch);
   void BeginAction(Lane& lane);
   void NextLookup(Lane& lane);
@@ -192,6 +245,8 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
   bool TakeMatchLocks(Lane& lane, const connector::Object& object);
   void ReleaseMatchLocks(Lane& lane, bool made_one);
   void Tombstone(const std::string& key);
+  /// Headers of a record about the command that the lane writes.
+  eventlog::RecordMeta MetaOf(const Lane& lane, std::string id, std::string_view type);
 
   // ---- answers.cc ----
   void OnCallAnswer(Lane& lane, const connector::Interpreted& answer,
@@ -211,22 +266,36 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
   Target* FindTarget(const TargetKey& key);
   void RefreshTenant(const std::string& tenant);
   void RefreshTarget(Target& target, const v1::Connection& connection);
-  void Pump(Target& target);
-  void ScanMore(Target& target);
+  /// Something may have become possible for it.
+  void MarkDirty(Target* target);
+  void MarkDirty(const TargetKey& key) { MarkDirty(FindTarget(key)); }
+  void WakeAt(Target& target, Instant at);
+  void OnMisconfigured(Target& target, const std::string& detail);
+  void PauseAfterFailure(Target& target, std::optional<Duration> retry_after);
+  void OnTargetAnswered(Target& target, const http::Completion& completion, bool good);
+
+  // ---- credentials.cc ----
   bool HasProof(Target& target);
   void AskCredential(Target& target, std::int64_t refused_revision);
   void OnCredential(const v1::Credential& credential);
   void OnTokenAnswer(Target& target, const http::Completion& completion);
   void OnUnauthorised(Target& target, std::int64_t proof);
-  void OnMisconfigured(Target& target, const std::string& detail);
-  void PauseAfterFailure(Target& target, std::optional<Duration> retry_after);
-  void OnTargetAnswered(Target& target, const http::Completion& completion, bool good);
+
+  // ---- sending.cc ----
+  void Pump(Target& target);
+  void ScanMore(Target& target);
+  /// There may be something to do with the key of this command.
+  bool MayBeOpen(const ids::CommandKey& parts, std::string_view key,
+                 const eventlog::TableEntry& command);
+  /// Null pointer: it goes alone.
+  const connector::Object* BatchObjectOf(const Target& target, const std::string& key);
+  void FillBatch(Target& target, const connector::Object& object, const std::string& first);
   void SendName(Target& target, const std::string& name);
   void SendLane(Target& target, Lane& lane);
   void SendBatch(Target& target, std::uint64_t id);
   void DissolveBatch(std::uint64_t id);
   void BatchIntentAcknowledged(std::uint64_t id);
-  void Enqueue(const std::string& key, const TargetKey& target, Priority priority);
+  void Enqueue(Lane& lane, Priority priority);
   http::RequestId Send(Target& target, http::Request request, Flight flight, bool is_write);
   bool CanBatch(const Target& target, const connector::Object& object) const;
 
@@ -236,11 +305,14 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
   void AnswerParked(std::int64_t id, const v1::ListParkedRequest& request);
   void AnswerDecide(std::int64_t id, const v1::DecideParkedRequest& request);
   std::string Decide(const v1::DecideParkedRequest& request);
+  /// Empty: it is done so.
+  std::string DecideLane(Lane& lane, bool replay);
   void AnswerTrace(std::int64_t id, const v1::TraceRequest& request);
   v1::TraceResponse::Record TraceOf(const std::string& key);
 
   eventlog::Partition PartitionOf(const std::string& tenant) const;
   const eventlog::Table* Table(eventlog::Topic topic, const std::string& tenant) const;
+  const std::string& TimeText();
   SyncStats& StatsOf(const ids::CommandKey& parts) { return stats_[{parts.tenant, parts.sync}]; }
 
   // Constant after construction.
@@ -252,23 +324,34 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
   tenants::Directory directory_;
   std::map<eventlog::Partition, PartitionState> partitions_;
   std::map<TargetKey, Target> targets_;
-  std::map<std::string, Lane> lanes_;
-  std::map<eventlog::ProduceId, std::string> writes_;
-  std::map<http::RequestId, Flight> flights_;
+  std::unordered_map<std::string, Lane> lanes_;
+  std::unordered_map<eventlog::ProduceId, Lane*> writes_;
+  std::unordered_map<http::RequestId, Flight> flights_;
   http::RequestId next_request_ = 0;
   std::map<std::uint64_t, Batch> batches_;
   std::uint64_t next_batch_ = 0;
-  std::set<std::string> todo_;
+  std::deque<Lane*> todo_;
   std::set<std::string> blocked_;
-  std::set<TargetKey> dirty_targets_;
+  std::vector<Target*> dirty_targets_;
   std::set<std::pair<Instant, std::string>> timers_;
+  std::set<std::pair<Instant, TargetKey>> target_wakes_;
+  /// Lanes by the record of the target that they hold.
+  std::unordered_map<std::string, std::vector<Lane*>> holders_;
   /// Actions that wait for an entry of this key.
   std::map<std::string, std::set<std::string>> waiters_;
-  std::map<std::string, MatchLock> match_locks_;
+  std::unordered_map<std::string, MatchLock> match_locks_;
+  std::set<std::pair<Instant, std::string>> match_lock_ends_;
   /// Newest event time of a tenant's actions.
   std::map<std::string, WallTime> newest_event_;
   std::map<std::pair<std::string, std::string>, SyncStats> stats_;
   std::map<std::string, std::shared_ptr<const connector::Connector>> connectors_;
+  std::deque<SetAside> set_aside_;
+  /// Parsed into again and again, so that its memory stays.
+  v1::Command scratch_command_;
+  v1::RecordEntry scratch_entry_;
+  /// `now_.wall` as text.
+  WallTime time_text_of_{};
+  std::string time_text_;
   Instant next_status_{};
   std::string last_status_;
   bool draining_ = false;

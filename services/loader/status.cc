@@ -69,12 +69,13 @@ void LoaderStage::ReportStatus() {
       out.set_tenant(name.first);
       out.set_sync(name.second);
       WallTime oldest = now_.wall;
-      for (const auto& [key, changed_at] : stats.pending) {
-        if (changed_at != WallTime()) oldest = std::min(oldest, changed_at);
+      for (const auto& [key, waiting] : stats.open) {
+        if (!waiting.is_pending || waiting.changed_at == WallTime()) continue;
+        oldest = std::min(oldest, waiting.changed_at);
       }
       out.set_freshness_seconds(std::to_string((now_.wall - oldest).count() / 1'000'000));
-      out.set_pending(static_cast<std::int64_t>(stats.pending.size() - stats.retrying.size()));
-      out.set_retrying(static_cast<std::int64_t>(stats.retrying.size()));
+      out.set_pending(stats.pending - stats.retrying);
+      out.set_retrying(stats.retrying);
       out.set_parked(static_cast<std::int64_t>(stats.parked.size()));
       out.set_applied(stats.applied);
       out.set_noop(stats.noop);
@@ -86,6 +87,12 @@ void LoaderStage::ReportStatus() {
       if (target != nullptr) {
         out.set_problem(target->problem);
         out.set_fix(target->fix);
+      }
+      if (const SetAside* const aside = FindAside(name.first, name.second);
+          aside != nullptr && out.problem().empty()) {
+        out.set_problem("a record of " + std::string(eventlog::Name(aside->topic)) +
+                        " cannot be read: " + aside->key);
+        out.set_fix("see it in the list of what is parked");
       }
       const bool is_paused = sync.state() != v1::SYNC_STATE_ACTIVE;
       out.set_state(is_paused                ? "paused"
@@ -124,7 +131,8 @@ void LoaderStage::AnswerParked(std::int64_t id, const v1::ListParkedRequest& req
         response.set_more(true);
         break;
       }
-      const std::optional<v1::RecordEntry> entry = EntryOf(key);
+      const Lane* const lane = FindLane(key);
+      const std::optional<v1::RecordEntry> entry = lane != nullptr ? lane->entry : ReadBack(key);
       if (!entry) continue;
       v1::ParkedItem& item = *response.add_items();
       item.set_key(key);
@@ -136,6 +144,7 @@ void LoaderStage::AnswerParked(std::int64_t id, const v1::ListParkedRequest& req
       if (!request.key().empty()) item.set_kept_answer(entry->kept_answer());
     }
   }
+  AddAside(request, limit, response);
   if (!request.key().empty() && response.items_size() == 0) {
     response.set_problem("nothing is parked under this key");
   }
@@ -157,24 +166,28 @@ std::string LoaderStage::Decide(const v1::DecideParkedRequest& request) {
   if (partition == partitions_.end() || partition->second.revoking) {
     return "this loader does not own the tenant";
   }
-  const std::optional<v1::RecordEntry> entry = EntryOf(key);
-  if (!entry || entry->status() != v1::RecordEntry::STATUS_PARKED) {
-    return "nothing is parked under this key";
-  }
-  const std::optional<Desired> desired = DesiredOf(key);
-  const bool is_action = parts->kind == ids::CommandKey::Kind::kAction;
+  Lane* const found = LaneOf(key);
+  if (found == nullptr) return "this is no key of a record or an action";
+  const std::string problem = DecideLane(*found, request.replay());
+  if (!problem.empty()) ForgetIfIdle(*found);
+  return problem;
+}
+
+std::string LoaderStage::DecideLane(Lane& lane, bool replay) {
+  const v1::RecordEntry& entry = lane.entry;
+  if (entry.status() != v1::RecordEntry::STATUS_PARKED) return "nothing is parked under this key";
+  const v1::Command* const desired = DesiredOf(lane);
+  const bool is_action = lane.parts.kind == ids::CommandKey::Kind::kAction;
   // Rule 28.
-  if (is_action && request.replay()) {
+  if (is_action && replay) {
     return "its outcome is final; doing it again is a new attempt, which the transformer writes";
   }
-  if (!desired) return "its command is not known";
-  Lane& lane = LaneOf(key);
+  if (desired == nullptr) return "its command is not known";
   if (lane.busy()) return "it is being written just now; try again";
-  lane.command = desired->command;
-  lane.command_bytes = desired->bytes;
+  TakeCommand(lane, lane.desired, lane.desired_bytes);
   lane.next_entry = WithoutPromises(lane);
   v1::RecordEntry& next = lane.next_entry;
-  if (request.replay()) {
+  if (replay) {
     // The same lane as everything else (rule 22).
     next.set_status(v1::RecordEntry::STATUS_WAITING);
     next.clear_reason();
@@ -190,7 +203,7 @@ std::string LoaderStage::Decide(const v1::DecideParkedRequest& request) {
     Conclude(lane, std::nullopt);
     return "";
   }
-  if (is_action && entry->outcome() == v1::OUTCOME_UNKNOWN) {
+  if (is_action && entry.outcome() == v1::OUTCOME_UNKNOWN) {
     // It may have been done, and stays what it is; only out of sight.
     next.clear_status();
     next.set_reason(v1::REASON_PERSON);
@@ -214,19 +227,19 @@ std::string LoaderStage::Decide(const v1::DecideParkedRequest& request) {
 v1::TraceResponse::Record LoaderStage::TraceOf(const std::string& key) {
   v1::TraceResponse::Record out;
   out.set_key(key);
-  const std::optional<Desired> desired = DesiredOf(key);
-  const v1::RecordEntry entry = EntryOf(key).value_or(v1::RecordEntry());
-  const Lane* lane = FindLane(key);
+  Lane* const lane = LaneOf(key);
+  if (lane == nullptr) return out;
+  const v1::Command* const desired = DesiredOf(*lane);
+  const v1::RecordEntry& entry = lane->entry;
   out.set_id(entry.id());
-  if (desired && desired->command.has_version())
-    *out.mutable_desired() = desired->command.version();
+  if (desired != nullptr && desired->has_version()) *out.mutable_desired() = desired->version();
   if (entry.has_resolved()) *out.mutable_resolved() = entry.resolved();
   if (entry.reason() != v1::REASON_UNSPECIFIED) out.set_reason(std::string(TextOf(entry.reason())));
-  const bool resolved = desired && IsResolved(entry, desired->command.version());
+  const bool resolved = desired != nullptr && IsResolved(entry, desired->version());
   if (entry.status() == v1::RecordEntry::STATUS_PARKED) {
     out.set_status("parked");
     out.set_next(std::string(FixOf(entry.reason())));
-  } else if (lane != nullptr && lane->doubt == Doubt::kSettling) {
+  } else if (lane->doubt == Doubt::kSettling) {
     out.set_status("retrying");
     out.set_next("in doubt: nothing is sent before " +
                  FormatRfc3339(now_.wall + (lane->settle_until - now_.steady)));
@@ -238,10 +251,11 @@ v1::TraceResponse::Record LoaderStage::TraceOf(const std::string& key) {
     out.set_next("nothing");
   } else {
     out.set_status("waiting");
-    const Target* target = lane == nullptr ? nullptr : FindTarget(lane->target);
+    const Target* target = FindTarget(lane->target);
     out.set_next(target != nullptr && !target->problem.empty() ? "waits: " + target->problem
                                                                : "is sent next");
   }
+  ForgetIfIdle(*lane);
   return out;
 }
 

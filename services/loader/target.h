@@ -5,8 +5,8 @@
 #include <deque>
 #include <memory>
 #include <optional>
-#include <set>
 #include <string>
+#include <unordered_set>
 #include <utility>
 
 #include "libs/connector/render.h"
@@ -66,13 +66,16 @@ struct Target {
 
   // Keys that may be tried now; bounded, the rest is found again by scanning the difference.
   std::array<std::deque<std::string>, kPriorities> ready;
-  std::set<std::string> queued;
+  std::unordered_set<std::string> queued;
   bool scan_wanted = true;
+  /// Keys without a lane may be tried from here on.
+  Instant rescan_at = Instant::max();
   bool scanning = false;
   std::string scan_from;
   /// Keys or batches that wait for the rate alone.
   std::deque<std::string> waiting_for_rate;
   Instant wake = Instant::max();
+  bool is_dirty = false;
 
   std::size_t ready_count() const { return queued.size(); }
   void Push(const std::string& name, Priority priority) {

@@ -25,11 +25,6 @@ void ClearStatus(v1::RecordEntry& entry) {
   entry.clear_status_version();
 }
 
-std::string VersionOrAction(const Lane& lane) {
-  return lane.parts.kind == ids::CommandKey::Kind::kAction ? lane.parts.action_id
-                                                           : TextOf(lane.command.version());
-}
-
 std::string Lower(std::string text) {
   for (char& c : text) {
     if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
@@ -39,25 +34,33 @@ std::string Lower(std::string text) {
 
 }  // namespace
 
+void LoaderStage::TakeCommand(Lane& lane, std::shared_ptr<const v1::Command> command,
+                              std::string bytes) {
+  const bool is_action = lane.parts.kind == ids::CommandKey::Kind::kAction;
+  lane.command = std::move(command);
+  lane.command_bytes = std::move(bytes);
+  lane.version_text = is_action ? lane.parts.action_id : TextOf(lane.command->version());
+  lane.traceparent = ids::TraceParent(lane.key + "/" + lane.version_text);
+}
+
 void LoaderStage::Begin(const std::string& key, std::uint64_t batch) {
-  Lane& lane = LaneOf(key);
-  if (lane.busy()) return;
-  const std::optional<Desired> desired = DesiredOf(key);
-  if (Judge(key).kind != Verdict::Kind::kSend || !desired) {
-    Touch(key);
+  Lane* const found = LaneOf(key);
+  if (found == nullptr || found->busy()) return;
+  Lane& lane = *found;
+  Target* target = FindTarget(lane.target);
+  if (target == nullptr || Judge(lane).kind != Verdict::Kind::kSend) {
+    Touch(lane);
     return;
   }
-  Target* target = FindTarget(lane.target);
-  if (target == nullptr) return;
   if (batch == 0) {
     lane.has_slot = true;
     target->budget.TakeSlot();
   }
   lane.connector = target->connector;
-  lane.command = desired->command;
-  lane.command_bytes = desired->bytes;
+  TakeCommand(lane, lane.desired, lane.desired_bytes);
   lane.next_entry = WithoutPromises(lane);
   lane.claim.clear();
+  UpdateHolds(lane);
   lane.next_lookup = 0;
   lane.sent_any = false;
   lane.tags_told = false;
@@ -75,7 +78,7 @@ void LoaderStage::BeginState(Lane& lane, std::uint64_t batch) {
          "object `" + lane.parts.object + "` is not described in the connector file", 0);
     return;
   }
-  const v1::DesiredState& state = lane.command.state();
+  const v1::DesiredState& state = lane.command->state();
   if (!object->unique_key.empty()) {
     const std::string id = connector::FieldText(state, object->unique_key);
     if (id.empty()) {
@@ -89,6 +92,7 @@ void LoaderStage::BeginState(Lane& lane, std::uint64_t batch) {
       return;
     }
     lane.claim = id;
+    UpdateHolds(lane);
     lane.creating = lane.entry.id().empty();
     if (batch != 0) lane.batch = batch;
     PlanCalls(lane);
@@ -132,16 +136,14 @@ void LoaderStage::BeginState(Lane& lane, std::uint64_t batch) {
 void LoaderStage::BeginAction(Lane& lane) {
   // The first command for which an intent was recorded decides.
   if (lane.entry.has_intent() && !lane.entry.intent().action_command().empty()) {
-    v1::Command first;
-    if (first.ParseFromString(lane.entry.intent().action_command())) {
-      lane.command = first;
-      lane.command_bytes = lane.entry.intent().action_command();
+    const auto first = std::make_shared<v1::Command>();
+    if (first->ParseFromString(lane.entry.intent().action_command())) {
+      TakeCommand(lane, first, lane.entry.intent().action_command());
     }
   }
   const connector::ActionOperation* operation =
-      lane.connector->FindAction(lane.command.action().operation());
+      lane.connector->FindAction(lane.command->action().operation());
   if (operation == nullptr) {
-    Touch(lane.key);
     Rest(lane);
     return;
   }
@@ -154,11 +156,11 @@ void LoaderStage::BeginAction(Lane& lane) {
     NextLookup(lane);
     return;
   }
-  const std::optional<v1::RecordEntry> record = ReadBack(lane.command.action().record_key());
+  const std::optional<v1::RecordEntry> record = ReadBack(lane.command->action().record_key());
   connector::CallInput input;
   input.id = record ? record->id() : "";
   input.marker = lane.parts.action_id;
-  input.action = &lane.command.action();
+  input.action = &lane.command->action();
   absl::StatusOr<http::Request> request = connector::Render(
       *lane.connector, FindTarget(lane.target)->account, nullptr, operation->call, input);
   if (!request.ok()) {
@@ -175,15 +177,15 @@ void LoaderStage::NextLookup(Lane& lane) {
   const connector::Call* lookup = nullptr;
   if (lane.parts.kind == ids::CommandKey::Kind::kAction) {
     const connector::ActionOperation* operation =
-        lane.connector->FindAction(lane.command.action().operation());
-    const std::optional<v1::RecordEntry> record = ReadBack(lane.command.action().record_key());
+        lane.connector->FindAction(lane.command->action().operation());
+    const std::optional<v1::RecordEntry> record = ReadBack(lane.command->action().record_key());
     input.id = record ? record->id() : "";
     input.marker = lane.parts.action_id;
-    input.action = &lane.command.action();
+    input.action = &lane.command->action();
     if (lane.next_lookup == 0) lookup = &*operation->lookup;
   } else {
     const connector::Object* object = lane.connector->FindObject(lane.parts.object);
-    const v1::DesiredState& state = lane.command.state();
+    const v1::DesiredState& state = lane.command->state();
     input.state = &state;
     input.marker = connector::FieldText(state, object->marker);
     while (lane.next_lookup < object->lookups.size()) {
@@ -221,12 +223,12 @@ void LoaderStage::NextLookup(Lane& lane) {
   lane.request_id = 0;
   lane.phase = Lane::Phase::kLookingUp;
   target->waiting_for_rate.push_back(lane.key);
-  dirty_targets_.insert(lane.target);
+  MarkDirty(target);
 }
 
 void LoaderStage::PlanCalls(Lane& lane) {
   const connector::Object& object = *lane.connector->FindObject(lane.parts.object);
-  const v1::DesiredState& state = lane.command.state();
+  const v1::DesiredState& state = lane.command->state();
   lane.creating = lane.next_entry.id().empty();
   lane.calls.clear();
   lane.next_call = 0;
@@ -238,7 +240,7 @@ void LoaderStage::PlanCalls(Lane& lane) {
 
 void LoaderStage::NextCall(Lane& lane) {
   const connector::Object& object = *lane.connector->FindObject(lane.parts.object);
-  const v1::DesiredState& state = lane.command.state();
+  const v1::DesiredState& state = lane.command->state();
   const Target* target = FindTarget(lane.target);
   const bool is_certain = lane.doubt == Doubt::kNone;
   connector::CallInput input;
@@ -318,13 +320,13 @@ void LoaderStage::WriteIntent(Lane& lane, const connector::Call& call, http::Req
   SetTime(now_.wall, intent.mutable_written_at());
   if (is_action) {
     intent.set_action_command(lane.command_bytes);
-    next.set_object(lane.command.action().operation());
-    if (lane.command.action().has_event_time()) {
-      *next.mutable_event_time() = lane.command.action().event_time();
+    next.set_object(lane.command->action().operation());
+    if (lane.command->action().has_event_time()) {
+      *next.mutable_event_time() = lane.command->action().event_time();
     }
   } else {
-    *intent.mutable_version() = lane.command.version();
-    intent.set_content_hash(lane.command.state().content_hash());
+    *intent.mutable_version() = lane.command->version();
+    intent.set_content_hash(lane.command->state().content_hash());
     next.set_object(lane.parts.object);
     // Whether they arrive or not, they are ours to take away again.
     const connector::Object& object = *lane.connector->FindObject(lane.parts.object);
@@ -344,12 +346,12 @@ void LoaderStage::WriteIntent(Lane& lane, const connector::Call& call, http::Req
   }
   const bool is_new_version =
       !is_action &&
-      (!next.has_status_version() || Compare(next.status_version(), lane.command.version()) != 0);
+      (!next.has_status_version() || Compare(next.status_version(), lane.command->version()) != 0);
   const std::int32_t attempts = is_new_version ? 0 : next.attempts();
   const v1::Reason reason = next.reason();
   ClearStatus(next);
   next.set_attempts(attempts);
-  if (!is_action) *next.mutable_status_version() = lane.command.version();
+  if (!is_action) *next.mutable_status_version() = lane.command->version();
   // "Cleared the id once at this version" must outlive the intent (rule 27).
   if (!is_new_version && reason == v1::REASON_MISSING) next.set_reason(reason);
   if (lane.batch != 0) {
@@ -364,12 +366,12 @@ void LoaderStage::WriteIntent(Lane& lane, const connector::Call& call, http::Req
 void LoaderStage::FinishState(Lane& lane) {
   v1::RecordEntry& next = lane.next_entry;
   const connector::Object& object = *lane.connector->FindObject(lane.parts.object);
-  const v1::DesiredState& state = lane.command.state();
+  const v1::DesiredState& state = lane.command->state();
   const v1::Outcome outcome = lane.sent_any ? v1::OUTCOME_APPLIED : v1::OUTCOME_NOOP;
-  *next.mutable_resolved() = lane.command.version();
+  *next.mutable_resolved() = lane.command->version();
   next.set_outcome(outcome);
   next.set_content_hash(state.content_hash());
-  if (lane.sent_any) *next.mutable_applied() = lane.command.version();
+  if (lane.sent_any) *next.mutable_applied() = lane.command->version();
   next.set_in_doubt(false);
   next.clear_intent();
   next.set_object(lane.parts.object);
@@ -377,7 +379,7 @@ void LoaderStage::FinishState(Lane& lane) {
       connector::CanonicalTags(object, {state.tags().begin(), state.tags().end()});
   next.mutable_tags()->Clear();
   for (const std::string& tag : tags) next.add_tags(tag);
-  if (lane.creating) {
+  if (lane.creating && !object.upserts) {
     // What was created is what these updates would make of it.
     next.clear_calls();
     connector::CallInput input;
@@ -415,9 +417,9 @@ void LoaderStage::FinishAction(Lane& lane, v1::Outcome outcome, v1::Reason reaso
   next.set_outcome(outcome);
   next.clear_intent();
   next.set_in_doubt(false);
-  next.set_object(lane.command.action().operation());
-  if (lane.command.action().has_event_time()) {
-    *next.mutable_event_time() = lane.command.action().event_time();
+  next.set_object(lane.command->action().operation());
+  if (lane.command->action().has_event_time()) {
+    *next.mutable_event_time() = lane.command->action().event_time();
   }
   ClearStatus(next);
   next.set_final(true);
@@ -451,7 +453,7 @@ void LoaderStage::FinishAction(Lane& lane, v1::Outcome outcome, v1::Reason reaso
 
 void LoaderStage::ResolveWithoutCall(Lane& lane, const Verdict& verdict) {
   v1::RecordEntry& next = lane.next_entry;
-  *next.mutable_resolved() = lane.command.version();
+  *next.mutable_resolved() = lane.command->version();
   next.set_outcome(verdict.outcome);
   next.clear_intent();
   ClearStatus(next);
@@ -483,7 +485,7 @@ void LoaderStage::Park(Lane& lane, v1::Reason reason, const std::string& detail,
   next.set_object(lane.parts.object);
   next.set_in_doubt(lane.doubt != Doubt::kNone);
   next.set_status(v1::RecordEntry::STATUS_PARKED);
-  *next.mutable_status_version() = lane.command.version();
+  *next.mutable_status_version() = lane.command->version();
   next.set_reason(reason);
   next.set_detail(detail);
   next.clear_retry_at();
@@ -516,9 +518,9 @@ v1::Receipt LoaderStage::ReceiptOf(const Lane& lane, v1::Outcome outcome, v1::Re
   receipt.set_key(lane.key);
   if (lane.parts.kind == ids::CommandKey::Kind::kAction) {
     receipt.set_action_id(lane.parts.action_id);
-    receipt.set_operation(lane.command.action().operation());
+    receipt.set_operation(lane.command->action().operation());
   } else {
-    *receipt.mutable_version() = lane.command.version();
+    *receipt.mutable_version() = lane.command->version();
     receipt.set_operation(lane.parts.object + (lane.call == nullptr ? "" : "." + lane.call->name));
   }
   receipt.set_send(lane.next_entry.sends());
@@ -542,47 +544,56 @@ void LoaderStage::Conclude(Lane& lane, std::optional<v1::Receipt> receipt) {
   if (receipt->outcome() == v1::OUTCOME_PARKED) {
     ++counters.parked[static_cast<std::size_t>(receipt->reason())];
   }
-  const std::string version = VersionOrAction(lane);
-  eventlog::RecordMeta meta;
-  meta.id = ids::ReceiptId(lane.key, version, receipt->send(), TextOf(receipt->outcome()));
-  meta.source = kSource;
-  meta.type = "tributary.receipt.v1";
-  meta.time = FormatRfc3339(now_.wall);
-  meta.traceparent = ids::TraceParent(lane.key + "/" + version);
   lane.phase = Lane::Phase::kReceipt;
-  lane.write = owner_->Append(Topic::kOutcomes, lane.partition, lane.key,
-                              receipt->SerializeAsString(), meta);
+  lane.write = owner_->Append(
+      Topic::kOutcomes, lane.partition, lane.key, receipt->SerializeAsString(),
+      MetaOf(
+          lane,
+          ids::ReceiptId(lane.key, lane.version_text, receipt->send(), TextOf(receipt->outcome())),
+          "tributary.receipt.v1"));
   // Refused: the partition is lost, and OnGone forgets the lane.
-  if (lane.write != 0) writes_[lane.write] = lane.key;
+  if (lane.write != 0) writes_[lane.write] = &lane;
+}
+
+eventlog::RecordMeta LoaderStage::MetaOf(const Lane& lane, std::string id, std::string_view type) {
+  eventlog::RecordMeta meta;
+  meta.id = std::move(id);
+  meta.source = kSource;
+  meta.type = type;
+  meta.time = TimeText();
+  meta.traceparent = lane.traceparent;
+  return meta;
 }
 
 void LoaderStage::WriteNextEntry(Lane& lane) {
-  eventlog::RecordMeta meta;
-  meta.id = ids::ReceiptId(lane.key, VersionOrAction(lane), lane.next_entry.sends(),
-                           lane.next_entry_goes_on ? "intent" : "entry");
-  meta.source = kSource;
-  meta.type = "tributary.record.v1";
-  meta.time = FormatRfc3339(now_.wall);
-  meta.traceparent = ids::TraceParent(lane.key + "/" + VersionOrAction(lane));
-  lane.phase = lane.next_entry_goes_on ? Lane::Phase::kIntent : Lane::Phase::kEntry;
+  const bool is_intent = lane.next_entry_goes_on;
+  lane.phase = is_intent ? Lane::Phase::kIntent : Lane::Phase::kEntry;
   lane.next_entry_goes_on = false;
-  lane.write = owner_->Write(Topic::kRecords, lane.partition, lane.key,
-                             lane.next_entry.SerializeAsString(), meta);
-  if (lane.write != 0) writes_[lane.write] = lane.key;
+  // From now on its own entry says it.
+  lane.doubt_is_of_loss = false;
+  // One in all of `records` without a digest: nobody asks for it, it only has to be its own.
+  std::string id = lane.key + "/" + lane.version_text + "/" +
+                   std::to_string(lane.next_entry.sends()) + (is_intent ? "/intent" : "/entry");
+  lane.write =
+      owner_->Write(Topic::kRecords, lane.partition, lane.key, lane.next_entry.SerializeAsString(),
+                    MetaOf(lane, std::move(id), "tributary.record.v1"));
+  if (lane.write != 0) writes_[lane.write] = &lane;
 }
 
 void LoaderStage::Rest(Lane& lane) {
   lane.phase = Lane::Phase::kIdle;
   lane.batch = 0;
   lane.claim.clear();
+  UpdateHolds(lane);
   lane.request_id = 0;
   ReleaseMatchLocks(lane, false);
   if (lane.has_slot) {
     lane.has_slot = false;
-    if (Target* target = FindTarget(lane.target)) target->budget.ReturnSlot();
-    dirty_targets_.insert(lane.target);
+    Target* const target = FindTarget(lane.target);
+    if (target != nullptr) target->budget.ReturnSlot();
+    MarkDirty(target);
   }
-  Touch(lane.key);
+  Touch(lane);
 }
 
 void LoaderStage::AwaitUntil(Lane& lane, Instant until) {
@@ -594,7 +605,7 @@ void LoaderStage::AwaitUntil(Lane& lane, Instant until) {
 bool LoaderStage::TakeMatchLocks(Lane& lane, const connector::Object& object) {
   std::vector<std::string> names;
   for (const std::string& path : object.match) {
-    const std::string value = Lower(connector::FieldText(lane.command.state(), path));
+    const std::string value = Lower(connector::FieldText(lane.command->state(), path));
     if (value.empty()) continue;
     names.push_back(
         ids::JoinKey({lane.target.first, lane.target.second, object.name, path, value}));
@@ -622,7 +633,9 @@ void LoaderStage::ReleaseMatchLocks(Lane& lane, bool made_one) {
       held->second.until = lane.settle_until + IndexLagOf(lane.target);
     } else {
       match_locks_.erase(held);
+      continue;
     }
+    match_lock_ends_.insert({held->second.until, name});
   }
   lane.match_locks.clear();
 }

@@ -104,7 +104,8 @@ TEST_F(LoaderActionTest, Rule30_AfterAKillBetweenCallAndDoneItIsFoundNotRepeated
   EXPECT_THAT(rig_.SentTo("POST /contacts/" + rig_.Entry(record).id() + "/notes"), SizeIs(1));
 }
 
-// Seed 39 of the simulation: it was given up as unknown in the moment in which its record had no id.
+// Seed 39 of the simulation: it was given up as unknown in the moment in which its record had no
+// id.
 TEST_F(LoaderActionTest, Rule30_AnActionInDoubtWaitsForItsRecordThatIsInDoubtToo) {
   const std::string record = rig_.Client(1, "Ada", 1);
   rig_.Start();

@@ -2,6 +2,7 @@
 
 #include "libs/eventlog/table.h"
 #include "libs/ids/keys.h"
+#include "tributary/v1/log.pb.h"
 
 namespace tributary::loader {
 namespace {
@@ -236,6 +237,8 @@ void Rig::Kill() {
   process_.reset();
 }
 
+void Rig::LoseDisk() { stores_ = eventlog::MakeMemoryStores(); }
+
 void Rig::HandOver() {
   bool done = false;
   log.Revoke(*process_->member, {0}, [&done] { done = true; });
@@ -322,6 +325,31 @@ std::string Rig::Note(const std::string& id, const std::string& record_key, int 
 
 void Rig::AppendVoid(const std::string& key, const v1::RecordEntry& entry) {
   log.Append(Topic::kRecords, 0, key, entry.SerializeAsString(), WriterToken());
+}
+
+eventlog::Offset Rig::AppendRaw(Topic table, const std::string& key,
+                                std::optional<std::string> bytes) {
+  eventlog::Token newest;
+  for (const eventlog::Record& record : log.records(table, 0)) {
+    v1::Fence fence;
+    if (!record.key.starts_with("!f/") || !record.value) continue;
+    if (fence.ParseFromString(*record.value)) newest = {fence.generation(), record.offset};
+  }
+  return log.Append(table, 0, key, std::move(bytes),
+                    {{std::string(eventlog::kTokenHeader), eventlog::FormatToken(newest)}});
+}
+
+void Rig::LoseRecordsAndFoundAnew() {
+  log.Lose(Topic::kRecords, 0);
+  for (const Topic table :
+       {Topic::kTenants, Topic::kChanges, Topic::kCursors, Topic::kRecords, Topic::kCommands}) {
+    v1::Founding founding;
+    founding.set_generation(kGeneration + 1);
+    founding.set_partitions(1);
+    founding.set_after_loss(table == Topic::kRecords);
+    // No released fence: the last owner may still live.
+    log.Append(table, 0, "!g", founding.SerializeAsString());
+  }
 }
 
 v1::FromService Rig::Ask(v1::ToService message) {

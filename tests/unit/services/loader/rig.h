@@ -44,6 +44,8 @@ class Rig {
   void Start();
   /// kill -9: what is on the wire may still arrive.
   void Kill();
+  /// Every local copy is gone. Nobody may be running.
+  void LoseDisk();
   /// The group takes the partition back in good order.
   void HandOver();
   void Run(Duration duration) { time.RunFor(duration); }
@@ -64,6 +66,11 @@ class Rig {
                    const std::string& after = "");
   /// An entry of a dead owner in `records`.
   void AppendVoid(const std::string& key, const v1::RecordEntry& entry);
+  /// Any bytes under a token that is valid now, or a null. Returns the offset.
+  eventlog::Offset AppendRaw(eventlog::Topic table, const std::string& key,
+                             std::optional<std::string> bytes);
+  /// `records` is lost, and a person has ordered that everything be founded again.
+  void LoseRecordsAndFoundAnew();
   v1::FromService Ask(v1::ToService message);
   std::string Decide(const std::string& key, bool replay);
 

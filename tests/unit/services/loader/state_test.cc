@@ -159,6 +159,24 @@ TEST_F(LoaderStateTest, Rule19_AfterAnUnknownOutcomeNothingIsSentForLAndThenTheN
   EXPECT_FALSE(rig_.Entry(key).in_doubt());
 }
 
+// The lease was checked P before the bytes left at the latest, and L counts from the bytes; but
+// what has been answered had left before.
+TEST_F(LoaderStateTest, Rule15_SettlingCountsFromTheLastMomentInWhichTheBytesMayHaveLeft) {
+  for (const Duration pause_bound : {Duration::zero(), Duration(milliseconds(500))}) {
+    Rig rig;
+    rig.options.pause_bound = pause_bound;
+    rig.Faults(R"([{"target":"rest","match":"PUT","kind":"hang","count":1}])");
+    rig.Client(1, "one", 1);
+    rig.Start();
+    rig.Run(seconds(20));
+
+    const std::vector<Rig::Sent> puts = rig.SentTo("PUT");
+    ASSERT_THAT(puts, SizeIs(2));
+    EXPECT_GE(puts[1].at - puts[0].at, seconds(2) + pause_bound);
+    EXPECT_LT(puts[1].at - puts[0].at, seconds(2) + pause_bound + milliseconds(400));
+  }
+}
+
 TEST_F(LoaderStateTest, Rule20_DoubtForgetsTheHashSoThatABAEndsOnA) {
   const std::string key = rig_.Client(1, "A", 1);
   rig_.Start();

@@ -1,0 +1,123 @@
+#include "services/loader/index_rows.h"
+
+#include <array>
+#include <cstdint>
+#include <optional>
+
+#include "google/protobuf/io/coded_stream.h"
+#include "google/protobuf/wire_format_lite.h"
+
+#include "tributary/v1/records.pb.h"
+#include "tributary/v1/tenants.pb.h"
+
+namespace tributary::loader {
+namespace {
+
+using google::protobuf::internal::WireFormatLite;
+
+/// Walks over the fields of a message without reading what lies below them: an index row needs one
+/// text of an entry of a kilobyte. `visit(number, bytes, integer)`. False: malformed.
+template <typename Visitor>
+bool ForEachField(std::string_view message, const Visitor& visit) {
+  google::protobuf::io::CodedInputStream in(reinterpret_cast<const std::uint8_t*>(message.data()),
+                                            static_cast<int>(message.size()));
+  while (true) {
+    const std::uint32_t tag = in.ReadTag();
+    if (tag == 0) return in.ConsumedEntireMessage();
+    const int number = WireFormatLite::GetTagFieldNumber(tag);
+    if (WireFormatLite::GetTagWireType(tag) == WireFormatLite::WIRETYPE_LENGTH_DELIMITED) {
+      std::uint32_t size = 0;
+      if (!in.ReadVarint32(&size)) return false;
+      const auto at = static_cast<std::size_t>(in.CurrentPosition());
+      if (!in.Skip(static_cast<int>(size))) return false;
+      visit(number, message.substr(at, size), std::uint64_t{0});
+    } else if (WireFormatLite::GetTagWireType(tag) == WireFormatLite::WIRETYPE_VARINT) {
+      std::uint64_t value = 0;
+      if (!in.ReadVarint64(&value)) return false;
+      visit(number, std::string_view(), value);
+    } else if (!WireFormatLite::SkipField(&in, tag)) {
+      return false;
+    }
+  }
+}
+
+/// The first parts of a key as they stand in it, encoded. Empty: there are not so many.
+std::array<std::string_view, 4> EncodedParts(std::string_view key) {
+  std::array<std::string_view, 4> parts;
+  for (std::string_view& part : parts) {
+    const std::size_t end = key.find('/');
+    part = key.substr(0, end);
+    if (end == std::string_view::npos) break;
+    key.remove_prefix(end + 1);
+  }
+  return parts;
+}
+
+std::string RowOf(char kind, std::string_view tenant) {
+  std::string row = {kind, '/'};
+  row.append(tenant).push_back('/');
+  return row;
+}
+
+}  // namespace
+
+std::vector<std::string> IndexRecord(std::string_view key, const eventlog::TableEntry& entry) {
+  std::vector<std::string> rows;
+  if (entry.is_void) return rows;
+  std::string_view id;
+  bool is_parked = false;
+  const bool is_whole =
+      ForEachField(entry.value, [&](int field, std::string_view bytes, std::uint64_t integer) {
+        if (field == v1::RecordEntry::kIdFieldNumber) id = bytes;
+        if (field == v1::RecordEntry::kStatusFieldNumber) {
+          is_parked = integer == v1::RecordEntry::STATUS_PARKED;
+        }
+      });
+  const auto [tenant, sync, kind, object] = EncodedParts(key);
+  if (!is_whole || object.empty()) return rows;
+  if (kind == "s" && !id.empty()) {
+    std::string row = RowOf('i', tenant);
+    row.append(object).append("/").append(ids::EncodePart(id)).append("/");
+    rows.push_back(std::move(row));
+  }
+  if (is_parked) rows.push_back(RowOf('p', tenant));
+  return rows;
+}
+
+std::vector<std::string> IndexCommand(std::string_view key, const eventlog::TableEntry& entry) {
+  std::vector<std::string> rows;
+  if (entry.is_void) return rows;
+  std::string_view customer;
+  const bool is_whole =
+      ForEachField(entry.value, [&](int field, std::string_view bytes, std::uint64_t) {
+        if (field == v1::Command::kCustomerFieldNumber) customer = bytes;
+      });
+  const auto [tenant, sync, kind, name] = EncodedParts(key);
+  if (!is_whole || customer.empty() || name.empty()) return rows;
+  std::string row = RowOf('c', tenant);
+  row.append(ids::EncodePart(customer)).push_back('/');
+  rows.push_back(std::move(row));
+  return rows;
+}
+
+bool ParseCommand(ids::CommandKey::Kind kind, const std::string& bytes, v1::Command& out) {
+  if (!out.ParseFromString(bytes)) return false;
+  switch (kind) {
+    case ids::CommandKey::Kind::kState:
+      return out.has_version() && !out.has_action() && !out.has_mapped();
+    case ids::CommandKey::Kind::kAction:
+      return out.has_action();
+    case ids::CommandKey::Kind::kMapped:
+      return out.has_mapped();
+  }
+  return false;
+}
+
+bool IsTenantsEntry(std::string_view key, const std::string& bytes) {
+  if (key.starts_with("!b/")) return v1::Blob().ParseFromString(bytes);
+  if (key.starts_with('!')) return true;
+  v1::TenantSnapshot snapshot;
+  return snapshot.ParseFromString(bytes) && !snapshot.tenant().empty();
+}
+
+}  // namespace tributary::loader

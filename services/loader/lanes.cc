@@ -1,0 +1,174 @@
+#include <algorithm>
+
+#include "services/loader/entries.h"
+#include "services/loader/index_rows.h"
+#include "services/loader/stage.h"
+
+// Lanes: made when something of a key becomes open, told of what the tables say of it, forgotten
+// when nothing is open any more. And who holds which record of a target (protocol rule 25).
+
+namespace tributary::loader {
+namespace {
+
+using eventlog::Topic;
+
+std::string HoldName(const TargetKey& target, const std::string& object, const std::string& id) {
+  std::string name;
+  name.reserve(target.first.size() + target.second.size() + object.size() + id.size() + 3);
+  for (const std::string* part : {&target.first, &target.second, &object}) {
+    name.append(*part).push_back('\0');
+  }
+  return name.append(id);
+}
+
+}  // namespace
+
+Lane* LoaderStage::FindLane(const std::string& key) {
+  const auto found = lanes_.find(key);
+  return found == lanes_.end() ? nullptr : &found->second;
+}
+
+Lane* LoaderStage::LaneOf(const std::string& key) {
+  if (Lane* lane = FindLane(key)) return lane;
+  std::optional<ids::CommandKey> parts = ids::ParseCommandKey(key);
+  if (!parts || parts->kind == ids::CommandKey::Kind::kMapped) return nullptr;
+  return &MakeLane(key, *std::move(parts));
+}
+
+Lane& LoaderStage::MakeLane(const std::string& key, ids::CommandKey parts) {
+  Lane& lane = lanes_[key];
+  lane.key = key;
+  lane.parts = std::move(parts);
+  lane.partition = PartitionOf(lane.parts.tenant);
+  lane.target = TargetOf(lane.parts);
+  lane.stats = &StatsOf(lane.parts);
+  bool has_entry = false;
+  if (const eventlog::Table* records = owner_->table(Topic::kRecords, lane.partition)) {
+    const std::optional<eventlog::TableEntry> entry = records->Get(key);
+    has_entry = entry && !entry->is_void && lane.entry.ParseFromString(entry->value);
+    if (!has_entry) lane.entry.Clear();
+  }
+  UpdateHolds(lane);
+  // In doubt ends only with an entry; a lane in doubt is not forgotten before.
+  if (!lane.entry.final() && (lane.entry.in_doubt() || lane.entry.has_intent())) {
+    lane.doubt = Doubt::kSettling;
+    lane.settle_until = now_.steady + SettleOf(lane.target);
+    return lane;
+  }
+  const auto state = partitions_.find(lane.partition);
+  if (!has_entry && lane.parts.kind == ids::CommandKey::Kind::kState &&
+      state != partitions_.end() && state->second.records_were_lost) {
+    // Rule 12: unknown, not absent.
+    lane.settle_until = state->second.doubt_from + SettleOf(lane.target);
+    lane.doubt = lane.settle_until > now_.steady ? Doubt::kSettling : Doubt::kSettled;
+    lane.doubt_is_of_loss = true;
+  }
+  return lane;
+}
+
+std::vector<Lane*> LoaderStage::LanesOf(eventlog::Partition partition) {
+  std::vector<Lane*> lanes;
+  for (auto& [key, lane] : lanes_) {
+    if (lane.partition == partition) lanes.push_back(&lane);
+  }
+  std::sort(lanes.begin(), lanes.end(),
+            [](const Lane* a, const Lane* b) { return a->key < b->key; });
+  return lanes;
+}
+
+bool LoaderStage::SetDesired(Lane& lane, const std::optional<eventlog::TableEntry>& entry) {
+  lane.desired_is_read = true;
+  lane.desired = nullptr;
+  lane.desired_bytes.clear();
+  if (!entry || entry->is_void) return true;
+  const auto command = std::make_shared<v1::Command>();
+  if (!ParseCommand(lane.parts.kind, entry->value, *command)) return false;
+  lane.desired = command;
+  if (lane.parts.kind == ids::CommandKey::Kind::kAction) lane.desired_bytes = entry->value;
+  return true;
+}
+
+const v1::Command* LoaderStage::DesiredOf(Lane& lane) {
+  if (!lane.desired_is_read) {
+    const eventlog::Table* commands = owner_->table(Topic::kCommands, lane.partition);
+    // What cannot be read was set aside when it came.
+    if (commands != nullptr) static_cast<void>(SetDesired(lane, commands->Get(lane.key)));
+  }
+  return lane.desired.get();
+}
+
+std::optional<v1::RecordEntry> LoaderStage::ReadBack(const std::string& key) const {
+  const std::optional<ids::CommandKey> parts = ids::ParseCommandKey(key);
+  const eventlog::Table* records = parts ? Table(Topic::kRecords, parts->tenant) : nullptr;
+  if (records == nullptr) return std::nullopt;
+  const std::optional<eventlog::TableEntry> entry = records->Get(key);
+  v1::RecordEntry record;
+  if (!entry || entry->is_void || !record.ParseFromString(entry->value)) return std::nullopt;
+  return record;
+}
+
+void LoaderStage::ForgetIfIdle(Lane& lane) {
+  if (lane.busy() || lane.is_touched || lane.intent_unsent || lane.repair_wanted) return;
+  if (lane.doubt != Doubt::kNone && !lane.doubt_is_of_loss) return;
+  if (lane.not_before > now_.steady) return;
+  // What was acknowledged and not yet read back is known here only.
+  if (lane.acknowledged > lane.read_back) return;
+  lane.claim.clear();
+  lane.entry.clear_id();
+  UpdateHolds(lane);
+  lanes_.erase(lane.key);
+}
+
+void LoaderStage::SetTimer(Lane& lane, Instant at) {
+  timers_.insert({std::max(at, now_.steady + Duration(1)), lane.key});
+}
+
+void LoaderStage::UpdateHolds(Lane& lane) {
+  if (lane.parts.kind != ids::CommandKey::Kind::kState) return;
+  const auto move_to = [&](std::string& held, const std::string& id) {
+    std::string name = id.empty() ? "" : HoldName(lane.target, lane.parts.object, id);
+    if (name == held) return;
+    if (const auto old = holders_.find(held); old != holders_.end()) {
+      // Once, also if both of its names are the same.
+      const auto at = std::find(old->second.begin(), old->second.end(), &lane);
+      if (at != old->second.end()) old->second.erase(at);
+      if (old->second.empty()) holders_.erase(old);
+    }
+    if (!name.empty()) holders_[name].push_back(&lane);
+    held = std::move(name);
+  };
+  move_to(lane.held_by_claim, lane.claim);
+  move_to(lane.held_by_entry, lane.entry.id());
+}
+
+std::string LoaderStage::OpenHolderOf(const Lane& lane, const std::string& object,
+                                      const std::string& id) const {
+  const auto found = holders_.find(HoldName(lane.target, object, id));
+  if (found == holders_.end()) return "";
+  for (const Lane* other : found->second) {
+    if (other != &lane) return other->key;
+  }
+  return "";
+}
+
+std::string LoaderStage::HolderOf(const Lane& lane, const std::string& object,
+                                  const std::string& id) {
+  if (std::string open = OpenHolderOf(lane, object, id); !open.empty()) return open;
+  const eventlog::Table* records = owner_->table(Topic::kRecords, lane.partition);
+  if (records == nullptr) return "";
+  std::string holder;
+  records->ScanIndex(ids::JoinKey({"i", lane.parts.tenant, object, id}) + "/",
+                     [&](std::string_view, std::string_view found) {
+                       if (found == lane.key) return true;
+                       std::string key(found);
+                       // An open one says itself what it holds now.
+                       if (lanes_.contains(key)) return true;
+                       const std::optional<ids::CommandKey> parts = ids::ParseCommandKey(key);
+                       if (!parts || TargetOf(*parts) != lane.target) return true;
+                       holder = std::move(key);
+                       return false;
+                     });
+  return holder;
+}
+
+}  // namespace tributary::loader

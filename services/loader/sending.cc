@@ -1,0 +1,303 @@
+#include <algorithm>
+
+#include "services/loader/entries.h"
+#include "services/loader/index_rows.h"
+#include "services/loader/stage.h"
+
+// What is next for a target, and its way out: the queue of keys that may be tried, the scan that
+// finds the others again, batches, and the check at the send (protocol rule 17).
+
+namespace tributary::loader {
+namespace {
+
+using eventlog::Topic;
+
+/// Of one call: keys that are found, and keys that are looked at.
+constexpr std::size_t kScanFoundMax = 512;
+constexpr std::size_t kScanSeenMax = 4096;
+constexpr char kBatchMark = '#';
+
+}  // namespace
+
+void LoaderStage::Enqueue(Lane& lane, Priority priority) {
+  Target* const target = FindTarget(lane.target);
+  if (target == nullptr) {
+    ForgetIfIdle(lane);
+    return;
+  }
+  MarkDirty(target);
+  const auto ready_max = static_cast<std::size_t>(options_.ready_keys_max);
+  if (target->ready_count() < ready_max) {
+    target->Push(lane.key, priority);
+    // So many wait with what was read of them; the others are read again when it is their turn.
+    if (lanes_.size() <= ready_max) return;
+  } else {
+    target->scan_wanted = true;
+  }
+  ForgetIfIdle(lane);
+}
+
+bool LoaderStage::MayBeOpen(const ids::CommandKey& parts, std::string_view key,
+                            const eventlog::TableEntry& command) {
+  if (const Lane* const lane = FindLane(std::string(key))) return !lane->busy();
+  // What cannot be read is set aside.
+  if (!ParseCommand(parts.kind, command.value, scratch_command_)) return false;
+  const std::optional<eventlog::TableEntry> entry = Table(Topic::kRecords, parts.tenant)->Get(key);
+  if (!entry || entry->is_void || !scratch_entry_.ParseFromString(entry->value)) return true;
+  return parts.kind == ids::CommandKey::Kind::kAction
+             ? !scratch_entry_.final() || scratch_entry_.reason() == v1::REASON_RECORD
+             : !IsResolved(scratch_entry_, scratch_command_.version());
+}
+
+void LoaderStage::ScanMore(Target& target) {
+  if (!target.scanning) {
+    if (!target.scan_wanted) return;
+    target.scanning = true;
+    target.scan_wanted = false;
+    target.scan_from.clear();
+  }
+  const eventlog::Table* commands = owner_->table(Topic::kCommands, target.partition);
+  if (commands == nullptr) {
+    target.scanning = false;
+    return;
+  }
+  const auto ready_max = static_cast<std::size_t>(options_.ready_keys_max);
+  const std::size_t found_max =
+      std::min(ready_max - std::min(target.ready_count(), ready_max), kScanFoundMax);
+  std::vector<std::string> keys;
+  std::size_t seen = 0;
+  bool ended = true;
+  commands->Scan(ids::EncodePart(target.key.first) + "/", target.scan_from,
+                 [&](std::string_view key, const eventlog::TableEntry& entry) {
+                   if (keys.size() >= found_max || ++seen > kScanSeenMax) {
+                     target.scan_from = std::string(key);
+                     ended = false;
+                     return false;
+                   }
+                   const std::optional<ids::CommandKey> parts = ids::ParseCommandKey(key);
+                   if (parts && parts->kind != ids::CommandKey::Kind::kMapped && !entry.is_void &&
+                       TargetOf(*parts) == target.key && MayBeOpen(*parts, key, entry)) {
+                     keys.emplace_back(key);
+                   }
+                   return true;
+                 });
+  if (ended) target.scanning = false;
+  for (const std::string& key : keys) Evaluate(*LaneOf(key));
+}
+
+bool LoaderStage::CanBatch(const Target& target, const connector::Object& object) const {
+  if (!object.batch || object.update.size() != 1 || object.tags_add) return false;
+  if (object.batch->enabled_by.empty()) return true;
+  const auto setting = target.account.settings.find(object.batch->enabled_by);
+  return setting != target.account.settings.end() && setting->second == "true";
+}
+
+void LoaderStage::Pump(Target& target) {
+  const auto partition = partitions_.find(target.partition);
+  if (partition == partitions_.end() || partition->second.revoking) return;
+  if (!owner_->ready(target.partition)) {
+    WakeAt(target, now_.steady + std::chrono::milliseconds(200));
+    return;
+  }
+  if (target.rescan_at <= now_.steady) {
+    target.rescan_at = Instant::max();
+    target.scan_wanted = true;
+  } else if (target.rescan_at < Instant::max()) {
+    WakeAt(target, target.rescan_at);
+  }
+  if (target.connector == nullptr) return;
+  // Resolving without a call needs neither credential nor slot.
+  for (int rounds = 0; target.ready_count() == 0 && (target.scan_wanted || target.scanning);
+       ++rounds) {
+    if (rounds == 8) {
+      WakeAt(target, now_.steady);
+      break;
+    }
+    ScanMore(target);
+  }
+  const bool has_work = !target.waiting_for_rate.empty() || target.ready_count() > 0;
+  if (!has_work || !target.linked) return;
+  if (!HasProof(target)) return;
+
+  while (!target.waiting_for_rate.empty()) {
+    const Instant at = target.budget.NextSendAt();
+    if (at > now_.steady) {
+      WakeAt(target, at);
+      break;
+    }
+    const std::string name = std::move(target.waiting_for_rate.front());
+    target.waiting_for_rate.pop_front();
+    SendName(target, name);
+  }
+  while (target.ready_count() > 0 && target.budget.HasSlot(now_.steady)) {
+    const std::string key = *target.Pop();
+    const connector::Object* const object = BatchObjectOf(target, key);
+    if (object == nullptr) {
+      Begin(key, 0);
+    } else {
+      FillBatch(target, *object, key);
+    }
+    if (target.ready_count() == 0) ScanMore(target);
+  }
+  if (target.ready_count() > 0 && target.budget.paused_until() > now_.steady) {
+    WakeAt(target, target.budget.paused_until());
+  }
+}
+
+const connector::Object* LoaderStage::BatchObjectOf(const Target& target, const std::string& key) {
+  const Lane* const lane = LaneOf(key);
+  if (lane == nullptr || lane->no_batch || lane->parts.kind != ids::CommandKey::Kind::kState) {
+    return nullptr;
+  }
+  const connector::Object* const object = target.connector->FindObject(lane->parts.object);
+  return object != nullptr && CanBatch(target, *object) ? object : nullptr;
+}
+
+void LoaderStage::FillBatch(Target& target, const connector::Object& object,
+                            const std::string& first) {
+  const std::uint64_t id = ++next_batch_;
+  Batch& batch = batches_[id];
+  batch.target = target.key;
+  batch.partition = target.partition;
+  batch.connector = target.connector;
+  batch.object = object.name;
+  target.budget.TakeSlot();
+  Begin(first, id);
+  while (batch.keys.size() < static_cast<std::size_t>(object.batch->size) &&
+         target.ready_count() > 0) {
+    const std::string next = *target.Pop();
+    if (BatchObjectOf(target, next) != &object) {
+      target.queued.insert(next);
+      target.ready[0].push_front(next);
+      break;
+    }
+    Begin(next, id);
+  }
+  batch.closed = true;
+  if (batch.keys.empty()) {
+    batches_.erase(id);
+    target.budget.ReturnSlot();
+  } else if (batch.unacknowledged == 0) {
+    target.waiting_for_rate.push_back(std::string(1, kBatchMark) + std::to_string(id));
+  }
+}
+
+void LoaderStage::SendName(Target& target, const std::string& name) {
+  if (name.front() == kBatchMark) {
+    SendBatch(target, std::stoull(name.substr(1)));
+    return;
+  }
+  if (Lane* lane = FindLane(name)) SendLane(target, *lane);
+}
+
+http::RequestId LoaderStage::Send(Target& target, http::Request request, Flight flight,
+                                  bool is_write) {
+  request.timeout = options_.request_timeout;
+  request.body_bytes_max = options_.body_bytes_max;
+  request.is_write = is_write;
+  flight.target = target.key;
+  flight.partition = target.partition;
+  flight.proof = target.proof;
+  const http::RequestId id = ++next_request_;
+  flights_[id] = std::move(flight);
+  target.budget.Sent(now_.steady);
+  ++counters_.requests;
+  ports_.http.Send(id, std::move(request));
+  return id;
+}
+
+void LoaderStage::SendLane(Target& target, Lane& lane) {
+  const bool is_lookup = lane.phase == Lane::Phase::kLookingUp;
+  if (!is_lookup && lane.phase != Lane::Phase::kAwaitingSend) return;
+  http::Request request = std::move(lane.request);
+  // The newest desired version, whatever was queued (rule 17).
+  if (!MayGoOn(lane) ||
+      !connector::Authorise(*lane.connector, target.credentials.value_or(connector::Credentials()),
+                            target.token, request)
+           .ok()) {
+    // An acknowledged intent stays for the one that follows.
+    Rest(lane);
+    return;
+  }
+  Flight flight;
+  flight.kind = is_lookup ? Flight::Kind::kLookup : Flight::Kind::kCall;
+  flight.key = lane.key;
+  lane.proof = target.proof;
+  lane.left = false;
+  if (!is_lookup) {
+    lane.phase = Lane::Phase::kSending;
+    lane.intent_unsent = false;
+  }
+  lane.request_id = Send(target, std::move(request), std::move(flight), !is_lookup);
+}
+
+void LoaderStage::BatchIntentAcknowledged(std::uint64_t id) {
+  const auto found = batches_.find(id);
+  if (found == batches_.end()) return;
+  Batch& batch = found->second;
+  if (batch.unacknowledged > 0) --batch.unacknowledged;
+  if (!batch.closed || batch.unacknowledged > 0) return;
+  if (Target* target = FindTarget(batch.target)) {
+    target->waiting_for_rate.push_back(std::string(1, kBatchMark) + std::to_string(id));
+  }
+}
+
+void LoaderStage::DissolveBatch(std::uint64_t id) {
+  const auto found = batches_.find(id);
+  if (found == batches_.end()) return;
+  const Batch batch = std::move(found->second);
+  batches_.erase(found);
+  if (Target* target = FindTarget(batch.target)) target->budget.ReturnSlot();
+  for (const std::string& key : batch.keys) {
+    Lane* lane = FindLane(key);
+    if (lane == nullptr) continue;
+    if (lane->phase == Lane::Phase::kAwaitingSend) Rest(*lane);
+  }
+}
+
+void LoaderStage::SendBatch(Target& target, std::uint64_t id) {
+  const auto found = batches_.find(id);
+  if (found == batches_.end()) return;
+  Batch& batch = found->second;
+  std::vector<std::string> keys;
+  std::vector<connector::BatchItem> items;
+  for (const std::string& key : batch.keys) {
+    Lane* lane = FindLane(key);
+    if (lane == nullptr || lane->phase != Lane::Phase::kAwaitingSend) continue;
+    if (!MayGoOn(*lane)) {
+      Rest(*lane);
+      continue;
+    }
+    keys.push_back(key);
+    items.push_back({&lane->command->state(), lane->request.body});
+  }
+  if (keys.empty()) {
+    DissolveBatch(id);
+    return;
+  }
+  batch.keys = keys;
+  const connector::Object& object = *batch.connector->FindObject(batch.object);
+  absl::StatusOr<http::Request> request =
+      connector::RenderBatch(*batch.connector, target.account, object, items);
+  if (!request.ok() ||
+      !connector::Authorise(*batch.connector, target.credentials.value_or(connector::Credentials()),
+                            target.token, *request)
+           .ok()) {
+    DissolveBatch(id);
+    return;
+  }
+  Flight flight;
+  flight.kind = Flight::Kind::kBatch;
+  flight.batch = id;
+  batch.sent = true;
+  for (const std::string& key : keys) {
+    Lane& lane = *FindLane(key);
+    lane.phase = Lane::Phase::kSending;
+    lane.intent_unsent = false;
+    lane.left = false;
+    lane.proof = target.proof;
+  }
+  Send(target, *std::move(request), std::move(flight), true);
+}
+
+}  // namespace tributary::loader

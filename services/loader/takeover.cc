@@ -1,0 +1,205 @@
+#include <algorithm>
+
+#include "services/loader/entries.h"
+#include "services/loader/index_rows.h"
+#include "services/loader/stage.h"
+
+// Taking a partition over: what is in doubt (protocol rules 12 and 13), what waits, what was left
+// behind.
+
+namespace tributary::loader {
+
+using eventlog::Partition;
+using eventlog::Topic;
+
+void LoaderStage::OnReady(const eventlog::Takeover& takeover) {
+  const Partition partition = takeover.partition;
+  PartitionState& state = partitions_[partition];
+  state = {};
+  state.doubt_from = takeover.doubt_counts_from;
+  state.lookups_from = takeover.began;
+  if (const eventlog::Table* tenants = owner_->table(Topic::kTenants, partition)) {
+    directory_.Load(partition, *tenants);
+    tenants->Scan("", "", [&](std::string_view key, const eventlog::TableEntry& entry) {
+      if (!entry.is_void && !IsTenantsEntry(key, entry.value)) {
+        KeepAside(Topic::kTenants, partition, entry.offset, std::string(key), entry.value);
+      }
+      return true;
+    });
+  }
+  std::vector<std::string> names;
+  directory_.ForEach([&](const tenants::TenantState& tenant) {
+    if (tenant.partition == partition) names.push_back(tenant.snapshot.tenant());
+  });
+  for (const std::string& name : names) RefreshTenant(name);
+  LoadRecords(partition);
+  LoadCommands(takeover);
+  Log(Logger::Level::kInfo, "Partition taken over.",
+      {{"partition", std::to_string(partition)},
+       {"unclean", takeover.unclean ? "true" : "false"},
+       {"records_were_lost", state.records_were_lost ? "true" : "false"},
+       {"in_doubt",
+        std::to_string(std::count_if(lanes_.begin(), lanes_.end(), [&](const auto& lane) {
+          return lane.second.partition == partition && lane.second.doubt != Doubt::kNone;
+        }))}});
+}
+
+void LoaderStage::LoadRecords(Partition partition) {
+  const eventlog::Table* records = owner_->table(Topic::kRecords, partition);
+  if (records == nullptr) return;
+  PartitionState& state = partitions_[partition];
+  state.records_were_lost = records->founded_after_loss();
+  bool any = state.records_were_lost;
+  // Collected first: a lane reads the table that is being scanned.
+  std::vector<std::string> unknown;
+  std::vector<std::string> in_doubt;
+  std::vector<std::string> later;
+  std::vector<std::string> parked;
+  v1::RecordEntry& record = scratch_entry_;
+  records->Scan("", "", [&](std::string_view key, const eventlog::TableEntry& entry) {
+    if (key.starts_with('!')) return true;
+    any = true;
+    const std::optional<ids::CommandKey> parts = ids::ParseCommandKey(key);
+    const bool is_readable = parts && record.ParseFromString(entry.value);
+    if (!is_readable) {
+      KeepAside(Topic::kRecords, partition, entry.offset, std::string(key), entry.value);
+    }
+    if (!is_readable || entry.is_void) {
+      unknown.emplace_back(key);
+      return true;
+    }
+    if (record.has_event_time()) RememberEventTime(parts->tenant, TimeOf(record.event_time()));
+    if (record.in_doubt() || (!record.final() && record.has_intent())) in_doubt.emplace_back(key);
+    if (record.has_retry_at()) later.emplace_back(key);
+    if (record.status() == v1::RecordEntry::STATUS_PARKED) parked.emplace_back(key);
+    return true;
+  });
+  for (const std::string& key : unknown) RepairVoid(partition, key, state.doubt_from);
+  for (const std::string& key : in_doubt) {
+    Lane& lane = *LaneOf(key);
+    lane.doubt = Doubt::kSettling;
+    lane.settle_until = state.doubt_from + SettleOf(lane.target);
+    Touch(lane);
+  }
+  for (const std::string& key : later) {
+    Lane& lane = *LaneOf(key);
+    const Duration left = TimeOf(lane.entry.retry_at()) - now_.wall;
+    lane.not_before =
+        now_.steady + std::clamp<Duration>(left, Duration::zero(), options_.retry_delay_max);
+    Touch(lane);
+  }
+  for (const std::string& key : parked) {
+    Lane& lane = *LaneOf(key);
+    Account(lane);
+    ForgetIfIdle(lane);
+  }
+  // A record that a lost entry knew of can be found only when the index has caught up.
+  if (any) {
+    Duration lag{};
+    for (const auto& [key, target] : targets_) {
+      if (target.partition == partition) lag = std::max(lag, target.index_lag);
+    }
+    state.lookups_from += lag;
+  }
+}
+
+void LoaderStage::LoadCommands(const eventlog::Takeover& takeover) {
+  const Partition partition = takeover.partition;
+  const eventlog::Table* commands = owner_->table(Topic::kCommands, partition);
+  const eventlog::Table* records = owner_->table(Topic::kRecords, partition);
+  if (commands == nullptr || records == nullptr) return;
+  const bool are_unknown = partitions_[partition].records_were_lost && takeover.unclean;
+  std::vector<std::string> actions;
+  commands->Scan("", "", [&](std::string_view key, const eventlog::TableEntry& entry) {
+    if (key.starts_with('!') || entry.is_void) return true;
+    const std::optional<ids::CommandKey> parts = ids::ParseCommandKey(key);
+    if (parts && parts->kind == ids::CommandKey::Kind::kMapped) return true;
+    if (!parts || !ParseCommand(parts->kind, entry.value, scratch_command_)) {
+      KeepAside(Topic::kCommands, partition, entry.offset, std::string(key), entry.value);
+      return true;
+    }
+    if (parts->kind == ids::CommandKey::Kind::kAction) {
+      if (scratch_command_.action().has_event_time()) {
+        RememberEventTime(parts->tenant, TimeOf(scratch_command_.action().event_time()));
+      }
+      actions.emplace_back(key);
+      return true;
+    }
+    const std::optional<eventlog::TableEntry> record = records->Get(key);
+    if (record && !record->is_void && scratch_entry_.ParseFromString(record->value)) {
+      if (IsResolved(scratch_entry_, scratch_command_.version()) &&
+          scratch_entry_.status() != v1::RecordEntry::STATUS_PARKED) {
+        return true;
+      }
+    } else {
+      scratch_entry_.Clear();
+    }
+    Account(StatsOf(*parts), std::string(key), false, &scratch_command_, scratch_entry_);
+    return true;
+  });
+  for (const std::string& key : actions) {
+    Lane& action = *LaneOf(key);
+    Account(action);
+    // A key without an entry may have been sent; a clean predecessor had given it one (rule 13).
+    if (are_unknown && !records->Get(key)) TakeForSent(action);
+    Touch(action);
+    // A final entry that was read back, and whose tombstone got lost with its owner.
+    Tombstone(key);
+  }
+  for (auto& [key, target] : targets_) {
+    if (target.partition != partition) continue;
+    target.scan_wanted = true;
+    MarkDirty(&target);
+  }
+}
+
+void LoaderStage::TakeForSent(Lane& lane) {
+  lane.entry.set_in_doubt(true);
+  lane.entry.set_status(v1::RecordEntry::STATUS_WAITING);
+  lane.doubt = Doubt::kSettling;
+  lane.settle_until = partitions_[lane.partition].doubt_from + SettleOf(lane.target);
+  lane.repair_wanted = true;
+}
+
+void LoaderStage::RepairVoid(Partition partition, const std::string& key, Instant doubt_from) {
+  Lane* existing = FindLane(key);
+  if (existing != nullptr && existing->acknowledged >= 0) {
+    // Ours is newer than what covers it: the same again (rule 16, end).
+    existing->repair_wanted = true;
+    Touch(*existing);
+    return;
+  }
+  if (existing != nullptr && existing->busy()) {
+    existing->repair_wanted = true;
+    return;
+  }
+  v1::RecordEntry hint;
+  if (const eventlog::Table* records = owner_->table(Topic::kRecords, partition)) {
+    const std::optional<eventlog::TableEntry> entry = records->Get(key);
+    if (entry && !hint.ParseFromString(entry->value)) hint.Clear();
+  }
+  Lane* const found = LaneOf(key);
+  // Nobody's key: it is in sight, and there is nothing to write.
+  if (found == nullptr) return;
+  Lane& lane = *found;
+  lane.entry.Clear();
+  // Unknown, not absent: nothing is resolved, and the id may serve as a hint.
+  lane.entry.set_id(hint.id());
+  lane.entry.set_sends(hint.sends());
+  *lane.entry.mutable_tags() = hint.tags();
+  if (lane.parts.kind == ids::CommandKey::Kind::kAction && hint.has_intent()) {
+    *lane.entry.mutable_intent() = hint.intent();
+  }
+  if (hint.has_event_time()) *lane.entry.mutable_event_time() = hint.event_time();
+  lane.entry.set_in_doubt(true);
+  lane.entry.set_status(v1::RecordEntry::STATUS_WAITING);
+  UpdateHolds(lane);
+  lane.doubt = Doubt::kSettling;
+  lane.settle_until = doubt_from + SettleOf(lane.target);
+  lane.looked_up = false;
+  lane.repair_wanted = true;
+  Account(lane);
+  Touch(lane);
+}
+
+}  // namespace tributary::loader
