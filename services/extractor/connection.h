@@ -82,7 +82,7 @@ class Connection {
   void OnHint(Now now, std::int64_t offset);
   /// Hints below this are covered.
   std::optional<std::int64_t> oldest_open_hint() const;
-  /// Rule 4: the newest entry of this entity is void.
+  /// Rule 4: the newest entry of this entity is void or cannot be decoded.
   void Repair(StreamKind kind, std::string_view id);
   /// A cursor of ours was overwritten by a void one.
   void RestoreCursor(std::string_view stream);
@@ -131,6 +131,13 @@ class Connection {
     std::int64_t read = 0;
     std::optional<Instant> quiet_scan_began;
     std::optional<Instant> last_ended;
+    /// Of the last scan that ended, and of the last one without a lower bound that ended clean.
+    std::optional<Instant> ended_began;
+    std::optional<Instant> whole_began;
+    /// The next scan is to have no lower bound.
+    bool wants_whole = false;
+    /// The running one has none.
+    bool is_whole = false;
     std::optional<WallTime> last_ended_at;
     Instant cursor_written_at{};
   };
@@ -142,6 +149,7 @@ class Connection {
     int failures = 0;
     Instant not_before{};
     std::optional<Instant> first_missing;
+    std::optional<Instant> first_asked;
   };
   struct InFlight {
     enum class What : std::uint8_t { kList, kEvents, kById };
@@ -221,6 +229,7 @@ class Connection {
   void HintLists(Now now);
 
   // Events.
+  static std::int64_t SinceIdOf(const v1::Cursor& cursor);
   void BeginPass(Now now);
   void RestartByPages(Now now);
   bool EndsWalkByPages(const EventPage& page, std::size_t count);
@@ -240,6 +249,8 @@ class Connection {
                Track& acknowledged_by);
   void CarryToComponents(Now now, const v1::Entity& subscription, Track& acknowledged_by);
   void MirrorById(Now now, StreamKind kind, const v1::Entity& entity);
+  void OnRepairMissing(Now now, ById by_id, const http::Completion& completion,
+                       const v1::ReadSequence& read);
 
   const Identity identity_;
   const Options options_;
@@ -281,11 +292,17 @@ class Connection {
   v1::ReadSequence batch_read_;
   std::set<std::string> awaited_;
   std::map<std::string, ReadResult> results_;
+  /// What an event waits for that the site does not answer. Empty: nothing.
+  std::string by_id_problem_;
+  /// The last event that went on without an entity that it names, for people.
+  std::string incomplete_event_;
   /// Emitted and not yet passed by the cursor.
   std::set<std::int64_t> seen_;
   /// When an event that is not emitted yet was seen first.
   std::map<std::int64_t, Instant> first_seen_;
   std::deque<ById> by_id_;
+  /// None: not looked yet.
+  std::optional<bool> has_components_;
   std::array<int, kStreamKinds> missing_in_a_row_{};
   std::array<Instant, kStreamKinds> not_offered_until_{};
   std::set<std::int64_t> open_hints_;

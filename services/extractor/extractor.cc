@@ -3,14 +3,17 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdlib>
+#include <deque>
 #include <map>
 #include <optional>
 #include <set>
 #include <string>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/escaping.h"
+
 #include "libs/eventlog/owner.h"
 #include "libs/ids/keys.h"
 #include "libs/tenants/directory.h"
@@ -31,6 +34,7 @@ using eventlog::Topic;
 constexpr std::string_view kIntegration = "chargify";
 constexpr Duration kStatusInterval = std::chrono::seconds(1);
 constexpr std::size_t kNearestMax = 5;
+constexpr std::size_t kAsidePrefixBytes = 64;
 
 /// `250ms`, `2s`, `5m`, `1h`. None: anything else.
 std::optional<Duration> ParseSetting(std::string_view text) {
@@ -71,6 +75,7 @@ eventlog::OwnerOptions OwnerOptionsOf(const Options& options) {
   owner.writes = {Topic::kCursors, Topic::kChanges};
   owner.reads = {Topic::kTenants};
   owner.streams = {Topic::kNotifications};
+  owner.indexers = {{Topic::kChanges, UndecodableChanges()}};
   owner.is_leased = true;
   owner.lease = options.lease;
   owner.pause_bound = options.pause_bound;
@@ -154,6 +159,10 @@ class Site final : public ConnectionHost {
   const std::string tenant;
   const std::string key;
   const std::string base_url;
+  /// `source` of what is read here.
+  const std::string origin;
+  /// Never given twice.
+  const std::int64_t number;
   SiteGate& gate;
   std::string authorization;
   std::int64_t credential_revision = 0;
@@ -167,7 +176,11 @@ class Extractor final : public ReadingStage, private eventlog::OwnerListener {
   Extractor(Options options, StagePorts ports)
       : options_(std::move(options)),
         ports_(std::move(ports)),
-        owner_(OwnerOptionsOf(options_), ports_.log, ports_.stores, ports_.random, *this) {}
+        owner_(OwnerOptionsOf(options_), ports_.log, ports_.stores, ports_.random, *this),
+        directory_(
+            [this](Partition partition, std::string_view key, const eventlog::TableEntry& entry) {
+              KeepAside(Topic::kTenants, partition, entry.offset, key, entry.value);
+            }) {}
 
   void OnLog(Now now, const eventlog::Fact& fact) override {
     now_ = now;
@@ -182,8 +195,8 @@ class Extractor final : public ReadingStage, private eventlog::OwnerListener {
     requests_.erase(found);
     sent.gate->Leave(now, completion.elapsed);
     const http::AnswerClass answer = http::Classify(completion, true, false, now.wall).answer;
-    ++counters_.requests[static_cast<std::size_t>(sent.operation)]
-                        [static_cast<std::size_t>(answer)];
+    ++counters_
+          .requests[static_cast<std::size_t>(sent.operation)][static_cast<std::size_t>(answer)];
     if (Owned* owned = FindOwned(sent.partition)) owned->reads_in_flight.erase(sent.read);
     Site* site = FindSite(sent.site);
     if (site != nullptr && site->connection.owns_request(completion.id)) {
@@ -279,12 +292,11 @@ class Extractor final : public ReadingStage, private eventlog::OwnerListener {
     owner_.ReleaseAll(now);
   }
   bool drained() const override { return owner_.partitions().empty(); }
-  std::vector<std::string> not_ready_because() const override {
-    return owner_.not_ready_because();
-  }
+  std::vector<std::string> not_ready_because() const override { return owner_.not_ready_because(); }
   std::string failure() const override { return owner_.failure(); }
 
   const Counters& counters() const override { return counters_; }
+  const std::deque<SetAside>& set_aside() const override { return set_aside_; }
   Levels levels(Now now) const override {
     Levels levels{.standing = owner_.standing(now),
                   .sites = static_cast<std::int64_t>(sites_.size()),
@@ -298,8 +310,8 @@ class Extractor final : public ReadingStage, private eventlog::OwnerListener {
                    static_cast<std::int64_t>(site->connection.unacknowledged_pages()));
     }
     for (const auto& [partition, owned] : owned_) {
-      levels.unread_entries = std::max(levels.unread_entries,
-                                       static_cast<std::int64_t>(owned->mirror->unread()));
+      levels.unread_entries =
+          std::max(levels.unread_entries, static_cast<std::int64_t>(owned->mirror->unread()));
     }
     return levels;
   }
@@ -330,8 +342,8 @@ class Extractor final : public ReadingStage, private eventlog::OwnerListener {
     const eventlog::Table* tenants = owner_.table(Topic::kTenants, takeover.partition);
     owned->mirror = std::make_unique<Mirror>(*changes);
     if (takeover.unclean) {
-      owned->single_until = takeover.began + options_.lease + options_.pause_bound +
-                            options_.request_timeout;
+      owned->single_until =
+          takeover.began + options_.lease + options_.pause_bound + options_.request_timeout;
     }
     owned_[takeover.partition] = std::move(owned);
     directory_.Load(takeover.partition, *tenants);
@@ -339,8 +351,17 @@ class Extractor final : public ReadingStage, private eventlog::OwnerListener {
     directory_.ForEach([&](const tenants::TenantState& tenant) {
       if (tenant.partition == takeover.partition) names.push_back(tenant.snapshot.tenant());
     });
+    for (const std::string& key : Undecodable(*changes)) {
+      if (const auto entry = changes->Get(key)) {
+        KeepAside(Topic::kChanges, takeover.partition, entry->offset, key, entry->value);
+      }
+    }
+    owner_.table(Topic::kCursors, takeover.partition)
+        ->Scan("", {}, [&](std::string_view key, const eventlog::TableEntry& entry) {
+          SetAsideCursor(takeover.partition, key, entry);
+          return true;
+        });
     for (const std::string& name : names) Reconcile(takeover.partition, name);
-    for (const std::string& key : changes->void_keys()) RepairVoid(key);
     SendOwnership();
   }
 
@@ -353,11 +374,13 @@ class Extractor final : public ReadingStage, private eventlog::OwnerListener {
       if (!tenant.empty()) Reconcile(partition, tenant);
     } else if (topic == Topic::kChanges) {
       if (entry && entry->is_void) {
-        RepairVoid(key);
-      } else {
-        owned->mirror->OnReadBack(key, entry);
+        Repair(key);
+      } else if (!owned->mirror->OnReadBack(key, entry)) {
+        KeepAside(topic, partition, entry->offset, key, entry->value);
+        Repair(key);
       }
-    } else if (topic == Topic::kCursors && entry && entry->is_void) {
+    } else if (topic == Topic::kCursors && entry &&
+               (entry->is_void || SetAsideCursor(partition, key, *entry))) {
       const auto parts = ids::SplitKey(key);
       if (!parts || parts->size() != 3) return;
       if (Site* site = FindSite(SiteKey((*parts)[0], (*parts)[1]))) {
@@ -372,12 +395,8 @@ class Extractor final : public ReadingStage, private eventlog::OwnerListener {
     owned->notifications_next = record.offset + 1;
     v1::Notification notification;
     if (!record.value || !notification.ParseFromString(*record.value)) {
-      ++counters_.set_aside_notifications;
-      ports_.logger.Log(Logger::Level::kWarning, "A record is no notification.",
-                        {{"topic", std::string(eventlog::Name(record.topic))},
-                         {"partition", std::to_string(record.partition)},
-                         {"offset", std::to_string(record.offset)},
-                         {"sha256", ids::Sha256Hex(record.value.value_or(""))}});
+      KeepAside(record.topic, record.partition, record.offset, record.key,
+                record.value.value_or(""));
       return;
     }
     const std::optional<std::string> tenant = ids::DecodePart(record.key);
@@ -391,11 +410,11 @@ class Extractor final : public ReadingStage, private eventlog::OwnerListener {
   void OnWritten(eventlog::ProduceId id, eventlog::Offset) override {
     const auto found = writes_.find(id);
     if (found == writes_.end()) return;
-    Site* site = FindSite(found->second);
+    const auto site = site_by_number_.find(found->second);
     writes_.erase(found);
-    if (site == nullptr) return;
-    site->connection.OnWritten(now_, id);
-    Schedule(*site);
+    if (site == site_by_number_.end()) return;
+    site->second->connection.OnWritten(now_, id);
+    Schedule(*site->second);
   }
 
   void OnRevoking(Partition partition, Instant) override {
@@ -425,6 +444,15 @@ class Extractor final : public ReadingStage, private eventlog::OwnerListener {
   }
 
   // ---- sites ----
+
+  /// The time of day for headers; a batch of records shares it.
+  const std::string& NowText() {
+    if (now_text_.empty() || now_text_of_ != now_.wall) {
+      now_text_ = FormatRfc3339(now_.wall);
+      now_text_of_ = now_.wall;
+    }
+    return now_text_;
+  }
 
   static std::string SiteKey(std::string_view tenant, std::string_view connection) {
     return ids::JoinKey({tenant, connection});
@@ -506,12 +534,20 @@ class Extractor final : public ReadingStage, private eventlog::OwnerListener {
       options.visibility_lag = ParseSetting(*text).value_or(options.visibility_lag);
     }
     owned.sites.insert(key);
-    auto site = std::make_unique<Site>(*this, owned, connection, tenant, *gate->second, options,
-                                       now_);
+    auto site =
+        std::make_unique<Site>(*this, owned, connection, tenant, *gate->second, options, now_);
     site->scheduled = Instant::max();
     Site& added = *site;
+    site_by_number_[added.number] = &added;
     sites_[key] = std::move(site);
     Schedule(added);
+    // Also of a connection that is linked again only now.
+    const eventlog::Table* changes = owner_.table(Topic::kChanges, owned.partition);
+    std::set<std::string> unknown = Undecodable(*changes);
+    unknown.insert(changes->void_keys().begin(), changes->void_keys().end());
+    for (const std::string& entity : unknown) {
+      if (entity.starts_with(key + "/")) Repair(entity);
+    }
   }
 
   void RemoveSite(const std::string& key) {
@@ -521,6 +557,7 @@ class Extractor final : public ReadingStage, private eventlog::OwnerListener {
     agenda_.erase({site->scheduled, key});
     site->owned.sites.erase(key);
     gate_members_[&site->gate].erase(key);
+    site_by_number_.erase(site->number);
     sites_.erase(key);
   }
 
@@ -532,7 +569,48 @@ class Extractor final : public ReadingStage, private eventlog::OwnerListener {
     if (due != Instant::max()) agenda_.emplace(due, site.key);
   }
 
-  void RepairVoid(std::string_view key) {
+  /// Keys whose newest entry cannot be decoded.
+  static std::set<std::string> Undecodable(const eventlog::Table& changes) {
+    std::set<std::string> keys;
+    changes.ScanIndex(kUndecodableRow, [&](std::string_view, std::string_view key) {
+      keys.emplace(key);
+      return true;
+    });
+    return keys;
+  }
+
+  /// True: it cannot be decoded, and counts as none.
+  bool SetAsideCursor(Partition partition, std::string_view key,
+                      const eventlog::TableEntry& entry) {
+    v1::Cursor cursor;
+    if (entry.is_void || key.starts_with('!') || cursor.ParseFromString(entry.value)) return false;
+    KeepAside(Topic::kCursors, partition, entry.offset, key, entry.value);
+    return true;
+  }
+
+  void KeepAside(Topic topic, Partition partition, eventlog::Offset offset, std::string_view key,
+                 std::string_view bytes) {
+    ++counters_.set_aside[static_cast<std::size_t>(topic)];
+    SetAside aside;
+    aside.topic = topic;
+    aside.partition = partition;
+    aside.offset = offset;
+    aside.key = std::string(key);
+    aside.sha256_hex = ids::Sha256Hex(bytes);
+    aside.prefix_hex = ids::ToHex(bytes.substr(0, kAsidePrefixBytes));
+    ports_.logger.Log(Logger::Level::kError, "A record cannot be decoded and is set aside.",
+                      {{"topic", std::string(eventlog::Name(topic))},
+                       {"partition", std::to_string(partition)},
+                       {"offset", std::to_string(offset)},
+                       {"key", aside.key},
+                       {"sha256", aside.sha256_hex},
+                       {"bytes", aside.prefix_hex}});
+    set_aside_.push_back(std::move(aside));
+    if (set_aside_.size() > kSetAsideMax) set_aside_.pop_front();
+  }
+
+  /// Rule 4: the newest entry of this entity is no state.
+  void Repair(std::string_view key) {
     const auto parts = ids::SplitKey(key);
     if (!parts || parts->size() != 4) return;
     const std::optional<StreamKind> kind = StreamKindOf((*parts)[2]);
@@ -618,8 +696,7 @@ class Extractor final : public ReadingStage, private eventlog::OwnerListener {
         version->set_offset(entry->offset);
         continue;
       }
-      const std::string prefix =
-          ids::ChangeKey(request.tenant(), connection.name(), kind, "");
+      const std::string prefix = ids::ChangeKey(request.tenant(), connection.name(), kind, "");
       changes->Scan(prefix, {}, [&](std::string_view other, const eventlog::TableEntry&) {
         const std::optional<std::string> id = ids::DecodePart(other.substr(prefix.size()));
         if (!id) return true;
@@ -647,8 +724,14 @@ class Extractor final : public ReadingStage, private eventlog::OwnerListener {
   std::set<std::pair<Instant, std::string>> agenda_;
   std::map<http::RequestId, Sent> requests_;
   http::RequestId next_request_ = 1;
-  std::map<eventlog::ProduceId, std::string> writes_;
+  /// Sites by their number, and those of what is not acknowledged.
+  std::int64_t sites_made_ = 0;
+  std::unordered_map<std::int64_t, Site*> site_by_number_;
+  std::unordered_map<eventlog::ProduceId, std::int64_t> writes_;
+  std::string now_text_;
+  WallTime now_text_of_{};
   Counters counters_;
+  std::deque<SetAside> set_aside_;
   Instant status_due_{};
   bool said_hello_ = false;
   std::string last_status_;
@@ -665,11 +748,12 @@ Site::Site(Extractor& extractor, Owned& owner, const v1::Connection& connection_
       tenant(std::move(tenant_name)),
       key(Extractor::SiteKey(tenant, connection_settings.name())),
       base_url(BaseUrl(connection_settings)),
+      origin("/chargify/" + tenant + "/" + connection_settings.name()),
+      number(++extractor.sites_made_),
       gate(site_gate),
-      connection({.tenant = tenant,
-                  .name = connection_settings.name(),
-                  .generation = owner.generation},
-                 options, *owner.mirror, *this, now) {}
+      connection(
+          {.tenant = tenant, .name = connection_settings.name(), .generation = owner.generation},
+          options, *owner.mirror, *this, now) {}
 
 std::optional<ConnectionHost::Ticket> Site::TrySend(std::string_view path, Instant& retry_at) {
   const Now now = stage.now_;
@@ -731,9 +815,9 @@ std::int64_t Site::oldest_read_in_flight() const {
 
 eventlog::RecordMeta Site::Meta(std::string id, std::string_view type) const {
   eventlog::RecordMeta meta;
-  meta.source = "/chargify/" + tenant + "/" + settings.name();
+  meta.source = origin;
   meta.type = std::string(type);
-  meta.time = FormatRfc3339(stage.now_.wall);
+  meta.time = stage.NowText();
   meta.traceparent = ids::TraceParent(id);
   meta.id = std::move(id);
   return meta;
@@ -748,7 +832,7 @@ eventlog::ProduceId Site::WriteChange(std::string_view change_key, const v1::Cha
       stage.owner_.Write(Topic::kChanges, owned.partition, change_key, change.SerializeAsString(),
                          Meta(std::move(id), "tributary.change.v1"));
   if (produced != 0) {
-    stage.writes_[produced] = key;
+    stage.writes_[produced] = number;
     ++stage.counters_.changes;
   }
   return produced;
@@ -759,8 +843,7 @@ eventlog::ProduceId Site::WriteCursor(std::string_view stream, const v1::Cursor&
   std::string id = cursor_key + "@" + std::to_string(owned.token.generation()) + "." +
                    std::to_string(owned.token.offset()) + "." + std::to_string(++owned.reads);
   return stage.owner_.Write(Topic::kCursors, owned.partition, cursor_key,
-                            cursor.SerializeAsString(),
-                            Meta(std::move(id), "tributary.cursor.v1"));
+                            cursor.SerializeAsString(), Meta(std::move(id), "tributary.cursor.v1"));
 }
 
 eventlog::ProduceId Site::AppendEvent(const v1::SourceEvent& event) {
@@ -769,7 +852,7 @@ eventlog::ProduceId Site::AppendEvent(const v1::SourceEvent& event) {
       Topic::kEvents, owned.partition, ids::EncodePart(tenant), event.SerializeAsString(),
       Meta(ids::JoinKey({tenant, settings.name(), event.id()}), "tributary.event.v1"));
   if (produced != 0) {
-    stage.writes_[produced] = key;
+    stage.writes_[produced] = number;
     ++stage.counters_.events;
   }
   return produced;

@@ -2,8 +2,11 @@
 
 #include <array>
 #include <cstdint>
+#include <deque>
 #include <memory>
+#include <string>
 
+#include "libs/eventlog/log.h"
 #include "libs/eventlog/owner.h"
 #include "libs/stage/stage.h"
 #include "services/extractor/options.h"
@@ -30,8 +33,19 @@ struct Counters {
   /// Entries of `changes`.
   std::int64_t changes = 0;
   std::int64_t events = 0;
-  /// Webhooks that could not be decoded.
-  std::int64_t set_aside_notifications = 0;
+  /// Records that could not be decoded.
+  std::array<std::int64_t, eventlog::kAllTopics.size()> set_aside{};
+};
+
+/// A record that could not be decoded. It is no state, and it is not forgotten.
+struct SetAside {
+  eventlog::Topic topic{};
+  eventlog::Partition partition = 0;
+  eventlog::Offset offset = 0;
+  std::string key;
+  std::string sha256_hex;
+  /// Of the first bytes.
+  std::string prefix_hex;
 };
 
 struct Levels {
@@ -52,6 +66,10 @@ class ReadingStage : public Stage {
  public:
   virtual const Counters& counters() const = 0;
   virtual Levels levels(Now now) const = 0;
+  /// The newest ones, at most kSetAsideMax.
+  virtual const std::deque<SetAside>& set_aside() const = 0;
+
+  static constexpr std::size_t kSetAsideMax = 100;
 };
 
 /// The stage that reads Chargify and writes `changes`, `events` and `cursors`. The objects behind

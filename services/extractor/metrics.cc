@@ -48,17 +48,13 @@ struct StageNumbers::State {
   std::array<std::array<observe::FollowedCounter, kAnswers>, kOperations> requests;
 };
 
-StageNumbers::StageNumbers(observe::Metrics& metrics)
-    : state_(std::make_unique<State>(metrics)) {}
+StageNumbers::StageNumbers(observe::Metrics& metrics) : state_(std::make_unique<State>(metrics)) {}
 StageNumbers::~StageNumbers() = default;
 
 void StageNumbers::Show(const Counters& counters, const Levels& levels) {
   State& s = *state_;
   s.standing.Set(levels.standing);
-  std::array<std::int64_t, eventlog::kAllTopics.size()> set_aside{};
-  set_aside[static_cast<std::size_t>(eventlog::Topic::kNotifications)] =
-      counters.set_aside_notifications;
-  s.set_aside.Follow(set_aside);
+  s.set_aside.Follow(counters.set_aside);
   s.pages.Set(levels.unacknowledged_pages, levels.unacknowledged_pages_max);
   s.unread.Set(levels.unread_entries, levels.unread_entries_max);
   s.requests_open.Set(levels.requests, levels.requests_max);

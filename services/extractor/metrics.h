@@ -12,8 +12,8 @@ namespace tributary::extractor {
 struct Counters;
 struct Levels;
 
-/// Shows what a extractor counts. One for each life of the stage, whose counters begin at 0. `metrics`
-/// outlives it.
+/// Shows what a extractor counts. One for each life of the stage, whose counters begin at 0.
+/// `metrics` outlives it.
 class StageNumbers {
  public:
   explicit StageNumbers(observe::Metrics& metrics);

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -12,8 +13,8 @@
 #include "tributary/v1/changes.pb.h"
 
 // What we hold of each entity in one partition: the table `changes` as read back, and on top of it
-// our own entries that have not come back yet (protocol rule 7). A snapshot is folded here first and
-// produced after, so that a key's entries never go backwards (rules 5 and 38).
+// our own entries that have not come back yet (protocol rule 7). A snapshot is folded here first
+// and produced after, so that a key's entries never go backwards (rules 5 and 38).
 
 namespace tributary::extractor {
 
@@ -22,10 +23,11 @@ class Mirror {
   /// `table` outlives the mirror.
   explicit Mirror(const eventlog::Table& table) : table_(table) {}
 
-  /// The newest valid state. None: unknown (never seen, or only a void entry is left).
-  std::optional<v1::Entity> Find(std::string_view key) const;
-  /// The newest entry is void and no own one is on its way.
-  bool is_void(std::string_view key) const;
+  /// The newest valid state. Null pointer: unknown (never seen, or only a void entry is left).
+  std::shared_ptr<const v1::Entity> Find(std::string_view key) const;
+  /// The newest entry is void, or cannot be decoded, and no own one is on its way: not absent, but
+  /// to be read again from the source (rule 4).
+  bool is_unknown(std::string_view key) const;
 
   /// What is to be produced so that the mirror shows `read`, former customers filled in. None:
   /// nothing, because the same or something newer is there.
@@ -33,8 +35,9 @@ class Mirror {
   /// The same without the question whether it is newer: for the entities that an event carries.
   v1::Entity WithFormerCustomers(std::string_view key, v1::Entity read) const;
 
-  void OnProduced(std::string_view key, const v1::Entity& entity);
-  void OnReadBack(std::string_view key, const std::optional<eventlog::TableEntry>& entry);
+  void OnProduced(std::string_view key, std::shared_ptr<const v1::Entity> entity);
+  /// False: the entry cannot be decoded.
+  bool OnReadBack(std::string_view key, const std::optional<eventlog::TableEntry>& entry);
   /// No request with a smaller number is under way any more.
   void ForgetConfirmationsBelow(std::int64_t read_number);
 
@@ -42,16 +45,24 @@ class Mirror {
   void Scan(std::string_view prefix,
             const std::function<bool(std::string_view key, const v1::Entity&)>& visit) const;
 
+  /// An entry of a key that begins with `prefix` is there, of whatever state.
+  bool HasAny(std::string_view prefix) const;
+
   /// Own entries that have not been read back.
   std::size_t unread() const { return unread_.size(); }
 
  private:
   const eventlog::Table& table_;
-  std::map<std::string, v1::Entity, std::less<>> unread_;
+  std::map<std::string, std::shared_ptr<const v1::Entity>, std::less<>> unread_;
   /// Keys whose state a read has confirmed without an entry: an answer that comes late and began
   /// before that read is old news.
   std::map<std::string, v1::ReadSequence, std::less<>> confirmed_;
 };
+
+/// Index row of `changes` under which the entries stand that cannot be decoded, so that a start
+/// finds them without decoding all.
+inline constexpr std::string_view kUndecodableRow = "undecodable";
+eventlog::Table::Indexer UndecodableChanges();
 
 /// (generation, token, number), as rule 38 orders reads.
 bool IsBefore(const v1::ReadSequence& a, const v1::ReadSequence& b);

@@ -6,9 +6,7 @@ namespace tributary::extractor {
 
 int SiteGate::allowed(Now now) const { return now.steady < single_until_ ? 1 : allowed_; }
 
-bool SiteGate::may_enter(Now now) const {
-  return !paused(now) && in_flight_ < allowed(now);
-}
+bool SiteGate::may_enter(Now now) const { return !paused(now) && in_flight_ < allowed(now); }
 
 void SiteGate::Leave(Now now, Duration elapsed) {
   --in_flight_;

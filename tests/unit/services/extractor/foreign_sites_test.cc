@@ -6,6 +6,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
+#include "libs/time/rfc3339.h"
 #include "tests/unit/services/extractor/extractor_bench.h"
 
 // Sites that offer three lists and nothing else, and make of their parameters what they like.
@@ -178,6 +179,49 @@ TEST(ForeignSiteLimitsTest, ShowsThatOnlyTheFirstRowsCanBeHad) {
   EXPECT_FALSE(bench.Stream("subscriptions")->settled());
   EXPECT_TRUE(bench.Read().changes.contains("acme/billing/customers/200"));
   EXPECT_LE(bench.requests().size(), 20u * 3 * 8);
+}
+
+// What an event names and the site never shows must hold up neither that event nor those behind it.
+TEST(ForeignSiteEventsTest, GoOnWithoutAnEntityThatTheSiteNeverShows) {
+  for (const bool has_date : {true, false}) {
+    for (const int by_id : {404, 500}) {
+      ForeignSite site({.honours_since_id = true, .has_date = has_date});
+      WallTime later{};
+      const SiteHandler handler = [&](WallTime now, const http::Request& request) {
+        const std::string target = TargetOf(request.url);
+        SiteAnswer answer = site(now, request);
+        if (target.starts_with("/customers/")) answer.status = by_id;
+        if (later == WallTime{} || !target.starts_with("/events.json")) return answer;
+        answer.body.pop_back();
+        for (const char* rest : {"1,\"customer_id\":9999", "2,\"customer_id\":7"}) {
+          if (answer.body.size() > 1) answer.body += ",";
+          answer.body += "{\"event\":{\"key\":\"signup_success\",\"created_at\":\"" +
+                         FormatRfc3339(later) + "\",\"id\":600" + rest + "}}";
+        }
+        answer.body += "]";
+        return answer;
+      };
+      ExtractorBench::Setup setup = FastSetup();
+      setup.options.retry_delay_max = 5s;
+      ExtractorBench bench(setup, handler);
+      bench.Start();
+      ASSERT_TRUE(bench.RunUntilSettled(2min));
+      later = bench.wall();
+      bench.RunFor(2min);
+
+      const Topics topics = bench.Read();
+      ASSERT_TRUE(topics.events.contains("6001")) << has_date << " " << by_id;
+      EXPECT_TRUE(topics.events.at("6001").live());
+      EXPECT_EQ(topics.events.at("6001").entities_size(), 0);
+      ASSERT_TRUE(topics.events.contains("6002"));
+      EXPECT_EQ(topics.events.at("6002").entities_size(), 1);
+      EXPECT_THAT(bench.log_lines(),
+                  ::testing::Contains(HasSubstr("An event goes on without an entity")));
+      if (has_date) {
+        EXPECT_THAT(bench.Stream("events")->problem(), HasSubstr("without customers/9999"));
+      }
+    }
+  }
 }
 
 }  // namespace

@@ -1,6 +1,8 @@
 #include <algorithm>
 #include <chrono>
+#include <deque>
 #include <map>
+#include <optional>
 #include <string>
 
 #include "gmock/gmock.h"
@@ -8,6 +10,7 @@
 
 #include "libs/eventlog/table.h"
 #include "libs/time/rfc3339.h"
+#include "services/extractor/extractor.h"
 #include "tests/unit/services/extractor/simulated_site.h"
 
 // The rules of the protocol that concern reading a source, by their numbers.
@@ -46,13 +49,13 @@ class RulesTest : public SiteTest {
 };
 
 SiteHandler WithDate(SiteHandler site, std::function<http::Headers(WallTime)> date) {
-  return [site = std::move(site), date = std::move(date)](WallTime now,
-                                                          const http::Request& request) {
-    SiteAnswer answer = site(now, request);
-    std::erase_if(answer.headers, [](const auto& header) { return header.first == "Date"; });
-    for (auto& header : date(now)) answer.headers.push_back(header);
-    return answer;
-  };
+  return
+      [site = std::move(site), date = std::move(date)](WallTime now, const http::Request& request) {
+        SiteAnswer answer = site(now, request);
+        std::erase_if(answer.headers, [](const auto& header) { return header.first == "Date"; });
+        for (auto& header : date(now)) answer.headers.push_back(header);
+        return answer;
+      };
 }
 
 TEST_F(RulesTest, Rule4ReadsAgainWhatADeadOwnerHasOverwritten) {
@@ -79,6 +82,146 @@ TEST_F(RulesTest, Rule4ReadsAgainWhatADeadOwnerHasOverwritten) {
   v1::ChangeEvent change;
   ASSERT_TRUE(change.ParseFromString(newest->value.value_or("")));
   EXPECT_THAT(change.entity().document(), Not(HasSubstr("stale")));
+}
+
+/// As the owner that holds the partition now would write it.
+eventlog::Headers CurrentToken(ExtractorBench& bench, Topic topic) {
+  eventlog::Token token{.generation = 1'700'000'000, .offset = 1};
+  for (const auto& record : bench.log().records(topic, 0)) {
+    if (record.key.starts_with("!f/") && record.value) token.offset = record.offset;
+  }
+  return {{std::string(eventlog::kTokenHeader), eventlog::FormatToken(token)}};
+}
+
+const std::deque<SetAside>& SetAsideOf(ExtractorBench& bench) {
+  return static_cast<const ReadingStage&>(bench.stage()).set_aside();
+}
+
+/// Of the newest entry of a key. None: it cannot be decoded.
+std::optional<v1::Entity> Newest(ExtractorBench& bench, const std::string& key) {
+  std::optional<v1::Entity> newest;
+  for (const auto& record : bench.log().records(Topic::kChanges, 0)) {
+    if (record.key != key) continue;
+    v1::ChangeEvent change;
+    newest.reset();
+    if (change.ParseFromString(record.value.value_or(""))) newest = change.entity();
+  }
+  return newest;
+}
+
+TEST_F(RulesTest, Rule4ReadsAgainWhatCannotBeDecoded) {
+  for (const bool while_running : {true, false}) {
+    World world(WorldOptionsWith(1, 5));
+    ExtractorBench bench(SetupFor(world), HandlerOf(world));
+    bench.Start();
+    ASSERT_TRUE(bench.RunUntilSettled(5min));
+    const std::string id = FirstCustomer(bench.Read());
+    const std::string key = "acme/billing/customers/" + id;
+    const std::string document = bench.Read().changes[key].entity().document();
+    const eventlog::Headers token = CurrentToken(bench, Topic::kChanges);
+    if (!while_running) bench.Kill();
+    bench.log().Append(Topic::kChanges, 0, key, "\xff\xfe", token);
+    const eventlog::Offset offset = bench.log().records(Topic::kChanges, 0).back().offset;
+    if (!while_running) bench.Start();
+    bench.RunFor(1min);
+
+    ASSERT_EQ(SetAsideOf(bench).size(), 1u) << while_running;
+    EXPECT_EQ(SetAsideOf(bench)[0].topic, Topic::kChanges);
+    EXPECT_EQ(SetAsideOf(bench)[0].offset, offset);
+    EXPECT_EQ(SetAsideOf(bench)[0].key, key);
+    EXPECT_EQ(SetAsideOf(bench)[0].prefix_hex, "fffe");
+    EXPECT_THAT(bench.log_lines(), ::testing::Contains(HasSubstr("cannot be decoded")));
+    const auto newest = Newest(bench, key);
+    ASSERT_TRUE(newest) << while_running;
+    EXPECT_EQ(Comparable(newest->document()), Comparable(document));
+    EXPECT_FALSE(newest->gone());
+  }
+}
+
+// A site that shows lists and nothing by id has not lost what it does not show by id.
+TEST_F(RulesTest, Rule4ReadsTheListWholeWhereNothingCanBeHadById) {
+  World world(WorldOptionsWith(1, 5));
+  const SiteHandler lists_only = [site = HandlerOf(world)](WallTime now,
+                                                           const http::Request& request) {
+    const std::string target = TargetOf(request.url);
+    if (target.starts_with("/customers/") || target.starts_with("/subscriptions/")) {
+      return SiteAnswer{.status = 404, .body = "nothing here"};
+    }
+    return site(now, request);
+  };
+  ExtractorBench bench(SetupFor(world), lists_only);
+  bench.Start();
+  ASSERT_TRUE(bench.RunUntilSettled(5min));
+  const std::string key = "acme/billing/customers/" + FirstCustomer(bench.Read());
+  bench.log().Append(Topic::kChanges, 0, key, "\xff", CurrentToken(bench, Topic::kChanges));
+  bench.RunFor(1min);
+
+  const auto newest = Newest(bench, key);
+  ASSERT_TRUE(newest);
+  EXPECT_FALSE(newest->gone());
+  EXPECT_FALSE(newest->document().empty());
+}
+
+TEST_F(RulesTest, Rule4MarksAsGoneWhatNeitherTheListNorAReadByIdShows) {
+  World world(WorldOptionsWith(1, 5));
+  ExtractorBench bench(SetupFor(world), HandlerOf(world));
+  bench.Start();
+  ASSERT_TRUE(bench.RunUntilSettled(5min));
+  const std::string key = "acme/billing/customers/987654321";
+  bench.log().Append(Topic::kChanges, 0, key, "\xff", CurrentToken(bench, Topic::kChanges));
+  bench.RunFor(1min);
+
+  const auto newest = Newest(bench, key);
+  ASSERT_TRUE(newest);
+  EXPECT_TRUE(newest->gone());
+}
+
+TEST_F(RulesTest, Rule45TakesACursorThatCannotBeDecodedForNone) {
+  World world(WorldOptionsWith(12, 30));
+  ExtractorBench bench(SetupFor(world), HandlerOf(world));
+  bench.Start();
+  ASSERT_TRUE(bench.RunUntilSettled(5min));
+  const eventlog::Headers token = CurrentToken(bench, Topic::kCursors);
+  bench.Kill();
+  bench.log().Append(Topic::kCursors, 0, "acme/billing/customers", "\xff\x01", token);
+  const std::size_t before = RequestsOf(bench, "/customers.json").size();
+  bench.Start();
+  ASSERT_TRUE(bench.RunUntilSettled(5min));
+
+  ASSERT_EQ(SetAsideOf(bench).size(), 1u);
+  EXPECT_EQ(SetAsideOf(bench)[0].topic, Topic::kCursors);
+  EXPECT_EQ(SetAsideOf(bench)[0].key, "acme/billing/customers");
+  EXPECT_THAT(RequestsOf(bench, "/customers.json")[before], Not(HasSubstr("start_datetime")));
+
+  // While it runs, its own position stands and is written again.
+  bench.log().Append(Topic::kCursors, 0, "acme/billing/customers", "\xff\x02",
+                     CurrentToken(bench, Topic::kCursors));
+  bench.RunFor(5s);
+  EXPECT_EQ(SetAsideOf(bench).size(), 2u);
+  v1::Cursor cursor;
+  for (const auto& record : bench.log().records(Topic::kCursors, 0)) {
+    if (record.key != "acme/billing/customers") continue;
+    if (!cursor.ParseFromString(record.value.value_or(""))) cursor.Clear();
+  }
+  EXPECT_TRUE(cursor.first_read_done());
+}
+
+TEST_F(RulesTest, KeepsATenantWhoseSnapshotCannotBeDecodedAndShowsTheRecord) {
+  World world(WorldOptionsWith(13, 5));
+  ExtractorBench bench(SetupFor(world), HandlerOf(world));
+  bench.Start();
+  ASSERT_TRUE(bench.RunUntilSettled(5min));
+  bench.log().Append(Topic::kTenants, 0, "acme", "\xff\x03", CurrentToken(bench, Topic::kTenants));
+  bench.log().Append(Topic::kNotifications, 0, "acme", "\xff\x04", {});
+  bench.RunFor(5s);
+
+  ASSERT_EQ(SetAsideOf(bench).size(), 2u);
+  const auto& counters = static_cast<const ReadingStage&>(bench.stage()).counters();
+  EXPECT_EQ(counters.set_aside[static_cast<std::size_t>(Topic::kTenants)], 1);
+  EXPECT_EQ(counters.set_aside[static_cast<std::size_t>(Topic::kNotifications)], 1);
+  const std::size_t before = bench.requests().size();
+  bench.RunFor(5s);
+  EXPECT_GT(bench.requests().size(), before) << "the last good snapshot stands";
 }
 
 TEST_F(RulesTest, Rule11WaitsForADeadOwnerAndThenAsksOneAtATime) {
@@ -162,8 +305,8 @@ TEST_F(RulesTest, Rule38ReadsARowAgainThatWasReadInTheSecondOfItsChange) {
     if (!request.starts_with("/customers.json") || at == std::string::npos) continue;
     const std::string from = FormatAtOffset(changed, -300);
     // Percent-encoding keeps the order of times of one day.
-    const std::string hour = request.substr(at + 28, 2) + request.substr(at + 33, 2) +
-                             request.substr(at + 38, 2);
+    const std::string hour =
+        request.substr(at + 28, 2) + request.substr(at + 33, 2) + request.substr(at + 38, 2);
     const std::string of_change = from.substr(11, 2) + from.substr(14, 2) + from.substr(17, 2);
     if (bench.request_times()[i] - read >= 1s && hour <= of_change) again = true;
   }
@@ -239,7 +382,8 @@ TEST_F(RulesTest, Rule42BeginsTheWindowAgainAfterACrash) {
   setup.options.page_size = 20;
   ExtractorBench bench(setup, HandlerOf(world));
   bench.Start();
-  ASSERT_TRUE(bench.RunUntil([&] { return RequestsOf(bench, "/customers.json").size() >= 3; }, 1min));
+  ASSERT_TRUE(
+      bench.RunUntil([&] { return RequestsOf(bench, "/customers.json").size() >= 3; }, 1min));
   bench.Kill();
   const std::size_t before = RequestsOf(bench, "/customers.json").size();
   bench.Start();
@@ -264,9 +408,7 @@ TEST_F(RulesTest, Rule43SeesTheSecondChangeOfOneSecond) {
   while (bench.wall().time_since_epoch() % 1s != Duration{}) bench.RunFor(1ms);
   const auto shows = [&](const char* city) {
     return bench.RunUntil(
-        [&] {
-          return DocumentOf(bench.Read(), "customers/" + id).find(city) != std::string::npos;
-        },
+        [&] { return DocumentOf(bench.Read(), "customers/" + id).find(city) != std::string::npos; },
         700ms);
   };
 
@@ -376,8 +518,10 @@ TEST_F(RulesTest, ReadsAForeignSiteThatKnowsThreeListsOnly) {
 TEST_F(RulesTest, NeverTakesAnUnreadableAnswerForSuccess) {
   for (const char* kind : {"malformed", "html", "empty", "truncate", "error", "reset_after"}) {
     World world(WorldOptionsWith(14, 60));
-    ASSERT_TRUE(world.SetFaults(R"([{"target":"chargify","match":"","kind":")" +
-                                std::string(kind) + R"(","probability":0.3,"count":25}])").ok());
+    ASSERT_TRUE(world
+                    .SetFaults(R"([{"target":"chargify","match":"","kind":")" + std::string(kind) +
+                               R"(","probability":0.3,"count":25}])")
+                    .ok());
     ExtractorBench::Setup setup = SetupFor(world);
     setup.options.page_size = 20;
     ExtractorBench bench(setup, HandlerOf(world));

@@ -1,0 +1,92 @@
+#include <algorithm>
+
+#include "libs/ids/keys.h"
+#include "services/extractor/connection.h"
+#include "services/extractor/entity_times.h"
+
+// From rows to entries of `changes`.
+
+namespace tributary::extractor {
+
+v1::Entity Connection::EntityOf(StreamKind kind, Row row, const v1::ReadSequence& read,
+                                std::optional<WallTime> read_at) const {
+  v1::Entity entity;
+  entity.set_connection(identity_.name);
+  entity.set_kind(std::string(Name(kind)));
+  entity.set_id(std::move(row.id));
+  std::sort(row.customers.begin(), row.customers.end());
+  for (std::string& customer : row.customers) entity.add_customers(std::move(customer));
+  if (row.updated_at) SetTime(entity.mutable_updated_at(), *row.updated_at);
+  if (read_at) SetTime(entity.mutable_read_at(), *read_at);
+  *entity.mutable_read() = read;
+  const ids::Sha256Digest digest = ids::Sha256(row.document);
+  entity.set_document_hash(digest.data(), 16);
+  entity.set_document(std::move(row.document));
+  const bool lacks_customers = entity.customers().empty() && !row.subscription.empty();
+  if (!lacks_customers && kind != StreamKind::kComponents) return entity;
+  const auto subscription = mirror_.Find(Key(StreamKind::kSubscriptions, row.subscription));
+  if (!subscription) return entity;
+  if (lacks_customers) *entity.mutable_customers() = subscription->customers();
+  if (kind == StreamKind::kComponents && subscription->gone()) {
+    entity.set_gone(true);
+    if (Later(*subscription, entity)) *entity.mutable_updated_at() = subscription->updated_at();
+  }
+  return entity;
+}
+
+bool Connection::Take(Now now, StreamKind kind, v1::Entity entity, Track& acknowledged_by) {
+  const std::string key = Key(kind, entity.id());
+  std::optional<v1::Entity> folded = mirror_.Fold(key, std::move(entity));
+  if (!folded) return false;
+  Produce(now, kind, key, *std::move(folded), acknowledged_by);
+  return true;
+}
+
+void Connection::Produce(Now now, StreamKind kind, const std::string& key, v1::Entity entity,
+                         Track& acknowledged_by) {
+  v1::ChangeEvent change;
+  change.set_first_read(!first_read_done());
+  *change.mutable_entity() = std::move(entity);
+  const eventlog::ProduceId id = host_.WriteChange(key, change);
+  if (id == 0) return;
+  acks_.emplace(id, Ack{.kind = acknowledged_by.kind, .page = acknowledged_by.page_serial});
+  ++acknowledged_by.open_pages[acknowledged_by.page_serial];
+  const auto produced = std::make_shared<const v1::Entity>(std::move(*change.mutable_entity()));
+  mirror_.OnProduced(key, produced);
+  last_news_ = now.steady;
+  has_news_ = true;
+  if (kind == StreamKind::kComponents) has_components_ = true;
+  if (kind == StreamKind::kSubscriptions) CarryToComponents(now, *produced, acknowledged_by);
+}
+
+void Connection::CarryToComponents(Now now, const v1::Entity& subscription,
+                                   Track& acknowledged_by) {
+  if (!has_components_) {
+    // In a first read there are none yet, which a look at each subscription would cost much to say.
+    has_components_ = mirror_.HasAny(Key(StreamKind::kComponents, ""));
+  }
+  if (!*has_components_) return;
+  std::vector<std::pair<std::string, v1::Entity>> moved;
+  mirror_.Scan(Key(StreamKind::kComponents, subscription.id() + "-"),
+               [&](std::string_view key, const v1::Entity& component) {
+                 const bool same =
+                     std::equal(component.customers().begin(), component.customers().end(),
+                                subscription.customers().begin(), subscription.customers().end());
+                 if (same && (component.gone() || !subscription.gone())) return true;
+                 moved.emplace_back(key, component);
+                 return true;
+               });
+  for (auto& [key, component] : moved) {
+    *component.mutable_customers() = subscription.customers();
+    if (subscription.gone()) component.set_gone(true);
+    if (subscription.gone() && Later(subscription, component)) {
+      *component.mutable_updated_at() = subscription.updated_at();
+    }
+    *component.mutable_read() = host_.NextRead();
+    if (auto folded = mirror_.Fold(key, std::move(component))) {
+      Produce(now, StreamKind::kComponents, key, *std::move(folded), acknowledged_by);
+    }
+  }
+}
+
+}  // namespace tributary::extractor
