@@ -483,7 +483,8 @@ void ControlCore::Trace(Now now, const v1::TraceRequest& request, Reply<v1::Trac
     std::string problem = finished.MissingText();
     for (const v1::FromService& answer : finished.answers) {
       const v1::TraceResponse& trace = answer.trace();
-      if (response.entity().empty()) {
+      // The transformer's names the connection, the loader's does not.
+      if (trace.entity().size() > response.entity().size()) {
         response.set_entity(trace.entity());
       }
       response.set_found(response.found() || trace.found());

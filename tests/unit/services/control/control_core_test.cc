@@ -634,12 +634,14 @@ TEST_F(ControlCoreTest, ATraceTellsWhatBecameOfARecordWhoeverAnswersFirst) {
     v1::FromService from_transformer;
     from_transformer.set_answer_to(transformer->received.back().id());
     from_transformer.mutable_trace()->set_found(true);
+    from_transformer.mutable_trace()->set_entity("acme/billing/customers/1");
     v1::TraceResponse::Record& wanted = *from_transformer.mutable_trace()->add_records();
     wanted.set_key("k");
     wanted.set_reason("present");
     wanted.mutable_desired()->set_offset(5);
     v1::FromService from_loader;
     from_loader.set_answer_to(loader->received.back().id());
+    from_loader.mutable_trace()->set_entity("customers/1");
     v1::TraceResponse::Record& done = *from_loader.mutable_trace()->add_records();
     done.set_key("k");
     done.set_status("parked");
@@ -652,6 +654,7 @@ TEST_F(ControlCoreTest, ATraceTellsWhatBecameOfARecordWhoeverAnswersFirst) {
          is_transformer_first ? from_loader : from_transformer);
 
     ASSERT_TRUE(response.has_value());
+    EXPECT_EQ(response->entity(), "acme/billing/customers/1");
     ASSERT_EQ(response->records_size(), 1);
     EXPECT_EQ(response->records(0).status(), "parked");
     EXPECT_EQ(response->records(0).reason(), "refused");
