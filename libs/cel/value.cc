@@ -5,26 +5,20 @@
 
 namespace tributary::cel {
 
-std::size_t List::size() const {
-  if (own) return own->size();
-  return document == nullptr ? 0 : document->size();
-}
+std::size_t List::size() const { return own ? own->size() : document.size(); }
 
 Value List::at(std::size_t index) const {
-  return own ? (*own)[index] : Value::FromJson((*document)[index]);
+  return own ? (*own)[index] : Value::FromJson(document[index]);
 }
 
-std::size_t Map::size() const {
-  if (own) return own->size();
-  return document == nullptr ? 0 : document->size();
-}
+std::size_t Map::size() const { return own ? own->size() : document.size(); }
 
 std::string_view Map::name(std::size_t index) const {
-  return own ? (*own)[index].first : (*document)[index].first;
+  return own ? (*own)[index].first : document[index].name;
 }
 
 Value Map::at(std::size_t index) const {
-  return own ? (*own)[index].second : Value::FromJson((*document)[index].second);
+  return own ? (*own)[index].second : Value::FromJson(document[index].value);
 }
 
 Value Map::Find(std::string_view name) const {
@@ -32,9 +26,9 @@ Value Map::Find(std::string_view name) const {
     for (const auto& [key, value] : *own) {
       if (key == name) return value;
     }
-  } else if (document != nullptr) {
-    for (const auto& [key, value] : *document) {
-      if (key == name) return Value::FromJson(value);
+  } else {
+    for (const json::Member& member : document) {
+      if (member.name == name) return Value::FromJson(member.value);
     }
   }
   return {};
@@ -80,15 +74,14 @@ Value Value::StringView(std::string_view text) {
 
 Value Value::OfList(std::vector<Value> items) {
   Value value;
-  value.data_ = List{std::make_shared<const std::vector<Value>>(std::move(items)), nullptr};
+  value.data_ = List{std::make_shared<const std::vector<Value>>(std::move(items)), {}};
   return value;
 }
 
 Value Value::OfMap(std::vector<std::pair<std::string, Value>> members) {
   Value value;
-  value.data_ =
-      Map{std::make_shared<const std::vector<std::pair<std::string, Value>>>(std::move(members)),
-          nullptr};
+  value.data_ = Map{
+      std::make_shared<const std::vector<std::pair<std::string, Value>>>(std::move(members)), {}};
   return value;
 }
 
@@ -118,27 +111,35 @@ Value Value::At(std::size_t offset) const {
   return value;
 }
 
-Value Value::FromJson(const json::Value& document) {
-  if (document.is_null()) return Null();
-  if (const bool* boolean = document.boolean()) return Bool(*boolean);
-  if (const std::string* text = document.string()) return StringView(*text);
-  if (const json::Number* number = document.number()) {
-    std::int64_t integer = 0;
-    const char* const end = number->text.data() + number->text.size();
-    const auto [at, error] = std::from_chars(number->text.data(), end, integer);
-    if (error == std::errc() && at == end) return Int(integer);
-    if (const std::optional<Decimal> decimal = Decimal::Parse(number->text)) {
-      return OfDecimal(*decimal);
-    }
-    return Error("a number with more than " + std::to_string(Decimal::kDigitsMax) + " digits");
-  }
+Value Value::FromJson(const json::Node& document) {
   Value value;
-  if (const json::Array* array = document.array()) {
-    value.data_ = List{nullptr, array};
-  } else {
-    value.data_ = Map{nullptr, document.object()};
+  switch (document.kind()) {
+    case json::Node::Kind::kNull:
+      return Null();
+    case json::Node::Kind::kFalse:
+      return Bool(false);
+    case json::Node::Kind::kTrue:
+      return Bool(true);
+    case json::Node::Kind::kString:
+      return StringView(document.text());
+    case json::Node::Kind::kNumber:
+      return OfNumber(document.text());
+    case json::Node::Kind::kArray:
+      value.data_ = List{nullptr, document.items()};
+      break;
+    case json::Node::Kind::kObject:
+      value.data_ = Map{nullptr, document.members()};
+      break;
   }
   return value;
+}
+
+Value Value::OfNumber(std::string_view text) {
+  std::int64_t integer = 0;
+  const auto [at, error] = std::from_chars(text.data(), text.data() + text.size(), integer);
+  if (error == std::errc() && at == text.data() + text.size()) return Int(integer);
+  if (const std::optional<Decimal> decimal = Decimal::Parse(text)) return OfDecimal(*decimal);
+  return Error("a number with more than " + std::to_string(Decimal::kDigitsMax) + " digits");
 }
 
 Decimal Value::ToDecimal() const {

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -11,7 +12,7 @@
 
 #include "libs/cel/decimal.h"
 #include "libs/cel/timestamp.h"
-#include "libs/json/value.h"
+#include "libs/json/tree.h"
 
 namespace tributary::cel {
 
@@ -20,7 +21,7 @@ class Value;
 /// A list: of an expression's own making, or the array of a document where it stands.
 struct List {
   std::shared_ptr<const std::vector<Value>> own;
-  const json::Array* document = nullptr;
+  std::span<const json::Node> document;
   std::size_t size() const;
   Value at(std::size_t index) const;
 };
@@ -28,7 +29,7 @@ struct List {
 /// A map with names as keys, in the order of the document or of the literal.
 struct Map {
   std::shared_ptr<const std::vector<std::pair<std::string, Value>>> own;
-  const json::Object* document = nullptr;
+  std::span<const json::Member> document;
   std::size_t size() const;
   std::string_view name(std::size_t index) const;
   Value at(std::size_t index) const;
@@ -75,8 +76,10 @@ class Value {
   static Value OfMap(std::vector<std::pair<std::string, Value>> members);
   static Value Time(const Timestamp& timestamp);
   static Value Span(std::int64_t nanos);
-  /// Refers to `document`. A number beyond Decimal's limit is an error value.
-  static Value FromJson(const json::Value& document);
+  /// Refers to the document. A number beyond Decimal's limit is an error value.
+  static Value FromJson(const json::Node& document);
+  /// A number as it stands in a document.
+  static Value OfNumber(std::string_view text);
   static Value Error(std::string message);
 
   Kind kind() const { return static_cast<Kind>(data_.index()); }

@@ -20,8 +20,16 @@ YamlReader::YamlReader(std::string_view file, std::string_view text,
 void YamlReader::Read(const std::function<void(const YAML::Node& root)>& read) {
   if (text_.size() > kFileBytesMax) {
     ReportAt(kFileBytesMax, "longer than " + std::to_string(kFileBytesMax) + " bytes");
-    return;
+  } else {
+    LoadAndRead(read);
   }
+  std::stable_sort(found_.begin(), found_.end(),
+                   [](const auto& a, const auto& b) { return a.first < b.first; });
+  for (auto& [offset, problem] : found_) problems_.push_back(std::move(problem));
+  found_.clear();
+}
+
+void YamlReader::LoadAndRead(const std::function<void(const YAML::Node& root)>& read) {
   try {
     read(YAML::Load(text_));
   } catch (const YAML::Exception& exception) {
@@ -68,9 +76,9 @@ std::size_t OffsetInFile(std::string_view text, std::size_t from, std::string_vi
 
 void YamlReader::ReportAt(std::size_t offset, const std::string& message) {
   const cel::Position position = cel::PositionOf(text_, offset);
-  problems_.push_back(file_ + ":" + std::to_string(position.line) + ":" +
-                      std::to_string(position.column) + ": error: " + message + "\n" +
-                      cel::CaretText(text_, offset));
+  found_.emplace_back(offset, file_ + ":" + std::to_string(position.line) + ":" +
+                                  std::to_string(position.column) + ": error: " + message + "\n" +
+                                  cel::CaretText(text_, offset));
 }
 
 void YamlReader::Report(const YAML::Node& node, const std::string& message) {

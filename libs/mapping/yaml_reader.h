@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "libs/cel/program.h"
@@ -27,7 +28,8 @@ class YamlReader {
  public:
   YamlReader(std::string_view file, std::string_view text, std::vector<std::string>& problems);
 
-  /// Parses the text and calls `read` with its root. Nothing that YAML throws gets out.
+  /// Parses the text and calls `read` with its root. Nothing that YAML throws gets out. Behind it
+  /// the problems are all there, in the order of their places in the file.
   void Read(const std::function<void(const YAML::Node& root)>& read);
 
   /// `FILE:LINE:COL: error: MESSAGE` and the line with a caret.
@@ -53,10 +55,13 @@ class YamlReader {
   std::size_t OffsetOf(const YAML::Node& node) const;
 
  private:
+  void LoadAndRead(const std::function<void(const YAML::Node& root)>& read);
   void ReportAt(std::size_t offset, const std::string& message);
 
   std::string file_;
   std::string text_;
+  /// By the byte where they are; found in the order in which a compiler looks at things.
+  std::vector<std::pair<std::size_t, std::string>> found_;
   std::vector<std::string>& problems_;
 };
 

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <tuple>
 
 #include "libs/ids/keys.h"
 #include "libs/mapping/content_hash.h"
@@ -10,10 +11,15 @@ namespace tributary::transformer {
 
 using eventlog::Topic;
 
+std::strong_ordering Compare(const v1::Version& a, const v1::Version& b) {
+  return std::tuple(a.generation(), a.offset(), a.revision()) <=>
+         std::tuple(b.generation(), b.offset(), b.revision());
+}
+
 std::optional<StandingState> TransformerStage::Standing(const PartitionWork& work,
                                                         std::string_view key) {
   const auto own = work.own_states.find(key);
-  if (own != work.own_states.end()) return own->second;
+  if (own != work.own_states.end()) return own->second.state;
   const std::optional<eventlog::TableEntry> entry =
       table(Topic::kCommands, work.partition).Get(key);
   if (!entry || entry->is_void) return std::nullopt;
@@ -27,7 +33,7 @@ std::optional<StandingState> TransformerStage::Standing(const PartitionWork& wor
 }
 
 void TransformerStage::Derive(PartitionWork& work, const Customer& customer) {
-  const Gathered gathered = Gather(table(Topic::kChanges, work.partition), customer);
+  const Gathered& gathered = gatherer_.Read(table(Topic::kChanges, work.partition), customer);
   ++counters_.derived_customers;
   if (!gathered.has_void) work.held.erase(customer);
   for (auto at = work.syncs.lower_bound({customer.tenant, ""});
@@ -125,8 +131,8 @@ void TransformerStage::PutState(PartitionWork& work, const std::string& key, v1:
     }
   }
   ++counters_.state_commands;
-  Put(work, key, command, sync);
-  work.own_states.insert_or_assign(key, std::move(desired));
+  const eventlog::ProduceId id = Put(work, key, command, sync);
+  work.own_states.insert_or_assign(key, OwnState{std::move(desired), id, std::nullopt});
 }
 
 void TransformerStage::Withdraw(PartitionWork& work, const SyncKey& name, const std::string& key) {
@@ -174,7 +180,7 @@ void TransformerStage::RepairCommand(PartitionWork& work, std::string_view key,
       if (sync == work.syncs.end() || sync->second.is_removed) {
         if (sync != work.syncs.end()) sync->second.withdraw.push_back(std::string(key));
       } else {
-        AddDirty(work, {parts->tenant, sync->second.sync.source(), parts->source_id});
+        work.waiting.Add({parts->tenant, sync->second.sync.source(), parts->source_id});
       }
       break;
     case ids::CommandKey::Kind::kAction: {

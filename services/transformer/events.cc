@@ -57,6 +57,7 @@ void TransformerStage::HandleEvent(PartitionWork& work, EventWork& waiting) {
   }
   const std::string& tenant = key->front();
   const std::string customer = CustomerOf(event);
+  json::Tree tree;
   std::optional<mapping::EventView> view;
   for (auto at = work.syncs.lower_bound({tenant, ""});
        at != work.syncs.end() && at->first.first == tenant; ++at) {
@@ -68,7 +69,7 @@ void TransformerStage::HandleEvent(PartitionWork& work, EventWork& waiting) {
                         {{"tenant", tenant}, {"sync", name.second}, {"event", event.id()}});
     }
     if (!sync.rules || !sync.rules->ListensTo(event.key())) continue;
-    if (!view) view = ViewOf(event);
+    if (!view) view = ViewOf(event, tree);
     const std::vector<std::string> objects =
         sync.mapping ? sync.mapping->objects() : std::vector<std::string>();
     std::string previous;

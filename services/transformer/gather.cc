@@ -1,39 +1,24 @@
+#include "services/transformer/gather.h"
+
 #include <algorithm>
+#include <charconv>
 #include <tuple>
 
 #include "libs/cel/timestamp.h"
-#include "libs/ids/keys.h"
 #include "services/transformer/stage.h"
 
-// What the tables say of one customer, and the rows by which that is found.
+// What the tables say of one customer, and what an event says of its own.
 
 namespace tributary::transformer {
 namespace {
 
 using eventlog::TableEntry;
 
-constexpr std::string_view kCustomers = "customers";
-
-/// An entity of the view, with what sorts it.
-struct Item {
-  std::string id;
-  json::Value document;
-};
-
-// Numbers by value, others by bytes behind them: the order of ids at the source.
-bool IsBefore(const Item& a, const Item& b) {
-  const std::optional<std::int64_t> x = json::Value(a.id).ToInt64();
-  const std::optional<std::int64_t> y = json::Value(b.id).ToInt64();
-  if (x && y && *x != *y) return *x < *y;
-  if (x.has_value() != y.has_value()) return x.has_value();
-  return a.id < b.id;
-}
-
-json::Value Sorted(std::vector<Item> items) {
-  std::sort(items.begin(), items.end(), IsBefore);
-  json::Array array;
-  for (Item& item : items) array.push_back(std::move(item.document));
-  return array;
+std::optional<std::int64_t> NumberOf(std::string_view id) {
+  std::int64_t number = 0;
+  const auto [end, error] = std::from_chars(id.data(), id.data() + id.size(), number);
+  if (error != std::errc() || end != id.data() + id.size()) return std::nullopt;
+  return number;
 }
 
 bool IsEarlier(const google::protobuf::Timestamp& a, const google::protobuf::Timestamp& b) {
@@ -45,175 +30,153 @@ bool Holds(const Names& names, const std::string& name) {
   return std::find(names.begin(), names.end(), name) != names.end();
 }
 
-// An id as it stands in documents: a number where it is one.
-json::Value IdValue(const std::string& id) {
-  const std::optional<std::int64_t> number = json::Value(id).ToInt64();
-  if (number && std::to_string(*number) == id) return *number;
-  return json::Value(id);
+// `{"id": …}`, the id as it stands in documents: a number where it is one.
+json::Node IdDocument(const std::string& id, json::Tree& tree) {
+  const std::optional<std::int64_t> number = NumberOf(id);
+  const bool is_number = number && std::to_string(*number) == id;
+  const std::string_view text = tree.Keep(id);
+  const json::Member member{"id",
+                            is_number ? json::Node::OfNumber(text) : json::Node::OfString(text)};
+  return json::Node::OfObject(tree.Keep(std::span(&member, 1)));
+}
+
+json::Node Sorted(std::vector<Item>& items, json::Tree& tree) {
+  // Numbers by value, others by bytes behind them: the order of ids at the source.
+  std::sort(items.begin(), items.end(), [](const Item& a, const Item& b) {
+    if (a.number && b.number && *a.number != *b.number) return *a.number < *b.number;
+    if (a.number.has_value() != b.number.has_value()) return a.number.has_value();
+    return a.id < b.id;
+  });
+  std::vector<json::Node> documents;
+  documents.reserve(items.size());
+  for (const Item& item : items) documents.push_back(item.document);
+  return json::Node::OfArray(tree.Keep(std::span<const json::Node>(documents)));
+}
+
+constexpr std::array<std::string_view, kListedKinds> kKinds = {"subscriptions", "invoices",
+                                                               "components"};
+
+// None: such entities are in no list.
+std::optional<std::size_t> ListOf(std::string_view kind) {
+  const auto at = std::find(kKinds.begin(), kKinds.end(), kind);
+  if (at == kKinds.end()) return std::nullopt;
+  return static_cast<std::size_t>(at - kKinds.begin());
 }
 
 }  // namespace
 
-std::string CustomerRow(const Customer& customer) {
-  return "c/" + ids::JoinKey({customer.tenant, customer.connection, customer.id}) + "/";
-}
-
-std::string ConnectionRows(std::string_view tenant, std::string_view connection) {
-  return "c/" + ids::JoinKey({tenant, connection}) + "/";
-}
-
-std::string OffsetRow(eventlog::Offset offset) {
-  constexpr std::string_view kDigits = "0123456789abcdef";
-  std::string row = "o/0000000000000000";
-  auto rest = static_cast<std::uint64_t>(offset);
-  for (std::size_t at = row.size(); rest != 0; rest >>= 4) row[--at] = kDigits[rest & 15];
-  return row;
-}
-
-std::optional<std::vector<Customer>> CustomersOf(std::string_view key, const TableEntry& entry) {
-  const std::optional<std::vector<std::string>> parts = ids::SplitKey(key);
-  v1::ChangeEvent change;
-  if (!parts || parts->size() != 4) return std::nullopt;
-  if (!change.ParseFromString(entry.value)) {
-    if (!entry.is_void) return std::nullopt;
-    change.Clear();
-  }
-  // Of a void tombstone nothing is left but its key.
-  if (!entry.is_void && !change.has_entity()) return std::nullopt;
-  std::set<std::string> named(change.entity().customers().begin(),
-                              change.entity().customers().end());
-  named.insert(change.entity().former_customers().begin(),
-               change.entity().former_customers().end());
-  if ((*parts)[2] == kCustomers) named.insert((*parts)[3]);
-  std::vector<Customer> customers;
-  for (const std::string& id : named) customers.push_back({(*parts)[0], (*parts)[1], id});
-  return customers;
-}
-
-std::vector<std::string> IndexChange(std::string_view key, const TableEntry& entry) {
-  std::vector<std::string> rows;
-  const std::optional<std::vector<Customer>> customers = CustomersOf(key, entry);
-  if (!customers) {
-    rows.push_back("u/" + OffsetRow(entry.offset));
-    return rows;
-  }
-  for (const Customer& customer : *customers) rows.push_back(CustomerRow(customer));
-  rows.push_back(OffsetRow(entry.offset));
-  return rows;
-}
-
-std::vector<std::string> IndexCommand(std::string_view key, const TableEntry&) {
-  const std::optional<ids::CommandKey> parts = ids::ParseCommandKey(key);
-  if (!parts || parts->kind != ids::CommandKey::Kind::kState) return {};
-  return {CustomerRow({parts->tenant, parts->sync, parts->source_id})};
-}
-
-std::strong_ordering Compare(const v1::Version& a, const v1::Version& b) {
-  return std::tuple(a.generation(), a.offset(), a.revision()) <=>
-         std::tuple(b.generation(), b.offset(), b.revision());
-}
-
-Gathered Gather(const eventlog::Table& changes, const Customer& customer) {
-  std::vector<std::string> keys;
+const Gathered& Gatherer::Read(const eventlog::Table& changes, const Customer& customer) {
+  keys_.clear();
   changes.ScanIndex(CustomerRow(customer), [&](std::string_view, std::string_view key) {
-    keys.emplace_back(key);
+    keys_.emplace_back(key);
     return true;
   });
-  Gathered gathered;
-  std::map<std::string, std::vector<Item>> current;
-  std::map<std::string, std::vector<Item>> past;
-  for (const std::string& key : keys) {
-    const std::optional<TableEntry> entry = changes.Get(key);
+  gathered_ = Gathered();
+  tree_.Clear();
+  if (messages_.size() > kKeptMessagesMax) messages_.resize(kKeptMessagesMax);
+  for (std::vector<Item>& items : current_) items.clear();
+  for (std::vector<Item>& items : past_) items.clear();
+  for (std::size_t i = 0; i < keys_.size(); ++i) {
+    const std::optional<TableEntry> entry = changes.Get(keys_[i]);
     if (!entry) continue;
     if (entry->is_void) {
-      gathered.has_void = true;
-      return gathered;
+      gathered_.has_void = true;
+      return gathered_;
     }
-    v1::ChangeEvent change;
-    if (!change.ParseFromString(entry->value)) continue;
-    const v1::Entity& entity = change.entity();
-    if (entry->offset > gathered.offset) {
-      gathered.offset = entry->offset;
-      gathered.first_read = change.first_read();
-    }
-    const bool has_time = entity.has_updated_at() || entity.has_read_at();
-    const google::protobuf::Timestamp& time =
-        entity.has_updated_at() ? entity.updated_at() : entity.read_at();
-    if (has_time && (!gathered.changed_at || IsEarlier(*gathered.changed_at, time))) {
-      gathered.changed_at = time;
-    }
-
-    const bool is_itself = entity.kind() == kCustomers && entity.id() == customer.id;
-    json::Value document;
-    if (!entity.document().empty()) {
-      absl::StatusOr<json::Value> parsed = json::Parse(entity.document());
-      if (!parsed.ok()) {
-        gathered.problem = key + ": " + std::string(parsed.status().message());
-        continue;
-      }
-      document = *std::move(parsed);
-    }
-    if (is_itself) {
-      gathered.is_known = true;
-      gathered.view.gone = entity.gone();
-      if (document.is_null()) document.Set("id", IdValue(customer.id));
-      gathered.view.customer = std::move(document);
-      continue;
-    }
-    if (document.is_null()) continue;
-    const bool is_current = !entity.gone() && Holds(entity.customers(), customer.id);
-    (is_current ? current : past)[entity.kind()].push_back({entity.id(), std::move(document)});
+    if (i == messages_.size()) messages_.push_back(std::make_unique<v1::ChangeEvent>());
+    v1::ChangeEvent& change = *messages_[i];
+    if (change.ParseFromString(entry->value)) Take(keys_[i], entry->offset, change, customer);
   }
-  gathered.view.subscriptions = Sorted(std::move(current["subscriptions"]));
-  gathered.view.invoices = Sorted(std::move(current["invoices"]));
-  gathered.view.components = Sorted(std::move(current["components"]));
-  for (const char* kind : {"subscriptions", "invoices", "components"}) {
-    gathered.view.past.Set(kind, Sorted(std::move(past[kind])));
-  }
-  return gathered;
+  gathered_.view.subscriptions = Sorted(current_[0], tree_);
+  gathered_.view.invoices = Sorted(current_[1], tree_);
+  gathered_.view.components = Sorted(current_[2], tree_);
+  std::array<json::Member, kListedKinds> past;
+  for (std::size_t i = 0; i < kListedKinds; ++i) past[i] = {kKinds[i], Sorted(past_[i], tree_)};
+  gathered_.view.past = json::Node::OfObject(tree_.Keep(std::span<const json::Member>(past)));
+  return gathered_;
 }
 
-mapping::EventView ViewOf(const v1::SourceEvent& event) {
+void Gatherer::Take(const std::string& key, eventlog::Offset offset, const v1::ChangeEvent& change,
+                    const Customer& customer) {
+  const v1::Entity& entity = change.entity();
+  if (offset > gathered_.offset) {
+    gathered_.offset = offset;
+    gathered_.first_read = change.first_read();
+  }
+  if (entity.has_updated_at() || entity.has_read_at()) {
+    const google::protobuf::Timestamp& time =
+        entity.has_updated_at() ? entity.updated_at() : entity.read_at();
+    if (!gathered_.changed_at || IsEarlier(*gathered_.changed_at, time)) {
+      gathered_.changed_at = time;
+    }
+  }
+  const bool is_itself = entity.kind() == kCustomers && entity.id() == customer.id;
+  json::Node document;
+  if (!entity.document().empty()) {
+    const absl::StatusOr<json::Node> parsed = tree_.Parse(entity.document());
+    if (!parsed.ok()) {
+      gathered_.problem = key + ": " + std::string(parsed.status().message());
+      return;
+    }
+    document = *parsed;
+  }
+  if (is_itself) {
+    gathered_.is_known = true;
+    gathered_.view.gone = entity.gone();
+    gathered_.view.customer = document.is_null() ? IdDocument(customer.id, tree_) : document;
+    return;
+  }
+  const std::optional<std::size_t> list = ListOf(entity.kind());
+  if (document.is_null() || !list) return;
+  const bool is_current = !entity.gone() && Holds(entity.customers(), customer.id);
+  (is_current ? current_ : past_)[*list].push_back({entity.id(), NumberOf(entity.id()), document});
+}
+
+mapping::EventView ViewOf(const v1::SourceEvent& event, json::Tree& tree) {
   mapping::EventView view;
-  absl::StatusOr<json::Value> document = json::Parse(event.document());
+  const absl::StatusOr<json::Node> document = tree.Parse(event.document());
   if (document.ok()) {
-    view.event = *std::move(document);
+    view.event = *document;
   } else {
-    view.event.Set("id", IdValue(event.id()));
-    view.event.Set("key", event.key());
+    const json::Member members[] = {*IdDocument(event.id(), tree).members().data(),
+                                    {"key", json::Node::OfString(tree.Keep(event.key()))}};
+    view.event = json::Node::OfObject(tree.Keep(members));
   }
   if (event.has_occurred_at()) {
     view.now =
         cel::ToText(cel::Timestamp{event.occurred_at().seconds(), event.occurred_at().nanos(), 0});
   }
-  std::map<std::string, std::vector<Item>> items;
+  std::array<std::vector<Item>, kListedKinds> items;
   for (const v1::Entity& entity : event.entities()) {
-    absl::StatusOr<json::Value> parsed = json::Parse(entity.document());
+    const absl::StatusOr<json::Node> parsed = tree.Parse(entity.document());
     if (!parsed.ok()) continue;
     if (entity.kind() == kCustomers) {
       if (!event.customer().empty() && entity.id() != event.customer()) continue;
-      view.customer = *std::move(parsed);
+      view.customer = *parsed;
       view.gone = entity.gone();
-    } else {
-      items[entity.kind()].push_back({entity.id(), *std::move(parsed)});
+    } else if (const std::optional<std::size_t> list = ListOf(entity.kind())) {
+      items[*list].push_back({entity.id(), NumberOf(entity.id()), *parsed});
     }
   }
+  view.subscriptions = Sorted(items[0], tree);
+  view.invoices = Sorted(items[1], tree);
+  view.components = Sorted(items[2], tree);
   // The one that the event names, else the first.
-  const auto pick = [&](const char* kind, const json::Value* named) -> json::Value {
-    std::vector<Item>& of_kind = items[kind];
-    std::sort(of_kind.begin(), of_kind.end(), IsBefore);
-    const std::optional<std::string> id = named == nullptr ? std::nullopt : named->ToIdText();
+  const auto pick = [&](const std::vector<Item>& of_kind, std::string_view path) -> json::Node {
+    const json::Node* const named = view.event.FindPath(path);
+    const bool is_id = named != nullptr && (named->kind() == json::Node::Kind::kNumber ||
+                                            named->kind() == json::Node::Kind::kString);
     for (const Item& item : of_kind) {
-      if (id && (item.id == *id || item.id.ends_with("-" + *id))) return item.document;
+      if (is_id &&
+          (item.id == named->text() || item.id.ends_with("-" + std::string(named->text())))) {
+        return item.document;
+      }
     }
-    return of_kind.empty() ? json::Value() : of_kind.front().document;
+    return of_kind.empty() ? json::Node() : of_kind.front().document;
   };
-  view.subscription = pick("subscriptions", view.event.Find("subscription_id"));
-  view.invoice = pick("invoices", view.event.FindPath("event_specific_data.uid"));
-  view.component = pick("components", view.event.FindPath("event_specific_data.component_id"));
-  view.subscriptions = Sorted(std::move(items["subscriptions"]));
-  view.invoices = Sorted(std::move(items["invoices"]));
-  view.components = Sorted(std::move(items["components"]));
+  view.subscription = pick(items[0], "subscription_id");
+  view.invoice = pick(items[1], "event_specific_data.uid");
+  view.component = pick(items[2], "event_specific_data.component_id");
   return view;
 }
 

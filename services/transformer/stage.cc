@@ -22,7 +22,7 @@ eventlog::OwnerOptions OwnerOptionsOf(const Options& options) {
   owner.reads = {Topic::kTenants, Topic::kChanges};
   owner.streams = {Topic::kEvents};
   owner.persists_when_told = {Topic::kChanges};
-  owner.indexers = {{Topic::kChanges, IndexChange}, {Topic::kCommands, IndexCommand}};
+  owner.indexers = {{Topic::kChanges, ChangeIndexer()}, {Topic::kCommands, IndexCommand}};
   owner.is_leased = false;
   owner.lease = options.lease;
   owner.pause_bound = options.pause_bound;
@@ -72,7 +72,11 @@ void TransformerStage::OnTick(Now now) {
 }
 
 Instant TransformerStage::next_tick() const {
-  const Instant next = std::min(owner_->next_tick(), status_due_);
+  Instant next = std::min(owner_->next_tick(), status_due_);
+  for (const auto& [partition, work] : partitions_) {
+    // What is not ours to work on waits for the log, not for the time.
+    if (!work.is_revoking && owner_->ready(partition)) next = std::min(next, PutOffUntil(work));
+  }
   return has_more_ ? std::min(next, now_.steady) : next;
 }
 
@@ -122,11 +126,12 @@ void TransformerStage::OnReady(const eventlog::Takeover& takeover) {
   const auto touch = [&](const std::string& key, bool is_held) {
     const std::optional<eventlog::TableEntry> entry = changes.Get(key);
     if (!entry) return;
-    for (const Customer& customer : CustomersOf(key, *entry).value_or(std::vector<Customer>())) {
+    for (const Customer& customer :
+         CustomersOf(key, *entry, change_).value_or(std::vector<Customer>())) {
       if (is_held) {
         work.held.insert(customer);
       } else {
-        AddDirty(work, customer);
+        work.waiting.Add(customer);
       }
     }
   };
@@ -195,45 +200,58 @@ void TransformerStage::OnEntry(Topic topic, eventlog::Partition partition, std::
       }
       break;
     }
-    case Topic::kChanges: {
-      if (!entry) break;
-      const std::optional<std::vector<Customer>> customers = CustomersOf(key, *entry);
-      if (!customers) {
-        KeepAside(topic, partition, entry->offset, key, entry->value);
-        break;
-      }
-      for (const Customer& customer : *customers) {
-        if (entry->is_void) {
-          work.held.insert(customer);
-        } else {
-          AddDirty(work, customer);
-        }
-      }
+    case Topic::kChanges:
+      if (entry) OnChange(work, key, *entry);
       break;
-    }
-    case Topic::kCommands: {
-      if (!entry) {
-        const auto action = work.own_actions.find(key);
-        if (action != work.own_actions.end()) work.own_actions.erase(action);
-        break;
-      }
-      if (entry->is_void) {
-        RepairCommand(work, key, *entry);
-        break;
-      }
-      const auto action = work.own_actions.find(key);
-      if (action != work.own_actions.end()) work.own_actions.erase(action);
-      const auto own = work.own_states.find(key);
-      if (own == work.own_states.end()) break;
-      v1::Command command;
-      if (command.ParseFromString(entry->value) &&
-          Compare(command.version(), own->second.version) >= 0) {
-        work.own_states.erase(own);
-      }
+    case Topic::kCommands:
+      OnCommand(work, key, entry);
       break;
-    }
     default:
       break;
+  }
+}
+
+void TransformerStage::OnChange(PartitionWork& work, std::string_view key,
+                                const eventlog::TableEntry& entry) {
+  const std::optional<std::vector<Customer>> customers = CustomersOf(key, entry, change_);
+  if (!customers) {
+    KeepAside(Topic::kChanges, work.partition, entry.offset, key, entry.value);
+    return;
+  }
+  for (const Customer& customer : *customers) {
+    if (entry.is_void) {
+      work.held.insert(customer);
+    } else if (change_.first_read()) {
+      if (work.waiting.put_off() == 0) work.put_off_first = now_.steady;
+      work.put_off_last = now_.steady;
+      work.waiting.PutOff(customer);
+    } else {
+      work.waiting.Add(customer);
+    }
+  }
+}
+
+void TransformerStage::OnCommand(PartitionWork& work, std::string_view key,
+                                 const std::optional<eventlog::TableEntry>& entry) {
+  if (entry && entry->is_void) {
+    RepairCommand(work, key, *entry);
+    return;
+  }
+  if (!work.own_actions.empty()) {
+    const auto action = work.own_actions.find(key);
+    if (action != work.own_actions.end()) work.own_actions.erase(action);
+  }
+  const auto own = entry ? work.own_states.find(key) : work.own_states.end();
+  if (own == work.own_states.end()) return;
+  if (own->second.offset) {
+    if (entry->offset >= *own->second.offset) work.own_states.erase(own);
+    return;
+  }
+  // It may be read back before its acknowledgement was seen.
+  v1::Command command;
+  if (command.ParseFromString(entry->value) &&
+      Compare(command.version(), own->second.state.version) >= 0) {
+    work.own_states.erase(own);
   }
 }
 
@@ -247,16 +265,20 @@ void TransformerStage::OnStreamRecord(const eventlog::Record& record) {
   }
 }
 
-void TransformerStage::OnWritten(eventlog::ProduceId id, eventlog::Offset) {
+void TransformerStage::OnWritten(eventlog::ProduceId id, eventlog::Offset offset) {
   const auto found = pending_.find(id);
   if (found == pending_.end()) return;
-  const PendingWrite write = found->second;
+  const PendingWrite write = std::move(found->second);
   pending_.erase(found);
   OnDecisionWritten(id);
   const auto work = partitions_.find(write.partition);
   if (work == partitions_.end()) return;
   --work->second.unacknowledged;
   work->second.unacknowledged_bytes -= write.bytes;
+  if (!write.state_key.empty()) {
+    const auto own = work->second.own_states.find(write.state_key);
+    if (own != work->second.own_states.end() && own->second.id == id) own->second.offset = offset;
+  }
   const auto sync = work->second.syncs.find(write.sync);
   if (sync != work->second.syncs.end()) {
     --sync->second.unacknowledged;
@@ -295,17 +317,15 @@ void TransformerStage::Work() {
 bool TransformerStage::WorkOn(PartitionWork& work) {
   if (work.is_revoking || !owner_->ready(work.partition)) return false;
   ReleaseHeld(work);
+  ReleasePutOff(work);
   std::int32_t budget = options_.batch_customers_max;
   bool has_more = HandleEvents(work);
-  while (may_write(work)) {
-    const std::optional<Customer> customer = TakeDirty(work);
-    if (!customer) break;
+  while (work.waiting.due() > 0 && may_write(work)) {
     if (budget-- <= 0) {
-      AddDirty(work, *customer);
       has_more = true;
       break;
     }
-    Derive(work, *customer);
+    Derive(work, *work.waiting.Take());
   }
   // Syncs take turns, so that a large tenant does not hold up the others.
   bool is_working = true;
@@ -320,8 +340,8 @@ bool TransformerStage::WorkOn(PartitionWork& work) {
       } else if (!sync.remap.empty()) {
         const Customer customer{name.first, sync.sync.source(), sync.remap.front()};
         sync.remap.pop_front();
-        const Gathered gathered = Gather(table(Topic::kChanges, work.partition), customer);
-        DeriveFor(work, name, sync, customer, gathered);
+        DeriveFor(work, name, sync, customer,
+                  gatherer_.Read(table(Topic::kChanges, work.partition), customer));
       } else {
         continue;
       }
@@ -339,54 +359,53 @@ bool TransformerStage::WorkOn(PartitionWork& work) {
   return may_write(work) && (has_more || waits_for_turn);
 }
 
-void TransformerStage::AddDirty(PartitionWork& work, const Customer& customer) {
-  if (work.dirty[customer.tenant].insert(customer).second) ++work.dirty_count;
+Instant TransformerStage::PutOffUntil(const PartitionWork& work) const {
+  if (work.waiting.put_off() == 0) return Instant::max();
+  return std::min(work.put_off_last + options_.first_read_quiet,
+                  work.put_off_first + options_.first_read_wait_max);
 }
 
-std::optional<Customer> TransformerStage::TakeDirty(PartitionWork& work) {
-  if (work.dirty.empty()) return std::nullopt;
-  auto tenant = work.dirty.upper_bound(work.last_tenant);
-  if (tenant == work.dirty.end()) tenant = work.dirty.begin();
-  work.last_tenant = tenant->first;
-  const Customer customer = *tenant->second.begin();
-  tenant->second.erase(tenant->second.begin());
-  if (tenant->second.empty()) work.dirty.erase(tenant);
-  --work.dirty_count;
-  return customer;
+void TransformerStage::ReleasePutOff(PartitionWork& work) {
+  const bool is_full =
+      work.waiting.size() >= static_cast<std::size_t>(options_.waiting_customers_max);
+  if (is_full || PutOffUntil(work) <= now_.steady) work.waiting.ReleasePutOff();
 }
 
 void TransformerStage::ReleaseHeld(PartitionWork& work) {
   // The repair of an entity need not name everyone whom the void entry named.
   if (work.held.empty() || !table(Topic::kChanges, work.partition).void_keys().empty()) return;
-  for (const Customer& customer : work.held) AddDirty(work, customer);
+  for (const Customer& customer : work.held) work.waiting.Add(customer);
   work.held.clear();
 }
 
 void TransformerStage::FinishBatch(PartitionWork& work) {
   const eventlog::Table& changes = table(Topic::kChanges, work.partition);
-  const auto limit = static_cast<std::size_t>(options_.batch_customers_max);
-  const bool is_full = work.dirty_count > limit || changes.unpersisted() > 4 * limit;
-  if (is_full && !work.changes_paused) {
+  const auto limit = static_cast<std::size_t>(options_.waiting_customers_max);
+  if (work.waiting.due() >= limit && !work.changes_paused) {
     work.changes_paused = true;
     owner_->Pause(Topic::kChanges, work.partition);
+  } else if (work.changes_paused && work.waiting.due() < limit / 2) {
+    work.changes_paused = false;
+    owner_->Resume(Topic::kChanges, work.partition);
   }
   // Rule 32: outputs acknowledged, then the local copy with its offset, then the group's commit.
-  if (work.dirty_count > 0 || work.unacknowledged > 0) return;
+  const bool is_done = work.waiting.size() == 0 && work.unacknowledged == 0;
   const eventlog::Offset next = changes.next_offset();
-  if (next > work.committed) {
+  // A copy that is ahead of the commit is what a rebuilt one is: what it holds beyond the commit is
+  // derived at the next start (rule 33), so a long batch need not stay in memory.
+  const bool is_large =
+      changes.unpersisted() >= static_cast<std::size_t>(options_.unpersisted_changes_max);
+  if (is_large || (is_done && next > work.committed)) {
     const absl::Status persisted = owner_->Persist(Topic::kChanges, work.partition);
     if (!persisted.ok()) {
       failure_ = "the local copy of changes cannot be written: " + std::string(persisted.message());
       return;
     }
-    owner_->Commit(Topic::kChanges, work.partition, next);
-    work.committed = next;
-    ++counters_.batches;
   }
-  if (work.changes_paused) {
-    work.changes_paused = false;
-    owner_->Resume(Topic::kChanges, work.partition);
-  }
+  if (!is_done || next <= work.committed) return;
+  owner_->Commit(Topic::kChanges, work.partition, next);
+  work.committed = next;
+  ++counters_.batches;
 }
 
 eventlog::ProduceId TransformerStage::Put(PartitionWork& work, const std::string& key,
@@ -400,7 +419,11 @@ eventlog::ProduceId TransformerStage::Put(PartitionWork& work, const std::string
   meta.id = seed;
   meta.source = "/transformer";
   meta.type = "tributary.command.v1";
-  meta.time = FormatRfc3339(now_.wall);
+  if (time_text_.empty() || time_of_text_ != now_.wall) {
+    time_of_text_ = now_.wall;
+    time_text_ = FormatRfc3339(now_.wall);
+  }
+  meta.time = time_text_;
   meta.traceparent = ids::TraceParent(seed);
   const auto size = static_cast<std::int64_t>(bytes.size());
   const eventlog::ProduceId id =
@@ -409,6 +432,7 @@ eventlog::ProduceId TransformerStage::Put(PartitionWork& work, const std::string
   if (id == 0) return id;
   PendingWrite write;
   write.partition = work.partition;
+  if (command.has_state()) write.state_key = key;
   write.sync = sync;
   write.event = event;
   write.bytes = size;

@@ -9,6 +9,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -17,7 +18,9 @@
 #include "libs/mapping/rules.h"
 #include "libs/stage/stage.h"
 #include "libs/tenants/directory.h"
+#include "services/transformer/gather.h"
 #include "services/transformer/transformer.h"
+#include "services/transformer/waiting.h"
 #include "tributary/v1/changes.pb.h"
 #include "tributary/v1/commands.pb.h"
 #include "tributary/v1/control.pb.h"
@@ -26,18 +29,19 @@
 
 namespace tributary::transformer {
 
-struct Customer {
-  std::string tenant;
-  std::string connection;
-  std::string id;
-  friend auto operator<=>(const Customer&, const Customer&) = default;
-};
-
 /// A state command that stands, as far as the version gate must know it.
 struct StandingState {
   v1::Version version;
   v1::DesiredState::Presence presence = v1::DesiredState::PRESENCE_UNSPECIFIED;
   std::string content_hash;
+};
+
+/// One that we wrote, until it is read back.
+struct OwnState {
+  StandingState state;
+  eventlog::ProduceId id = 0;
+  /// None: not acknowledged yet.
+  std::optional<eventlog::Offset> offset;
 };
 
 /// A sync of a tenant, compiled, and what is still to be done for its newest revision.
@@ -71,6 +75,8 @@ struct EventWork {
 
 struct PendingWrite {
   eventlog::Partition partition = 0;
+  /// Of a state. Empty: it is none.
+  std::string state_key;
   std::pair<std::string, std::string> sync;
   /// Offset in `events`. None: of no event.
   std::optional<eventlog::Offset> event;
@@ -83,16 +89,16 @@ struct PartitionWork {
   eventlog::Partition partition = 0;
   std::int64_t generation = 0;
   bool is_revoking = false;
-  /// Customers to derive, by tenant, so that tenants take turns.
-  std::map<std::string, std::set<Customer>> dirty;
-  std::string last_tenant;
-  std::size_t dirty_count = 0;
+  WaitingCustomers waiting;
+  /// When the first and the last one were put off.
+  Instant put_off_first{};
+  Instant put_off_last{};
   /// Named by a void entry of `changes`: nothing is derived until its repair (rule 2).
   std::set<Customer> held;
   /// By (tenant, sync).
   std::map<std::pair<std::string, std::string>, SyncWork> syncs;
   /// Own state commands that were not read back yet, by key (rule 7).
-  std::map<std::string, StandingState, std::less<>> own_states;
+  std::map<std::string, OwnState, std::less<>> own_states;
   std::set<std::string, std::less<>> own_actions;
   std::deque<EventWork> events;
   bool events_paused = false;
@@ -103,34 +109,20 @@ struct PartitionWork {
   eventlog::Offset committed = 0;
 };
 
-/// All current entities of one customer, read for one derivation.
-struct Gathered {
-  mapping::View view;
-  /// Of the newest valid change that names the customer, now or formerly. -1: none does.
-  eventlog::Offset offset = -1;
-  bool has_void = false;
-  bool is_known = false;
-  bool first_read = false;
-  std::optional<google::protobuf::Timestamp> changed_at;
-  /// A document that could not be parsed.
-  std::string problem;
-};
-
-/// Reads of one partition's tables; no effects.
-Gathered Gather(const eventlog::Table& changes, const Customer& customer);
 /// Rows of the index over `changes`: by customer, by offset, and of what cannot be decoded.
-std::vector<std::string> IndexChange(std::string_view key, const eventlog::TableEntry& entry);
+eventlog::Table::Indexer ChangeIndexer();
+/// By customer.
 std::vector<std::string> IndexCommand(std::string_view key, const eventlog::TableEntry& entry);
 std::string CustomerRow(const Customer& customer);
 /// Begin of the rows of all customers of a connection.
 std::string ConnectionRows(std::string_view tenant, std::string_view connection);
 std::string OffsetRow(eventlog::Offset offset);
 /// Customers that an entry of `changes` names, now or formerly; of a void one too. None: it cannot
-/// be decoded.
+/// be decoded. `memory` then holds what was decoded.
 std::optional<std::vector<Customer>> CustomersOf(std::string_view key,
-                                                 const eventlog::TableEntry& entry);
+                                                 const eventlog::TableEntry& entry,
+                                                 v1::ChangeEvent& memory);
 std::strong_ordering Compare(const v1::Version& a, const v1::Version& b);
-mapping::EventView ViewOf(const v1::SourceEvent& event);
 
 class TransformerStage : public Transformer, private eventlog::OwnerListener {
  public:
@@ -167,8 +159,11 @@ class TransformerStage : public Transformer, private eventlog::OwnerListener {
   /// True: there is more to do, and nothing to wait for.
   bool WorkOn(PartitionWork& work);
   bool may_write(const PartitionWork& work) const;
-  void AddDirty(PartitionWork& work, const Customer& customer);
-  std::optional<Customer> TakeDirty(PartitionWork& work);
+  void OnChange(PartitionWork& work, std::string_view key, const eventlog::TableEntry& entry);
+  void OnCommand(PartitionWork& work, std::string_view key,
+                 const std::optional<eventlog::TableEntry>& entry);
+  void ReleasePutOff(PartitionWork& work);
+  Instant PutOffUntil(const PartitionWork& work) const;
   void FinishBatch(PartitionWork& work);
   void ReleaseHeld(PartitionWork& work);
   /// 0: not ours any more.
@@ -223,7 +218,12 @@ class TransformerStage : public Transformer, private eventlog::OwnerListener {
   std::unique_ptr<eventlog::Owner> owner_;
   tenants::Directory directory_;
   std::map<eventlog::Partition, PartitionWork> partitions_;
-  std::map<eventlog::ProduceId, PendingWrite> pending_;
+  std::unordered_map<eventlog::ProduceId, PendingWrite> pending_;
+  Gatherer gatherer_;
+  v1::ChangeEvent change_;
+  /// Of `now_`, as text.
+  WallTime time_of_text_{};
+  std::string time_text_;
   /// People who wait: partition and question, by the write of the new attempt.
   std::map<eventlog::ProduceId, std::pair<eventlog::Partition, std::int64_t>> decisions_;
   Now now_{};

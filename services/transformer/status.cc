@@ -42,10 +42,10 @@ using eventlog::Topic;
 Levels TransformerStage::levels(Now now) const {
   Levels levels;
   levels.standing = owner_->standing(now);
-  levels.customers_max = options_.batch_customers_max;
+  levels.customers_max = options_.waiting_customers_max;
   levels.unacknowledged_bytes_max = options_.batch_bytes_max;
   for (const auto& [partition, work] : partitions_) {
-    levels.customers = std::max(levels.customers, static_cast<std::int64_t>(work.dirty_count));
+    levels.customers = std::max(levels.customers, static_cast<std::int64_t>(work.waiting.size()));
     levels.unacknowledged_bytes = std::max(levels.unacknowledged_bytes, work.unacknowledged_bytes);
   }
   return levels;
@@ -81,12 +81,7 @@ void TransformerStage::Report() {
       out.set_sync(name.second);
       std::int64_t pending =
           static_cast<std::int64_t>(sync.remap.size() + sync.withdraw.size()) + sync.unacknowledged;
-      const auto dirty = work.dirty.find(name.first);
-      if (dirty != work.dirty.end()) {
-        for (const Customer& customer : dirty->second) {
-          if (customer.connection == sync.sync.source()) ++pending;
-        }
-      }
+      pending += static_cast<std::int64_t>(work.waiting.CountOf(name.first, sync.sync.source()));
       for (const Customer& customer : work.held) {
         if (customer.tenant == name.first && customer.connection == sync.sync.source()) ++pending;
       }
@@ -137,7 +132,8 @@ void TransformerStage::AnswerTrace(std::int64_t id, const v1::TraceRequest& requ
     if (const std::optional<eventlog::TableEntry> entry = changes.Get(key)) {
       response.set_entity(key);
       response.set_found(true);
-      for (const Customer& customer : CustomersOf(key, *entry).value_or(std::vector<Customer>())) {
+      for (const Customer& customer :
+           CustomersOf(key, *entry, change_).value_or(std::vector<Customer>())) {
         customers.insert(customer);
       }
       continue;

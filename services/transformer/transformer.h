@@ -32,8 +32,17 @@ struct Options {
   Duration delete_retention = std::chrono::hours(24);
   /// Rule 14.
   bool predecessor_is_dead = false;
-  /// Customers derived in one call, and customers that wait before reading pauses.
+  /// Customers derived in one call.
   std::int32_t batch_customers_max = 500;
+  /// Customers of one partition that wait before reading pauses: about 100 bytes each.
+  std::int32_t waiting_customers_max = 100'000;
+  /// A first read names each customer again and again. Those that it names are derived once it has
+  /// brought nothing for so long, or after the other time; what changes meanwhile is derived at
+  /// once.
+  Duration first_read_quiet = std::chrono::seconds(1);
+  Duration first_read_wait_max = std::chrono::minutes(5);
+  /// Changes folded into the local copy before it is written, be their customers derived or not.
+  std::int32_t unpersisted_changes_max = 2000;
   /// Of commands whose acknowledgement is awaited.
   std::int64_t batch_bytes_max = 8 << 20;
   Duration status_interval = std::chrono::seconds(1);

@@ -42,8 +42,9 @@ Environment TestEnvironment() {
 
 // The value as text; `error 1:5: …` with its caret; `refused 1:5: …`.
 std::string Outcome(std::string_view source, const EvaluationLimits& limits = {}) {
-  static const json::Value customer = *json::Parse(kCustomer);
-  static const json::Value subscriptions = *json::Parse(kSubscriptions);
+  static json::Tree tree;
+  static const json::Node customer = *tree.Parse(kCustomer);
+  static const json::Node subscriptions = *tree.Parse(kSubscriptions);
   const Environment environment = TestEnvironment();
   std::vector<Problem> problems;
   const std::optional<Program> program = Compile(source, environment, problems);

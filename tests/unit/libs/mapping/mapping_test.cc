@@ -73,27 +73,33 @@ std::string FieldText(const v1::DesiredState& state, std::string_view path) {
   return "absent";
 }
 
+// Lives as long as the program.
+json::Node Document(std::string_view text) {
+  static json::Tree tree;
+  return *tree.Parse(tree.Keep(text));
+}
+
 View CustomerView() {
   View view;
-  view.customer = *json::Parse(R"({"id": 42, "first_name": "Ada", "last_name": null,
+  view.customer = Document(R"({"id": 42, "first_name": "Ada", "last_name": null,
       "email": "ada@x.test", "phone": null, "organization": "X", "zip": "1000",
       "never_seen_before": {"a":[1,"2",null]}})");
-  view.subscriptions = *json::Parse(R"([
+  view.subscriptions = Document(R"([
       {"id": 1, "state": "canceled", "balance_in_cents": -50, "product": {"handle": "pro"}},
       {"id": 2, "state": "trialing", "balance_in_cents": 1100, "product": {"handle": "basic"}},
       {"id": 3, "state": "canceled", "balance_in_cents": null, "product": {"handle": "pro"}}])");
-  view.invoices = *json::Parse(R"([
+  view.invoices = Document(R"([
       {"uid": "a", "status": "open", "due_amount": "12.10"},
       {"uid": "b", "status": "paid", "due_amount": "0.0"},
       {"uid": "c", "status": "open", "due_amount": "0.905"}])");
-  view.components = *json::Parse(R"([
+  view.components = Document(R"([
       {"component_id": 7, "component_handle": "seats", "kind": "quantity_based_component",
        "allocated_quantity": 3, "unit_balance": 0},
       {"component_id": 7, "component_handle": "seats", "kind": "quantity_based_component",
        "allocated_quantity": "1.50", "unit_balance": 0},
       {"component_id": 8, "component_handle": null, "kind": "metered_component",
        "allocated_quantity": 0, "unit_balance": "2.0"}])");
-  view.past = *json::Parse(R"({"subscriptions": [], "invoices": [], "components": [
+  view.past = Document(R"({"subscriptions": [], "invoices": [], "components": [
       {"component_id": 9, "component_handle": "old", "allocated_quantity": 5}]})");
   return view;
 }
@@ -154,11 +160,11 @@ TEST(MappingTest, TheDefaultHighLevelMappingKeepsTagsUnderItsPrefix) {
 TEST(MappingTest, TheDefaultMappingsTakeACustomerOfWhomNothingElseIsKnown) {
   for (const char* name : {"rest.mapping.yaml", "highlevel.mapping.yaml"}) {
     View view;
-    view.customer = *json::Parse(R"({"id": 7})");
+    view.customer = Document(R"({"id": 7})");
     EXPECT_EQ(Compiled(FileText(name)).Apply(view)[0].error, "") << name;
-    view.subscriptions = *json::Parse(R"([{"id": 1}])");
-    view.invoices = *json::Parse(R"([{"uid": "a", "status": "open"}])");
-    view.components = *json::Parse(R"([{"component_id": 3}])");
+    view.subscriptions = Document(R"([{"id": 1}])");
+    view.invoices = Document(R"([{"uid": "a", "status": "open"}])");
+    view.components = Document(R"([{"component_id": 3}])");
     EXPECT_EQ(Compiled(FileText(name)).Apply(view)[0].error, "") << name;
   }
 }
@@ -288,30 +294,30 @@ fields:
             "m.yaml:3:10: error: `on_null` is `leave` or `clear`\n"
             "  | on_null: erase\n"
             "  |          ^\n"
-            "m.yaml:8:9: error: `a..b` is no path: names joined by `.`, `.*` only at the end\n"
-            "  |   a..b: \"1\"\n"
+            "m.yaml:4:9: error: `match` names `emial`, which is not among the fields\n"
+            "  | match: [emial]\n"
             "  |         ^\n"
             "m.yaml:6:10: error: unknown name `custmer`; did you mean `customer`?\n"
             "  |   email: custmer.email\n"
             "  |          ^\n"
-            "m.yaml:12:9: error: a map is wanted here\n"
-            "  |   list: [1]\n"
+            "m.yaml:7:27: error: expected a value, found the end\n"
+            "  |   phone: \"customer.phone +\"\n"
+            "  |                           ^\n"
+            "m.yaml:8:9: error: `a..b` is no path: names joined by `.`, `.*` only at the end\n"
+            "  |   a..b: \"1\"\n"
             "  |         ^\n"
             "m.yaml:9:9: error: `now` exists in rules only: a mapping sees nothing but the "
             "customer's entities\n"
             "  |   note: now\n"
             "  |         ^\n"
-            "m.yaml:7:27: error: expected a value, found the end\n"
-            "  |   phone: \"customer.phone +\"\n"
-            "  |                           ^\n"
             "m.yaml:10:19: error: unknown key `onnull`; did you mean `on_null`?\n"
             "  |   x: {value: \"1\", onnull: leave}\n"
             "  |                   ^\n"
             "m.yaml:11:6: error: `value` is missing\n"
             "  |   y: {on_null: leave}\n"
             "  |      ^\n"
-            "m.yaml:4:9: error: `match` names `emial`, which is not among the fields\n"
-            "  | match: [emial]\n"
+            "m.yaml:12:9: error: a map is wanted here\n"
+            "  |   list: [1]\n"
             "  |         ^\n");
 }
 

@@ -36,14 +36,20 @@ std::string Refusal(std::string_view yaml, const TargetCheck& check = {}) {
   return text;
 }
 
+// Lives as long as the program.
+json::Node Document(std::string_view text) {
+  static json::Tree tree;
+  return *tree.Parse(tree.Keep(text));
+}
+
 EventView StateChange(std::string_view from, std::string_view to) {
   EventView view;
-  view.event = *json::Parse(R"({"id": 5, "key": "subscription_state_change",
+  view.event = Document(R"({"id": 5, "key": "subscription_state_change",
       "event_specific_data": {"previous_subscription_state": ")" +
-                            std::string(from) + R"(", "new_subscription_state": ")" +
-                            std::string(to) + R"("}})");
-  view.customer = *json::Parse(R"({"id": 42})");
-  view.subscription = *json::Parse(R"({"id": 1, "product": {"name": "Pro"}})");
+                        std::string(from) + R"(", "new_subscription_state": ")" + std::string(to) +
+                        R"("}})");
+  view.customer = Document(R"({"id": 42})");
+  view.subscription = Document(R"({"id": 1, "product": {"name": "Pro"}})");
   view.now = "2026-11-21T08:00:00Z";
   return view;
 }
@@ -85,7 +91,7 @@ rules:
       - {operation: c.d, at_least_once: true}
 )");
   EventView view;
-  view.event = *json::Parse(R"({"payload": {"deep": [1.50]}})");
+  view.event = Document(R"({"payload": {"deep": [1.50]}})");
 
   const std::vector<Step> steps = rules.Fire("something_of_2031", view);
 
@@ -131,6 +137,7 @@ TEST(RulesTest, ReportsEveryProblemAtOnce) {
     when: {event: []}
     do: [{operation: x}]
 )");
+  std::size_t before = 0;
   for (const std::string_view problem :
        {"r.yaml:2:5: error: `id` is missing", "r.yaml:2:22: error: unknown key `conditon`",
         "r.yaml:3:9: error: `do` is a list of 1 to 32", "r.yaml:4:9: error: an `id` has letters",
@@ -141,6 +148,9 @@ TEST(RulesTest, ReportsEveryProblemAtOnce) {
         "r.yaml:7:5: error: `when` is missing", "r.yaml:7:5: error: `do` is missing",
         "r.yaml:8:9: error: `a` stands twice", "r.yaml:9:19: error: `event` is a key"}) {
     EXPECT_THAT(refusal, HasSubstr(std::string(problem)));
+    const std::size_t at = refusal.find(problem);
+    EXPECT_GE(at, before) << problem << " is not told in the order of the file";
+    before = at;
   }
 }
 

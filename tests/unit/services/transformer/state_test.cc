@@ -1,4 +1,7 @@
+#include <map>
+#include <memory>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "gmock/gmock.h"
@@ -7,7 +10,7 @@
 #include "libs/ids/keys.h"
 #include "tests/unit/services/transformer/rig.h"
 
-// Rules 2, 4, 10, 32 to 36 and 38 of the protocol, each by its number.
+// Rules 2, 4, 5, 10, 32 to 36 and 38 of the protocol, each by its number (37: events_test.cc).
 
 namespace tributary::transformer {
 namespace {
@@ -325,6 +328,162 @@ TEST(TransformerTest, Rule36_ARemapThatWasKilledHalfWayIsDoneAgainWithTheCopyLos
   }
 }
 
+// Valid entries of a key never go back, whoever wrote them and whenever it died.
+TEST(TransformerTest, Rule5_NoCommandFollowsALargerVersionOfItsKey) {
+  for (int killed_at = 4; killed_at < 60; killed_at += 5) {
+    Rig rig;
+    rig.options.batch_customers_max = 2;
+    rig.PutSync(kMapping);
+    rig.Start();
+    for (int round = 0; round < 3; ++round) {
+      for (int i = 0; i < 4; ++i) {
+        Change change = Subscription(std::to_string(i), std::to_string(i % 3));
+        change.first_read = i % 2 == 0;
+        rig.Put(change);
+        rig.PutCustomer(std::to_string(i), "{\"id\":" + std::to_string(round) + "}");
+      }
+      if (round == 1) rig.PutSync(std::string(kMapping) + "  more: customer.id\n");
+      int steps = 0;
+      rig.after_step = [&] { return ++steps == killed_at; };
+      rig.Run();
+      if (!rig.is_running()) rig.Start(/*keeps_disk=*/killed_at % 2 == 0);
+    }
+    rig.after_step = nullptr;
+    rig.Run(std::chrono::seconds(40));
+
+    const std::unique_ptr<eventlog::LocalStores> stores = eventlog::MakeMemoryStores();
+    eventlog::Table table({.topic = Topic::kCommands, .partition = 0},
+                          *stores->Open(Topic::kCommands, 0));
+    std::map<std::string, std::tuple<std::int64_t, std::int64_t, std::int64_t>> last;
+    for (const eventlog::Record& record : rig.log.records(Topic::kCommands, 0)) {
+      const std::optional<eventlog::TableEntry> entry = table.Apply(record);
+      v1::Command command;
+      if (!entry || entry->is_void || !command.ParseFromString(entry->value)) continue;
+      if (!command.has_state()) continue;
+      const std::tuple version(command.version().generation(), command.version().offset(),
+                               command.version().revision());
+      EXPECT_GE(version, last[record.key]) << record.key << ", killed at " << killed_at;
+      last[record.key] = version;
+    }
+    EXPECT_EQ(last.size(), 4u);
+  }
+}
+
+// A first read names a customer once for each of its rows.
+TEST(TransformerTest, AFirstReadDerivesACustomerOnceAndALiveChangeDoesNotWait) {
+  Rig rig;
+  rig.PutSync(kMapping);
+  rig.Start();
+  rig.Run();
+  Change first;
+  first.id = "1";
+  first.customers = {"1"};
+  first.document = R"({"id":1,"name":"Ada"})";
+  first.first_read = true;
+  rig.Put(first);
+  rig.PutCustomer("2", R"({"id":2,"name":"live"})");
+  rig.Run(std::chrono::milliseconds(400));
+  EXPECT_EQ(FieldOf(rig.Command(KeyOf("2")), "name"), "live");
+
+  std::int64_t newest = 0;
+  for (const char* id : {"5", "6", "7"}) {
+    EXPECT_FALSE(rig.Commands().contains(KeyOf("1"))) << id;
+    EXPECT_LT(rig.Committed(Topic::kChanges).value_or(0), rig.log.end(Topic::kChanges, 0));
+    Change row = Subscription(id, "1");
+    row.first_read = true;
+    newest = rig.Put(row);
+    rig.Run(std::chrono::milliseconds(400));
+  }
+  rig.Run(std::chrono::seconds(3));
+
+  EXPECT_EQ(FieldOf(rig.Command(KeyOf("1")), "subscriptions"), "5,6,7");
+  EXPECT_EQ(rig.Command(KeyOf("1")).version().offset(), newest);
+  EXPECT_EQ(rig.stage().counters().derived_customers, 2);
+  EXPECT_EQ(rig.Committed(Topic::kChanges), rig.log.end(Topic::kChanges, 0));
+}
+
+TEST(TransformerTest, ALongFirstReadIsDerivedInBetween) {
+  Rig rig;
+  rig.options.first_read_wait_max = std::chrono::seconds(5);
+  rig.PutSync(kMapping);
+  rig.Start();
+  rig.Run();
+  for (int i = 0; i < 30; ++i) {
+    Change row;
+    row.id = std::to_string(i);
+    row.customers = {row.id};
+    row.first_read = true;
+    rig.Put(row);
+    rig.Run(std::chrono::milliseconds(500));
+  }
+
+  // 15 s of a read that never was quiet for a second.
+  EXPECT_TRUE(rig.Commands().contains(KeyOf("0")));
+  EXPECT_TRUE(rig.Commands().contains(KeyOf("15")));
+  EXPECT_FALSE(rig.Commands().contains(KeyOf("29")));
+}
+
+TEST(TransformerTest, ReadingWaitsWhileTooManyCustomersDo) {
+  Rig rig;
+  rig.options.waiting_customers_max = 6;
+  rig.options.batch_customers_max = 1;
+  rig.options.batch_bytes_max = 300;  // some commands, then their acknowledgements are awaited
+  rig.PutSync(kMapping);
+  rig.Start();
+  rig.Run();
+  std::int64_t most = 0;
+  rig.after_step = [&] {
+    most = std::max(most, rig.stage().levels(rig.time.now()).customers);
+    return false;
+  };
+  for (int i = 0; i < 60; ++i) {
+    Change row;
+    row.id = std::to_string(i);
+    row.customers = {row.id};
+    row.first_read = i % 2 == 0;
+    rig.Put(row);
+    rig.Run(std::chrono::milliseconds(1));
+  }
+  rig.Run();
+
+  for (int i = 0; i < 60; ++i) {
+    EXPECT_TRUE(rig.Commands().contains(KeyOf(std::to_string(i)))) << i;
+  }
+  EXPECT_GE(most, 6);
+  EXPECT_LT(most, 60);
+  EXPECT_EQ(rig.Committed(Topic::kChanges), rig.log.end(Topic::kChanges, 0));
+}
+
+// The local copy may be ahead of the commit, as a rebuilt one is; it is no position.
+TEST(TransformerTest, Rule33_WhatACopyHoldsBeyondTheCommitIsDerivedAtTheNextStart) {
+  Rig rig;
+  rig.options.unpersisted_changes_max = 3;
+  rig.options.first_read_quiet = std::chrono::seconds(10);
+  rig.PutSync(kMapping);
+  rig.Start();
+  rig.Run();
+  for (int i = 0; i < 8; ++i) {
+    Change row;
+    row.id = std::to_string(i);
+    row.customers = {row.id};
+    row.document = R"({"id":1,"name":"first"})";
+    row.first_read = true;
+    rig.Put(row);
+    rig.Run(std::chrono::milliseconds(100));
+  }
+  EXPECT_TRUE(rig.Commands().empty() || !rig.Commands().contains(KeyOf("0")));
+  const std::optional<eventlog::Offset> committed = rig.Committed(Topic::kChanges);
+  rig.Kill();
+  EXPECT_LT(committed.value_or(0), rig.log.end(Topic::kChanges, 0) - 7);
+
+  rig.Start(/*keeps_disk=*/true);
+  rig.Run();
+
+  for (int i = 0; i < 8; ++i) {
+    EXPECT_EQ(FieldOf(rig.Command(KeyOf(std::to_string(i))), "name"), "first") << i;
+  }
+}
+
 // Order is the extractor's: it compares (updated_at, read sequence) before it writes.
 TEST(TransformerTest, Rule38_TheNewestValidEntryCountsWhateverItsTime) {
   Rig rig;
@@ -532,7 +691,8 @@ TEST(TransformerTest, TheSameHistoryGivesTheSameBytes) {
     std::string bytes;
     for (const eventlog::Record& record : rig.log.records(Topic::kCommands, 0)) {
       bytes += record.key + "=" + record.value.value_or("") + "\n";
-      for (const auto& [name, value] : record.headers) (bytes += name).append(":").append(value).append("\n");
+      for (const auto& [name, value] : record.headers)
+        (bytes += name).append(":").append(value).append("\n");
     }
     return bytes;
   };

@@ -1,0 +1,74 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "libs/eventlog/table.h"
+#include "libs/json/tree.h"
+#include "libs/mapping/view.h"
+#include "services/transformer/waiting.h"
+#include "tributary/v1/changes.pb.h"
+
+// Private to the transformer.
+
+namespace tributary::transformer {
+
+inline constexpr std::string_view kCustomers = "customers";
+
+/// Subscriptions, invoices, components.
+inline constexpr std::size_t kListedKinds = 3;
+
+/// All current entities of one customer, read for one derivation.
+struct Gathered {
+  mapping::View view;
+  /// Of the newest valid change that names the customer, now or formerly. -1: none does.
+  eventlog::Offset offset = -1;
+  bool has_void = false;
+  bool is_known = false;
+  bool first_read = false;
+  std::optional<google::protobuf::Timestamp> changed_at;
+  /// A document that could not be parsed.
+  std::string problem;
+};
+
+/// An entity of a view, with what sorts it.
+struct Item {
+  std::string_view id;
+  /// The id, where it is one.
+  std::optional<std::int64_t> number;
+  json::Node document;
+};
+
+/// Reads customers from `changes`, one at a time, in memory that is used again for the next one.
+class Gatherer {
+ public:
+  /// Lives until the next call. No effects.
+  const Gathered& Read(const eventlog::Table& changes, const Customer& customer);
+
+ private:
+  /// What a giant customer has used is given back.
+  static constexpr std::size_t kKeptMessagesMax = 64;
+  using Lists = std::array<std::vector<Item>, kListedKinds>;
+
+  void Take(const std::string& key, eventlog::Offset offset, const v1::ChangeEvent& change,
+            const Customer& customer);
+
+  Gathered gathered_;
+  json::Tree tree_;
+  std::vector<std::string> keys_;
+  /// The documents to which nodes refer.
+  std::vector<std::unique_ptr<v1::ChangeEvent>> messages_;
+  Lists current_;
+  Lists past_;
+};
+
+/// What a rule sees of an event, which outlives the view, as does the tree.
+mapping::EventView ViewOf(const v1::SourceEvent& event, json::Tree& tree);
+
+}  // namespace tributary::transformer
