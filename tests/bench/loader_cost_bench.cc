@@ -1,0 +1,34 @@
+// What the loader's stage costs a record, without threads, sockets and Kafka:
+//
+//   loader_cost_bench [KEYS [batch]]
+//
+// Every key is written once. In the figure are the simulated log and the simulated CRM too, and
+// their share is the same for two builds of the stage: compare, and look whether it grows with
+// KEYS.
+
+#include <cstdio>
+#include <cstdlib>
+#include <ctime>
+#include <string>
+
+#include "tests/unit/services/loader/rig.h"
+
+int main(int argc, char** argv) {
+  using tributary::loader::Rig;
+  const int keys = argc > 1 ? std::atoi(argv[1]) : 10'000;
+  Rig rig;
+  rig.tenant.mutable_connections(1)->set_requests_per_second("100000");
+  if (argc > 2) (*rig.tenant.mutable_connections(1)->mutable_settings())["batch"] = "true";
+  rig.PublishTenant();
+  for (int i = 1; i <= keys; ++i) rig.Client(i, "somebody, number " + std::to_string(i), 1);
+  rig.Start();
+  const std::clock_t began = std::clock();
+  for (int i = 0; i < 36'000 && rig.counters().applied < keys; ++i) {
+    rig.Run(std::chrono::milliseconds(100));
+  }
+  const double seconds = static_cast<double>(std::clock() - began) / CLOCKS_PER_SEC;
+  std::printf("{\"keys\":%d,\"applied\":%lld,\"requests\":%zu,\"cpu_us_per_key\":%.1f}\n", keys,
+              static_cast<long long>(rig.counters().applied), rig.sent.size(),
+              seconds * 1e6 / keys);
+  return rig.counters().applied == keys ? 0 : 1;
+}
