@@ -89,6 +89,21 @@ TEST(DirectoryTest, KeepsTheLastGoodSnapshotAndReportsWhatItCannotDecode) {
   EXPECT_THAT(directory.problems(), ElementsAre(HasSubstr("tenants/5@2: ")));
 }
 
+TEST(DirectoryTest, TellsOfEachEntryThatItCannotDecode) {
+  std::vector<std::string> told;
+  Directory directory(
+      [&](eventlog::Partition partition, std::string_view key, const eventlog::TableEntry& entry) {
+        told.push_back(std::to_string(partition) + "@" + std::to_string(entry.offset) + " " +
+                       std::string(key) + " " + std::to_string(entry.value.size()));
+      });
+
+  directory.OnEntry(5, "acme", EntryAt(1, Acme().SerializeAsString()));
+  directory.OnEntry(5, "acme", EntryAt(2, "\xff\xff"));
+  directory.OnEntry(5, "!b/ff", EntryAt(3, "\xff"));
+
+  EXPECT_THAT(told, ElementsAre("5@2 acme 2", "5@3 !b/ff 1"));
+}
+
 // Rule 1: what is void is never state, for nobody.
 TEST(DirectoryTest, Rule1IgnoresAVoidSnapshot) {
   Directory directory;
