@@ -31,16 +31,22 @@ std::string Text(const v1::Version& version) {
 std::string ContentOf(const v1::Command& command) {
   v1::Command content = command;
   content.clear_changed_at();
-  content.mutable_state()->clear_backfill();
+  if (content.has_state()) content.mutable_state()->clear_backfill();
   return Serialize(content);
 }
 
 constexpr std::size_t kViolationsMax = 20;
+// Of the shipped rules; it has no condition.
+constexpr std::string_view kSignupEvent = "signup_success";
+constexpr std::string_view kSignupRule = "subscription-began";
 
 }  // namespace
 
-Checks::Checks(Trace& trace, std::vector<std::string> names)
-    : trace_(trace), names_(std::move(names)), stores_(eventlog::MakeMemoryStores()) {}
+Checks::Checks(Trace& trace, std::vector<std::string> names, std::int32_t partitions)
+    : trace_(trace),
+      names_(std::move(names)),
+      partitions_(partitions),
+      stores_(eventlog::MakeMemoryStores()) {}
 
 void Checks::Violate(std::string what) {
   trace_.Line("check", "VIOLATION " + what);
@@ -77,9 +83,19 @@ void Checks::OnAppend(const Record& record, const std::string& by) {
     }
   }
   trace_.Line("log", line + " by " + by);
+  if (record.topic == Topic::kEvents) OnEvent(record);
   if (!entry) return;
   if (record.topic == Topic::kCommands) OnCommand(record, by, before, *entry);
   if (record.topic == Topic::kRecords) OnRecordEntry(record, by, *entry);
+}
+
+void Checks::OnLost(Topic topic) {
+  for (auto& [where, table] : tables_) {
+    if (where.first == topic) static_cast<void>(table->Clear());
+  }
+  if (topic != Topic::kRecords) return;
+  lost_ledger_ = true;
+  for (auto& [name, key] : keys_) key.is_covered = true;
 }
 
 void Checks::OnCommand(const Record& record, const std::string& by,
@@ -89,6 +105,20 @@ void Checks::OnCommand(const Record& record, const std::string& by,
   v1::Command command;
   if (!command.ParseFromString(entry.value)) {
     Violate("undecodable command " + record.key + " by " + by);
+    return;
+  }
+  if (command.has_action()) {
+    action_keys_[command.action().action_id()] = record.key;
+    const auto parts = ids::ParseCommandKey(record.key);
+    if (parts && command.action().rule() == kSignupRule) {
+      began_.emplace(parts->tenant, parts->sync, command.action().event_id());
+    }
+    const auto [first, is_new] = first_action_.try_emplace(record.key, ContentOf(command));
+    const bool has_one_form =
+        parts && events_[{parts->tenant, command.action().event_id()}].size() <= 1;
+    if (!is_new && has_one_form && first->second != ContentOf(command)) {
+      Violate("Rule 37: action " + record.key + " by " + by + " has other content than before");
+    }
     return;
   }
   if (!command.has_state() && command.mapping_error().empty()) return;
@@ -106,6 +136,20 @@ void Checks::OnCommand(const Record& record, const std::string& by,
     }
   }
   newest = entry.value;
+}
+
+void Checks::OnEvent(const Record& record) {
+  v1::SourceEvent event;
+  const auto source = eventlog::FindHeader(record.headers, "ce_source");
+  if (!source || !record.value || !event.ParseFromString(*record.value)) return;
+  // /chargify/<tenant>/<connection>
+  const std::size_t begin = source->find('/', 1) + 1;
+  const std::string tenant(source->substr(begin, source->rfind('/') - begin));
+  std::uint64_t form = Fingerprint(event.document());
+  for (const v1::Entity& entity : event.entities()) form = Fingerprint(entity.document(), form);
+  events_[{tenant, event.id()}].insert(form);
+  if (!event.live() || event.key() != kSignupEvent) return;
+  signups_.emplace(tenant, event.connection(), event.id());
 }
 
 void Checks::OnRecordEntry(const Record& record, const std::string& by, const TableEntry& entry) {
@@ -173,6 +217,18 @@ std::vector<std::string> Checks::KeysOf(const Transmission& transmission) {
     }
     return {};
   }
+  if (request.method == "POST" && path.ends_with("/notes")) {
+    // The marker of an action is in the body, in words of 32 hex digits.
+    constexpr std::string_view kHex = "0123456789abcdef";
+    for (std::size_t at = 0; at < request.body.size();) {
+      const std::size_t begin = request.body.find_first_of(kHex, at);
+      if (begin == std::string::npos) break;
+      at = std::min(request.body.find_first_not_of(kHex, begin), request.body.size());
+      const auto action = action_keys_.find(request.body.substr(begin, at - begin));
+      if (action != action_keys_.end()) return {action->second};
+    }
+    return {};
+  }
   if (path.starts_with("/contacts/") && request.method != "GET" && !path.ends_with("/notes")) {
     const std::string rest = path.substr(10);
     const auto found = by_contact_.find({tenant, rest.substr(0, rest.find('/'))});
@@ -211,8 +267,55 @@ void Checks::OnSettled(const Transmission& transmission) {
   sent_.erase(found);
 }
 
-std::vector<std::string> Checks::NotAtRest(const Orders& orders) {
+std::vector<std::string> Checks::ParkedRecords() {
+  std::vector<std::string> keys;
+  for (auto& [where, table] : tables_) {
+    if (where.first != Topic::kRecords) continue;
+    table->Scan({}, {}, [&](std::string_view key, const TableEntry& entry) {
+      const auto parts = ids::ParseCommandKey(key);
+      v1::RecordEntry record;
+      if (parts && parts->kind == ids::CommandKey::Kind::kState && !entry.is_void &&
+          record.ParseFromString(entry.value) &&
+          record.status() == v1::RecordEntry::STATUS_PARKED) {
+        keys.emplace_back(key);
+      }
+      return true;
+    });
+  }
+  return keys;
+}
+
+std::vector<std::string> Checks::ActionsNotAtRest(const Orders& orders) {
   std::vector<std::string> problems;
+  for (const auto& [tenant, connection, event] : signups_) {
+    const auto ordered = orders.tenants.find(tenant);
+    if (ordered == orders.tenants.end()) continue;
+    for (const v1::Sync& sync : ordered->second.snapshot.syncs()) {
+      if (ordered->second.interrupted.contains(sync.name())) continue;
+      if (sync.source() != connection || began_.contains({tenant, sync.name(), event})) continue;
+      problems.push_back("lost: no action for event " + event + " of " + tenant + " in sync " +
+                         sync.name());
+    }
+  }
+  // What a lost `records` knew of the actions that were done, nobody knows.
+  if (lost_ledger_) return problems;
+  for (auto& [where, table] : tables_) {
+    if (where.first != Topic::kRecords) continue;
+    for (const auto& [key, content] : first_action_) {
+      const auto parts = ids::ParseCommandKey(key);
+      if (!parts || ids::PartitionOf(parts->tenant, partitions_) != where.second) continue;
+      const std::optional<TableEntry> entry = table->Get(key);
+      v1::RecordEntry record;
+      if (!entry || entry->is_void || !record.ParseFromString(entry->value) || !record.final()) {
+        problems.push_back("Rule 31: the ledger has no end of action " + key);
+      }
+    }
+  }
+  return problems;
+}
+
+std::vector<std::string> Checks::NotAtRest(const Orders& orders) {
+  std::vector<std::string> problems = ActionsNotAtRest(orders);
   counts_.parked = 0;
   counts_.actions = 0;
   std::set<Partition> partitions;
@@ -243,6 +346,14 @@ std::vector<std::string> Checks::NotAtRest(const Orders& orders) {
           }
           return true;
         });
+    std::map<std::pair<std::string, std::string>, std::int64_t> revisions;
+    for (const auto& [name, tenant] : orders.tenants) {
+      const auto snapshot = TableOf(Topic::kTenants, partition).Get(ids::JoinKey({name}));
+      if (!snapshot) continue;
+      for (const v1::Sync& sync : tenant.snapshot.syncs()) {
+        revisions[{name, sync.name()}] = sync.revision() != 0 ? sync.revision() : snapshot->offset;
+      }
+    }
     Table& commands = TableOf(Topic::kCommands, partition);
     Table& records = TableOf(Topic::kRecords, partition);
     for (const auto& customer : live) {
@@ -281,6 +392,11 @@ std::vector<std::string> Checks::NotAtRest(const Orders& orders) {
         return true;
       }
       if (parsed->kind != ids::CommandKey::Kind::kState) return true;
+      const auto revision = revisions.find({parsed->tenant, parsed->sync});
+      if (revision != revisions.end() && command.version().revision() != revision->second) {
+        problems.push_back("Rule 36: " + std::string(key) + " " + Text(command.version()) +
+                           " is not of revision " + std::to_string(revision->second));
+      }
       const std::optional<TableEntry> found = records.Get(key);
       v1::RecordEntry record;
       if (found) record.ParseFromString(found->value);
@@ -311,18 +427,13 @@ std::vector<std::string> Checks::NotAtRest(const Orders& orders) {
       }
       return true;
     });
-    for (const auto& [name, tenant] : orders.tenants) {
-      const auto snapshot = TableOf(Topic::kTenants, partition).Get(ids::JoinKey({name}));
-      if (!snapshot) continue;
-      for (const v1::Sync& sync : tenant.snapshot.syncs()) {
-        const eventlog::Offset revision = sync.revision() != 0 ? sync.revision() : snapshot->offset;
-        const auto mapped = commands.Get(ids::MappedKey(name, sync.name()));
-        v1::Command command;
-        if (!mapped || mapped->is_void || !command.ParseFromString(mapped->value) ||
-            command.mapped().revision() != revision) {
-          problems.push_back("not mapped by revision " + std::to_string(revision) + ": " + name +
-                             "/" + sync.name());
-        }
+    for (const auto& [name, revision] : revisions) {
+      const auto mapped = commands.Get(ids::MappedKey(name.first, name.second));
+      v1::Command command;
+      if (!mapped || mapped->is_void || !command.ParseFromString(mapped->value) ||
+          command.mapped().revision() != revision) {
+        problems.push_back("not mapped by revision " + std::to_string(revision) + ": " +
+                           name.first + "/" + name.second);
       }
     }
   }

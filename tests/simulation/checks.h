@@ -6,6 +6,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -23,9 +24,11 @@ namespace tributary::simulation {
 class Checks : public TransmissionObserver {
  public:
   /// `names` of tenants, by their index in the network.
-  Checks(Trace& trace, std::vector<std::string> names);
+  Checks(Trace& trace, std::vector<std::string> names, std::int32_t partitions);
 
   void OnAppend(const eventlog::Record& record, const std::string& by);
+  /// The topic is made anew. What is not in a lost `records` may be under way (rule 12).
+  void OnLost(eventlog::Topic topic);
   void OnSent(const Transmission& transmission) override;
   void OnSettled(const Transmission& transmission) override;
 
@@ -34,6 +37,9 @@ class Checks : public TransmissionObserver {
   /// What is not at rest, from the topics alone: each customer has its valid, newest command, each
   /// command its record, each action its outcome. Empty: at rest.
   std::vector<std::string> NotAtRest(const Orders& orders);
+
+  /// Keys of records that wait for a person.
+  std::vector<std::string> ParkedRecords();
 
   struct Counts {
     std::int64_t void_entries = 0;
@@ -58,11 +64,14 @@ class Checks : public TransmissionObserver {
                  const eventlog::TableEntry& entry);
   void OnRecordEntry(const eventlog::Record& record, const std::string& by,
                      const eventlog::TableEntry& entry);
+  void OnEvent(const eventlog::Record& record);
+  std::vector<std::string> ActionsNotAtRest(const Orders& orders);
   std::vector<std::string> KeysOf(const Transmission& transmission);
   eventlog::Table& TableOf(eventlog::Topic topic, eventlog::Partition partition);
 
   Trace& trace_;
   const std::vector<std::string> names_;
+  const std::int32_t partitions_;
   std::unique_ptr<eventlog::LocalStores> stores_;
   std::map<std::pair<eventlog::Topic, eventlog::Partition>, std::unique_ptr<eventlog::Table>>
       tables_;
@@ -71,6 +80,18 @@ class Checks : public TransmissionObserver {
   std::map<std::pair<std::string, std::string>, std::string> by_contact_;
   std::map<std::uint64_t, std::vector<std::string>> sent_;
   std::map<std::string, std::string> newest_valid_command_;
+  // The first valid entry of each action (rule 28).
+  std::map<std::string, std::string> first_action_;
+  // By its id, which requests carry as their marker.
+  std::map<std::string, std::string> action_keys_;
+  // Live events that a shipped rule without a condition listens to: (tenant, connection, id).
+  std::set<std::tuple<std::string, std::string, std::string>> signups_;
+  // (tenant, sync, event id) of actions of that rule.
+  std::set<std::tuple<std::string, std::string, std::string>> began_;
+  // How an event was written, by (tenant, id): read again it may carry newer entities, and the
+  // action that was given first counts (rule 28).
+  std::map<std::pair<std::string, std::string>, std::set<std::uint64_t>> events_;
+  bool lost_ledger_ = false;
   std::vector<std::string> violations_;
   Counts counts_;
 };

@@ -102,8 +102,8 @@ void Network::TryLeave(const std::shared_ptr<State>& state, http::RequestId id) 
   }
   if (random_.Below(1000) < faults_.pauses) {
     // Rule 15 bounds it by P.
-    time_.After(random_.Between(milliseconds(1), pause_bound_ - milliseconds(1)),
-                [this, state, id] { Leave(state, id); });
+    const Duration longest = faults_.pause_max.value_or(pause_bound_ - milliseconds(1));
+    time_.After(random_.Between(milliseconds(1), longest), [this, state, id] { Leave(state, id); });
   } else {
     Leave(state, id);
   }

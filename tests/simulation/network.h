@@ -47,6 +47,8 @@ struct NetworkFaults {
   std::uint32_t request_late = 0;
   /// The process stands still between the check at the send and the bytes.
   std::uint32_t pauses = 0;
+  /// Beyond P, to show what P is for.
+  std::optional<Duration> pause_max;
 };
 
 /// The wires between processes and worlds.

@@ -46,6 +46,9 @@ struct Node::Life : ControlPort, Logger {
   std::string name;
   std::unique_ptr<eventlog::testing::SimulatedMember> member;
   std::unique_ptr<Network::Client> http;
+  // Only where a rule is switched off.
+  std::shared_ptr<TamperedLog> tampered_log;
+  std::shared_ptr<TamperedHttp> tampered_http;
   std::unique_ptr<Stage> stage;
   eventlog::testing::SeededRandom random;
   std::deque<Input> inputs;
@@ -96,14 +99,43 @@ eventlog::testing::SimulatedMember& Node::member() { return *life_->member; }
 
 Stage* Node::stage() { return life_ ? life_->stage.get() : nullptr; }
 
-void Node::Start(bool keeps_disk) {
+Now Node::now() const {
+  Now now = machine_.time.now();
+  now.wall += clock_offset_;
+  return now;
+}
+
+std::unique_ptr<eventlog::LocalStores> Node::CopyDisk() {
+  std::unique_ptr<eventlog::LocalStores> copy = eventlog::MakeMemoryStores();
+  for (const eventlog::Topic topic : eventlog::kAllTopics) {
+    for (eventlog::Partition p = 0; p < machine_.log.partitions(); ++p) {
+      const auto from = disk_->Open(topic, p);
+      const auto to = copy->Open(topic, p);
+      if (!from.ok() || !to.ok() || (*from)->meta().empty()) continue;
+      std::vector<std::pair<std::string, std::string>> rows;
+      (*from)->Scan({}, {}, [&](std::string_view key, std::string_view value) {
+        rows.emplace_back(key, value);
+        return true;
+      });
+      std::vector<eventlog::LocalStore::Write> writes;
+      for (const auto& [key, value] : rows) writes.push_back({key, value});
+      static_cast<void>((*to)->Apply(writes, (*from)->meta()));
+    }
+  }
+  return copy;
+}
+
+void Node::Start(Disk disk) {
   if (life_) return;
-  // Rule 23: copies are caches; what the crash took with it is read again from the topics.
-  if (!keeps_disk) disk_ = eventlog::MakeMemoryStores();
+  // Rules 7 and 23: copies are caches; what the crash took with it is read again from the topics.
+  if (disk == Disk::kLost) disk_ = eventlog::MakeMemoryStores();
+  if (disk == Disk::kOld && backup_) disk_ = std::exchange(backup_, nullptr);
   ++lives_;
   suspended_ = false;
   const std::string name = instance_ + "#" + std::to_string(lives_);
-  machine_.trace.Line(name, keeps_disk ? "starts" : "starts with an empty disk");
+  machine_.trace.Line(name, disk == Disk::kKept   ? "starts"
+                            : disk == Disk::kLost ? "starts with an empty disk"
+                                                  : "starts with an old disk");
   life_ = std::make_shared<Life>(*this, name, machine_.random.Next());
   const std::weak_ptr<Life> weak = life_;
   life_->member = machine_.log.Join(service_, instance_, machine_.delays);
@@ -115,17 +147,38 @@ void Node::Start(bool keeps_disk) {
   Network::Client::Shell shell;
   shell.may_send = [weak, this](http::RequestId id) {
     const std::shared_ptr<Life> life = weak.lock();
-    return life && !life->dead && life->stage->MaySend(machine_.time.now(), id);
+    if (!life || life->dead) return false;
+    if (life->tampered_http) {
+      if (const std::optional<bool> answer = life->tampered_http->MaySend(id)) return *answer;
+    }
+    return life->stage->MaySend(now(), id);
   };
   shell.complete = [weak, this](http::Completion completion) {
     const std::shared_ptr<Life> life = weak.lock();
     if (!life || life->dead) return;
+    if (life->tampered_http && !life->tampered_http->Falsify(completion)) return;
     life->inputs.emplace_back(std::move(completion));
     Wake(Duration::zero());
   };
   life_->http = std::make_unique<Network::Client>(machine_.network, name, std::move(shell));
-  StagePorts ports{*life_->member, *disk_, *life_->http,
-                   *life_,         *life_, [raw = life_.get()] { return raw->random.Next(); }};
+  eventlog::LogPort* log = life_->member.get();
+  http::ClientPort* http = life_->http.get();
+  if (machine_.rule_break != RuleBreak::kNone) {
+    const Tampering tampering{machine_.rule_break, service_, machine_.takeover};
+    life_->tampered_log =
+        std::make_shared<TamperedLog>(tampering, machine_.time, machine_.random.Next(),
+                                      machine_.present, machine_.log, *life_->member);
+    life_->tampered_log->OnFacts([weak, this] {
+      if (const std::shared_ptr<Life> life = weak.lock(); life && !life->dead) {
+        Wake(Duration::zero());
+      }
+    });
+    life_->tampered_http = std::make_shared<TamperedHttp>(tampering, machine_.time, *http);
+    log = life_->tampered_log.get();
+    http = life_->tampered_http.get();
+  }
+  StagePorts ports{*log,   *disk_, *http,
+                   *life_, *life_, [raw = life_.get()] { return raw->random.Next(); }};
   life_->stage = factory_(instance_, ports);
   events_.OnStarted(*this);
   Wake(Duration::zero());
@@ -141,6 +194,8 @@ void Node::Kill(std::string_view why) {
   status_.Clear();
   machine_.log.Kill(*life->member);
   life->http->Die();
+  if (life->tampered_log) life->tampered_log->Die();
+  if (life->tampered_http) life->tampered_http->Die();
   events_.OnDied(*this);
   // The stage may be up the stack.
   machine_.time.After(Duration::zero(), [life] {});
@@ -163,7 +218,13 @@ void Node::Resume() {
 
 void Node::Drain() {
   if (!life_) return;
-  life_->stage->Drain(machine_.time.now());
+  life_->stage->Drain(now());
+  Wake(Duration::zero());
+}
+
+void Node::Tell(const v1::ToService& message) {
+  if (!life_) return;
+  life_->inputs.emplace_back(message);
   Wake(Duration::zero());
 }
 
@@ -194,15 +255,15 @@ bool Node::AfterStep() {
 void Node::Restart(std::string_view why) {
   Kill(why);
   machine_.time.After(machine_.random.Between(milliseconds(100), seconds(20)),
-                      [this] { Start(true); });
+                      [this] { Start(Disk::kKept); });
 }
 
 void Node::Step() {
   const std::shared_ptr<Life> life = life_;
   if (!life || suspended_) return;
-  for (const Fact& fact : life->member->Poll()) {
+  for (const Fact& fact : life->tampered_log ? life->tampered_log->Poll() : life->member->Poll()) {
     machine_.trace.Line(life->name, std::visit(FactName{}, fact));
-    life->stage->OnLog(machine_.time.now(), fact);
+    life->stage->OnLog(now(), fact);
     if (!AfterStep()) return;
   }
   while (!life->inputs.empty()) {
@@ -212,15 +273,15 @@ void Node::Step() {
       machine_.trace.Line(life->name, "answer " + std::to_string(completion->status) + " " +
                                           completion->error + " " +
                                           Hex(Fingerprint(completion->body)));
-      life->stage->OnHttp(machine_.time.now(), std::move(*completion));
+      life->stage->OnHttp(now(), std::move(*completion));
     } else {
       machine_.trace.Line(life->name, "is told by control");
-      life->stage->OnControl(machine_.time.now(), std::get<v1::ToService>(input));
+      life->stage->OnControl(now(), std::get<v1::ToService>(input));
     }
     if (!AfterStep()) return;
   }
   if (machine_.time.now().steady >= life->stage->next_tick()) {
-    life->stage->OnTick(machine_.time.now());
+    life->stage->OnTick(now());
     if (!AfterStep()) return;
   }
   const Instant next = std::max(life->stage->next_tick(), machine_.time.now().steady);

@@ -12,6 +12,7 @@
 #include "libs/eventlog/testing/simulated_log.h"
 #include "libs/stage/stage.h"
 #include "tests/simulation/network.h"
+#include "tests/simulation/tampering.h"
 #include "tests/simulation/trace.h"
 #include "tributary/v1/control.pb.h"
 
@@ -27,10 +28,23 @@ struct Machine {
   eventlog::testing::MemberDelays delays;
   /// Control's part of a conversation; empty: no answer.
   std::function<std::optional<v1::ToService>(const v1::FromService&)> control;
+  /// What lies between stages and ports; kNone: nothing.
+  RuleBreak rule_break = RuleBreak::kNone;
+  /// For tampering: V + P, and what the topics say by now.
+  Duration takeover{};
+  PresentState present;
 };
 
 using StageFactory =
     std::function<std::unique_ptr<Stage>(const std::string& instance, StagePorts ports)>;
+
+/// In which state a process finds its disk when it starts.
+enum class Disk : std::uint8_t {
+  kKept,
+  kLost,
+  /// As it was when it was backed up, or as another machine of the service had it then.
+  kOld,
+};
 
 /// A process with one stage, which dies, stands still, and starts again; its disk may survive it.
 class Node {
@@ -46,12 +60,20 @@ class Node {
        StageFactory factory);
   ~Node();
 
-  void Start(bool keeps_disk);
+  void Start(Disk disk);
   void Kill(std::string_view why);
   void Suspend();
   void Resume();
   /// SIGTERM.
   void Drain();
+  /// What a person has told control.
+  void Tell(const v1::ToService& message);
+  /// A copy of its disk.
+  std::unique_ptr<eventlog::LocalStores> CopyDisk();
+  /// What Disk::kOld is from now on.
+  void SetBackup(std::unique_ptr<eventlog::LocalStores> copy) { backup_ = std::move(copy); }
+  /// Its wall clock is set; the other one goes on.
+  void SetClock(Duration by) { clock_offset_ += by; }
   /// Dies right after so many steps more.
   void CrashAfter(std::int64_t steps) { crash_after_ = steps; }
 
@@ -71,6 +93,7 @@ class Node {
   struct Life;
   using Input = std::variant<http::Completion, v1::ToService>;
 
+  Now now() const;
   void Wake(Duration delay);
   void Step();
   /// False: the process died in it.
@@ -83,6 +106,8 @@ class Node {
   const std::string instance_;
   const StageFactory factory_;
   std::unique_ptr<eventlog::LocalStores> disk_;
+  std::unique_ptr<eventlog::LocalStores> backup_;
+  Duration clock_offset_{};
   std::shared_ptr<Life> life_;
   std::int64_t lives_ = 0;
   std::int64_t steps_ = 0;

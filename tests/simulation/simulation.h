@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "tests/simulation/rule_breaks.h"
+
 namespace tributary::simulation {
 
 /// One seed is one history: stages, log, network, worlds and everything that goes wrong.
@@ -17,6 +19,8 @@ struct SimulationOptions {
   /// How long the source changes and things go wrong, in virtual minutes.
   std::int32_t minutes = 60;
   bool faults = true;
+  /// Switched off, so that the history should fail.
+  RuleBreak rule_break = RuleBreak::kNone;
   bool keeps_trace = false;
 };
 
@@ -33,6 +37,9 @@ struct SimulationResult {
   std::int64_t suspensions = 0;
   std::int64_t evictions = 0;
   std::int64_t drains = 0;
+  std::int64_t lost_topics = 0;
+  std::int64_t old_disks = 0;
+  std::int64_t clock_jumps = 0;
   std::int64_t void_entries = 0;
   std::int64_t intents = 0;
   std::int64_t checked_sends = 0;

@@ -1,9 +1,14 @@
 #include "tests/simulation/simulation.h"
 
+#include <algorithm>
+#include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <string>
 
 #include <gtest/gtest.h>
+
+#include "tests/simulation/rule_breaks.h"
 
 namespace tributary::simulation {
 namespace {
@@ -60,6 +65,9 @@ TEST(SimulationTest, WhateverGoesWrongNothingIsLostDoubledOrSetBack) {
     EXPECT_TRUE(result.problems.empty()) << Problems(options, result);
     if (!result.problems.empty() && ++failed == 10) break;  // more would say no more
     sum.crashes += result.crashes;
+    sum.lost_topics += result.lost_topics;
+    sum.old_disks += result.old_disks;
+    sum.clock_jumps += result.clock_jumps;
     sum.suspensions += result.suspensions;
     sum.void_entries += result.void_entries;
     sum.unknown_outcomes += result.unknown_outcomes;
@@ -74,6 +82,63 @@ TEST(SimulationTest, WhateverGoesWrongNothingIsLostDoubledOrSetBack) {
   EXPECT_GT(sum.unknown_outcomes, 0);
   EXPECT_GT(sum.checked_sends, 0);
   EXPECT_GT(sum.actions, 0);
+  EXPECT_GT(sum.lost_topics, 0);
+  EXPECT_GT(sum.old_disks, 0);
+  EXPECT_GT(sum.clock_jumps, 0);
+}
+
+// A harness that finds nothing is no proof: with a rule switched off, a history shows its fault.
+// Any change of a stage may change what happens in a history; then one of the next shows it, and
+// what is printed belongs into the table.
+TEST(SimulationTest, EveryRuleThatIsSwitchedOffIsSeen) {
+  constexpr std::uint64_t kHistoriesMax = 25;
+  int seen = 0;
+  for (const RuleBreakInfo& info : RuleBreaks()) {
+    if (info.seed == 0) continue;
+    std::uint64_t seed = info.seed;
+    for (; seed < info.seed + kHistoriesMax; ++seed) {
+      SimulationOptions options;
+      options.seed = seed;
+      options.rule_break = info.what;
+      const SimulationResult without = Simulate(options);
+      const bool shows = std::any_of(
+          without.problems.begin(), without.problems.end(),
+          [&](const std::string& problem) { return problem.find(info.seen) != problem.npos; });
+      if (!shows) continue;
+      options.rule_break = RuleBreak::kNone;
+      const SimulationResult with = Simulate(options);
+      EXPECT_TRUE(with.problems.empty()) << info.name << ": " << Problems(options, with);
+      break;
+    }
+    EXPECT_LT(seed, info.seed + kHistoriesMax)
+        << info.name << " (" << info.configurations << "): nothing says `" << info.seen << "`";
+    if (seed != info.seed) {
+      std::printf("%s: seed %llu, not %llu\n", std::string(info.name).c_str(),
+                  static_cast<unsigned long long>(seed),
+                  static_cast<unsigned long long>(info.seed));
+    }
+    ++seen;
+  }
+  EXPECT_GE(seen, 20);
+}
+
+// How many of fresh histories show each; a number for people, by switch.
+TEST(SimulationTest, FreshHistoriesShowRulesThatAreSwitchedOff) {
+  const std::uint64_t fresh = FromEnvironment("TRIBUTARY_FRESH_SEEDS", 0);
+  const std::uint64_t first = FromEnvironment("TRIBUTARY_FIRST_SEED", 1'000'000);
+  for (const RuleBreakInfo& info : RuleBreaks()) {
+    if (fresh == 0) break;
+    std::uint64_t seen = 0;
+    for (std::uint64_t seed = first; seed < first + fresh; ++seed) {
+      SimulationOptions options;
+      options.seed = seed;
+      options.rule_break = info.what;
+      if (!Simulate(options).problems.empty()) ++seen;
+    }
+    std::printf("%s: %llu of %llu\n", std::string(info.name).c_str(),
+                static_cast<unsigned long long>(seen), static_cast<unsigned long long>(fresh));
+    EXPECT_TRUE(seen > 0 || info.seed == 0) << info.name << ": no fresh history shows it";
+  }
 }
 
 }  // namespace

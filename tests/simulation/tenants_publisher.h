@@ -2,6 +2,7 @@
 
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,8 @@ struct Orders {
     v1::TenantSnapshot snapshot;
     /// By their hashes, of which the snapshot names some.
     std::map<std::string, v1::Blob> blobs;
+    /// Syncs that were removed for a while: what happened meanwhile fired no rule.
+    std::set<std::string> interrupted;
   };
   std::map<std::string, Tenant> tenants;
   /// Grows with each change.
