@@ -101,6 +101,11 @@ class Picks {
 /// False: no id.
 bool FillRow(StreamKind kind, std::string_view bytes, const Picks& picks,
              std::optional<ZonedTime>& newest, Row& row) {
+  // Also of a row without an id: the site's offset from UTC is in it all the same.
+  if (const std::optional<ZonedTime> updated = picks.Time(kUpdatedAt)) {
+    row.updated_at = updated->utc;
+    if (!newest || newest->utc < updated->utc) newest = updated;
+  }
   switch (kind) {
     case StreamKind::kSite:
       row.id = picks.Id(kId, kSubdomain);
@@ -137,10 +142,6 @@ bool FillRow(StreamKind kind, std::string_view bytes, const Picks& picks,
   }
   if (row.id.empty()) return false;
   row.document = std::string(bytes);
-  if (const std::optional<ZonedTime> updated = picks.Time(kUpdatedAt)) {
-    row.updated_at = updated->utc;
-    if (!newest || newest->utc < updated->utc) newest = updated;
-  }
   if (kind == StreamKind::kCustomers || kind == StreamKind::kInvoices) {
     // These lists are in the order of creation, which ties within a second.
     if (const auto created = picks.Time(kCreatedAt)) {
