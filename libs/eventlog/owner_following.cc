@@ -173,6 +173,13 @@ void Owner::State::OnCaughtUp(const CaughtUp& fact) {
   if (o == nullptr) return;
   TableState* const table = o->Find(fact.topic);
   if (table == nullptr || table->reading == Reading::kNone) return;
+  if (!table->is_founded && fact.next < table->founding_end) {
+    // The topic ends in front of where it ended before reading began: it was made anew.
+    StopReading(*o, *table);
+    Discard(*table);
+    Sample(*o, *table, SampleOf::kFounding);
+    return;
+  }
   if (table->reading == Reading::kProbing) {
     if (fact.next >= table->founding_end) NotFounded(*o, *table);
     return;

@@ -635,6 +635,7 @@ TEST_F(OwnerTest, Rule11_TheLeaseCountsFromTheSendOfTheLastSuccessfulRenewal) {
   EXPECT_LE(time_.now().steady, evicted + kLease + kLease / 4);
   time_.RunFor(minutes(5));
   EXPECT_FALSE(node->may_send());
+  EXPECT_THAT(node->owner().not_ready_because(), Contains(HasSubstr("lease cannot be renewed")));
 }
 
 TEST_F(OwnerTest, Rule11_ASuspendedOwnerFindsItsLeaseOverWhenItWakes) {
@@ -824,6 +825,32 @@ TEST_F(OwnerTest, ATableThatIsMadeAnewUnderARunningOwnerIsTakenOverAnew) {
   EXPECT_EQ(node->gone, 1);
   ASSERT_EQ(node->takeovers.size(), 2u);
   EXPECT_THAT(node->takeovers[1].rebuilt, Contains(Topic::kRecords));
+}
+
+// Its end was sampled, its first record was not read yet.
+TEST_F(OwnerTest, ATableThatIsMadeAnewWhileItsFoundingIsLookedForIsTakenOver) {
+  for (int lost_after = 0; lost_after < 60; lost_after += 4) {
+    testing::VirtualTime time;
+    testing::SimulatedLog log({}, time, 1);
+    log.Found(5);
+    for (int i = 0; i < 20; ++i) log.Append(Topic::kTenants, 0, "k", "v");
+    const std::unique_ptr<LocalStores> disk = MakeMemoryStores();
+    testing::MemberDelays delays;
+    delays.request = {milliseconds(10), milliseconds(10)};
+    delays.answer = delays.request;
+    Node node(time, log, Loader("a"), *disk, delays);
+    log.Assign(node.member(), {0});
+    time.RunFor(milliseconds(lost_after));
+
+    log.Lose(Topic::kTenants, 0);
+    time.RunFor(seconds(5));
+    log.FoundAnew(6);
+    time.RunFor(minutes(1));
+
+    EXPECT_TRUE(node.owner().all_ready())
+        << "lost after " << lost_after
+        << " ms: " << ::testing::PrintToString(node.owner().not_ready_because());
+  }
 }
 
 TEST_F(OwnerTest, ALostPartitionIsForgottenAtOnce) {
