@@ -1,0 +1,177 @@
+#include <algorithm>
+#include <charconv>
+
+#include "libs/ids/keys.h"
+#include "services/extractor/stage.h"
+
+namespace tributary::extractor {
+namespace {
+
+using eventlog::Partition;
+using eventlog::Topic;
+
+constexpr std::string_view kIntegration = "chargify";
+
+/// `250ms`, `2s`, `5m`, `1h`. None: anything else.
+std::optional<Duration> ParseSetting(std::string_view text) {
+  std::int64_t count = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), count);
+  if (error != std::errc() || count < 0 || count > 1'000'000) return std::nullopt;
+  const std::string_view unit(end, static_cast<std::size_t>(text.data() + text.size() - end));
+  if (unit == "ms") return std::chrono::milliseconds(count);
+  if (unit == "s") return std::chrono::seconds(count);
+  if (unit == "m") return std::chrono::minutes(count);
+  if (unit == "h") return std::chrono::hours(count);
+  return std::nullopt;
+}
+
+const std::string* FindSetting(const v1::Connection& connection, const std::string& name) {
+  const auto found = connection.settings().find(name);
+  return found == connection.settings().end() ? nullptr : &found->second;
+}
+
+}  // namespace
+
+std::string BaseUrl(const v1::Connection& connection) {
+  if (!connection.url().empty()) {
+    std::string url = connection.url();
+    while (url.ends_with('/')) url.pop_back();
+    return url;
+  }
+  const std::string* subdomain = FindSetting(connection, "subdomain");
+  if (subdomain == nullptr || subdomain->empty()) return {};
+  const std::string* region = FindSetting(connection, "region");
+  const bool is_european = region != nullptr && *region == "eu";
+  return "https://" + *subdomain + (is_european ? ".ebilling.maxio.com" : ".chargify.com");
+}
+
+void Extractor::Reconcile(Partition partition, const std::string& tenant) {
+  Owned* owned = FindOwned(partition);
+  if (owned == nullptr || owned->is_revoking) return;
+  std::map<std::string, const v1::Connection*> wanted;
+  if (const tenants::TenantState* state = directory_.Find(tenant);
+      state != nullptr && !state->snapshot.removed()) {
+    for (const v1::Connection& connection : state->snapshot.connections()) {
+      if (connection.integration() != kIntegration) continue;
+      if (connection.state() != v1::CONNECTION_STATE_LINKED) continue;
+      wanted[SiteKey(tenant, connection.name())] = &connection;
+    }
+  }
+  const std::set<std::string> present = owned->sites;
+  for (const std::string& key : present) {
+    const Site* site = FindSite(key);
+    if (site->tenant != tenant) continue;
+    const auto found = wanted.find(key);
+    const bool stays = found != wanted.end() && SameSite(site->settings, *found->second);
+    if (!stays) RemoveSite(key);
+  }
+  for (const auto& [key, connection] : wanted) {
+    if (Site* site = FindSite(key)) {
+      if (connection->credential_revision() > site->credential_revision) {
+        site->AskCredential(0);
+      }
+      continue;
+    }
+    AddSite(*owned, tenant, key, *connection);
+  }
+}
+
+bool Extractor::SameSite(const v1::Connection& a, const v1::Connection& b) {
+  if (BaseUrl(a) != BaseUrl(b)) return false;
+  if (a.allow_insecure_loopback() != b.allow_insecure_loopback()) return false;
+  for (const char* name : {"poll_interval", "visibility_lag"}) {
+    const std::string* left = FindSetting(a, name);
+    const std::string* right = FindSetting(b, name);
+    if ((left == nullptr) != (right == nullptr)) return false;
+    if (left != nullptr && *left != *right) return false;
+  }
+  return true;
+}
+
+void Extractor::AddSite(Owned& owned, const std::string& tenant, const std::string& key,
+                        const v1::Connection& connection) {
+  const std::string url = BaseUrl(connection);
+  if (url.empty()) {
+    ports_.logger.Log(Logger::Level::kError, "A connection has no URL.",
+                      {{"tenant", tenant}, {"connection", connection.name()}});
+    return;
+  }
+  auto gate = gates_.find(url);
+  if (gate == gates_.end()) {
+    SiteGate::Options limits;
+    limits.in_flight_max = options_.requests_in_flight_max;
+    if (connection.concurrency() > 0) {
+      limits.in_flight_max = std::min(limits.in_flight_max, connection.concurrency());
+    }
+    gate = gates_.emplace(url, std::make_unique<SiteGate>(limits)).first;
+  }
+  gate->second->SingleUntil(owned.single_until);
+  gate_members_[gate->second.get()].insert(key);
+  Options options = options_;
+  if (const std::string* text = FindSetting(connection, "poll_interval")) {
+    options.poll_interval = ParseSetting(*text).value_or(options.poll_interval);
+  }
+  if (const std::string* text = FindSetting(connection, "visibility_lag")) {
+    options.visibility_lag = ParseSetting(*text).value_or(options.visibility_lag);
+  }
+  owned.sites.insert(key);
+  auto site =
+      std::make_unique<Site>(*this, owned, connection, tenant, *gate->second, options, now_);
+  site->scheduled = Instant::max();
+  Site& added = *site;
+  site_by_number_[added.number] = &added;
+  sites_[key] = std::move(site);
+  Schedule(added);
+  // Also of a connection that is linked again only now.
+  const eventlog::Table* changes = owner_.table(Topic::kChanges, owned.partition);
+  std::set<std::string> unknown = Undecodable(*changes);
+  unknown.insert(changes->void_keys().begin(), changes->void_keys().end());
+  for (const std::string& entity : unknown) {
+    if (entity.starts_with(key + "/")) Repair(entity);
+  }
+}
+
+void Extractor::RemoveSite(const std::string& key) {
+  Site* site = FindSite(key);
+  if (site == nullptr) return;
+  site->connection.Stop();
+  agenda_.erase({site->scheduled, key});
+  site->owned.sites.erase(key);
+  gate_members_[&site->gate].erase(key);
+  site_by_number_.erase(site->number);
+  sites_.erase(key);
+}
+
+void Extractor::Schedule(Site& site) {
+  const Instant due = site.connection.next_due();
+  if (due == site.scheduled) return;
+  agenda_.erase({site.scheduled, site.key});
+  site.scheduled = due;
+  if (due != Instant::max()) agenda_.emplace(due, site.key);
+}
+
+void Extractor::Repair(std::string_view key) {
+  const auto parts = ids::SplitKey(key);
+  if (!parts || parts->size() != 4) return;
+  const std::optional<StreamKind> kind = StreamKindOf((*parts)[2]);
+  Site* site = FindSite(SiteKey((*parts)[0], (*parts)[1]));
+  if (!kind || site == nullptr) return;
+  site->connection.Repair(*kind, (*parts)[3]);
+  Schedule(*site);
+}
+
+void Extractor::CommitHints() {
+  for (const auto& [partition, owned] : owned_) {
+    std::int64_t next = owned->notifications_next;
+    for (const std::string& key : owned->sites) {
+      const Site* site = FindSite(key);
+      const auto open = site->connection.oldest_open_hint();
+      if (open) next = std::min(next, *open);
+    }
+    if (next <= owned->notifications_committed || owned->is_revoking) continue;
+    owned->notifications_committed = next;
+    owner_.Commit(Topic::kNotifications, partition, next);
+  }
+}
+
+}  // namespace tributary::extractor
