@@ -53,7 +53,7 @@ def main():
                         help="the next fault comes so long after the last")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--customers", type=int, default=150)
-    parser.add_argument("--timeout", type=int, default=240, help="seconds to come to rest")
+    parser.add_argument("--timeout", type=int, default=420, help="seconds to come to rest")
     parser.add_argument("--results", type=pathlib.Path, help="one line a segment")
     parser.add_argument("--resume", action="store_true", help="go on where --results ends")
     parser.add_argument("--keep", action="store_true", help="keep logs although nothing is wrong")
