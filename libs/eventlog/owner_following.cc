@@ -164,8 +164,10 @@ void Owner::State::Fold(Owned& o, TableState& table, const Record& record) {
 
 void Owner::State::Restart(Owned& o) {
   const Partition partition = o.partition;
+  const bool is_going = o.phase == Phase::kRevoking || o.phase == Phase::kReleasing;
   Give(o);
-  if (failure.empty() && !is_draining) Begin(partition);
+  // What the group wants back goes to somebody else now.
+  if (failure.empty() && !is_draining && !is_going) Begin(partition);
 }
 
 void Owner::State::OnCaughtUp(const CaughtUp& fact) {

@@ -827,6 +827,26 @@ TEST_F(OwnerTest, ATableThatIsMadeAnewUnderARunningOwnerIsTakenOverAnew) {
   EXPECT_THAT(node->takeovers[1].rebuilt, Contains(Topic::kRecords));
 }
 
+TEST_F(OwnerTest, WhatTheGroupWantsBackIsNotBegunAgainWhenTheLogIsFoundedAnew) {
+  log_.Found(5);
+  const auto first = StartReady(Loader("a"));
+  first->releases_at_once = false;
+  bool handed_over = false;
+  log_.Revoke(first->member(), {0}, [&] { handed_over = true; });
+  time_.RunFor(milliseconds(100));
+
+  log_.FoundAnew(6);
+  time_.RunFor(seconds(1));
+
+  EXPECT_TRUE(handed_over);
+  EXPECT_THAT(first->owner().partitions(), IsEmpty());
+  const auto second = Start(Loader("b"));
+  log_.Assign(second->member(), {0});
+  time_.RunFor(minutes(1));
+  EXPECT_TRUE(second->ready());
+  EXPECT_EQ(second->takeovers.size(), 1u);
+}
+
 // Its end was sampled, its first record was not read yet.
 TEST_F(OwnerTest, ATableThatIsMadeAnewWhileItsFoundingIsLookedForIsTakenOver) {
   for (int lost_after = 0; lost_after < 60; lost_after += 4) {
