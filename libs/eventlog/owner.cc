@@ -132,6 +132,10 @@ std::vector<std::string> Owner::not_ready_because() const {
   std::vector<std::string> out;
   if (!s.failure.empty()) out.push_back(s.failure);
   if (!s.has_joined && !s.is_draining) out.emplace_back("joining the group");
+  // One renewal that fails is nothing; what sends nothing any more must say why.
+  if (s.options.is_leased && !s.owned.empty() && !s.lease_problem.empty() && s.LeaseIsOver()) {
+    out.push_back("its lease cannot be renewed: " + s.lease_problem);
+  }
   for (const auto& [partition, o] : s.owned) {
     if (ready(partition)) continue;
     std::string why = o->problem;

@@ -13,9 +13,11 @@ constexpr Duration kRevokeDeadline = std::chrono::seconds(5);
 }  // namespace
 
 void Owner::State::Suspend(Owned& o) {
-  Partition partition = o.partition;
+  const Partition partition = o.partition;
+  const bool is_going = o.phase == Phase::kRevoking || o.phase == Phase::kReleasing;
   Give(o);
-  if (!failure.empty()) return;
+  // What the group wants back is whoever's the fence is.
+  if (!failure.empty() || is_going) return;
   auto state = std::make_unique<Owned>();
   state->partition = partition;
   state->serial = ++last_serial;
@@ -109,9 +111,14 @@ void Owner::State::RenewIfDue() {
   if (!renewal_due || now.steady >= *renewal_due) RequestLease();
 }
 
+bool Owner::State::LeaseIsOver() const {
+  return !lease_sent_at || now.steady >= *lease_sent_at + options.lease;
+}
+
 void Owner::State::OnLease(const LeaseRenewed& fact) {
   if (fact.id != renewal_id) return;
   renewal_id = 0;
+  lease_problem = fact.error;
   if (!fact.error.empty()) return;
   if (!lease_sent_at || *lease_sent_at < fact.sent_at) lease_sent_at = fact.sent_at;
   std::vector<Partition> confirmed;

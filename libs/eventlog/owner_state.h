@@ -216,6 +216,8 @@ struct Owner::State {
   std::uint64_t renewal_id = 0;
   std::optional<Instant> renewal_due;
   std::optional<Instant> lease_sent_at;
+  // Of the last renewal. Empty: it succeeded.
+  std::string lease_problem;
 
   State(OwnerOptions owner_options, LogPort& log_port, LocalStores& local_stores,
         RandomSource random_source, OwnerListener& owner_listener)
@@ -300,6 +302,7 @@ struct Owner::State {
   void ReleaseIfDone(Owned& o);
 
   // ---- owner_release.cc: lease ----
+  bool LeaseIsOver() const;
 
   void RequestLease();
   bool WantsLease() const;

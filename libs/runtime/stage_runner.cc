@@ -28,6 +28,12 @@ constexpr int kFactsPerLook = 64;
 /// A life that lasted so long has proved that it can; its failure begins a new series.
 constexpr Duration kProvenLife = std::chrono::minutes(1);
 
+std::string Joined(const std::vector<std::string>& reasons) {
+  std::string text;
+  for (const std::string& each : reasons) text += (text.empty() ? "" : "; ") + each;
+  return text;
+}
+
 Now CurrentTime() { return {.steady = eventlog::BootTime(), .wall = eventlog::SystemTime()}; }
 
 /// Says to control who is here and what it owns; all else comes from the stage, and is read on the
@@ -374,10 +380,8 @@ void StageRunner::State::NoteOpen(const http::Client& http, const eventlog::LogM
     open.push_back(std::to_string(bytes) + " bytes not acknowledged by the log");
   }
   if (open.empty()) open.emplace_back("the stage had not ended");
-  std::string text;
-  for (const std::string& each : open) text += (text.empty() ? "" : "; ") + each;
   logger.Log(Level::kError, "The drain missed its deadline; the successor waits for the rest.",
-             {{"open", text}});
+             {{"open", Joined(open)}});
   const std::lock_guard lock(mutex);
   still_open = std::move(open);
 }
@@ -387,13 +391,16 @@ void StageRunner::State::Report(const Stage& stage, const eventlog::LogMember& l
   next_report = now.steady + kReportInterval;
   std::vector<std::string> reasons = stage.not_ready_because();
   if (drain) reasons.insert(reasons.begin(), "draining");
-  bool became_ready = false;
+  bool was_ready = false;
   {
     const std::lock_guard lock(mutex);
-    became_ready = !not_ready.empty() && reasons.empty();
-    not_ready = std::move(reasons);
+    was_ready = not_ready.empty();
+    not_ready = reasons;
   }
-  if (became_ready) logger.Log(Level::kInfo, "Ready.", {});
+  if (!was_ready && reasons.empty()) logger.Log(Level::kInfo, "Ready.", {});
+  if (was_ready && !reasons.empty() && !drain) {
+    logger.Log(Level::kWarning, "Not ready any more.", {{"because", Joined(reasons)}});
+  }
   const std::vector<eventlog::LogMember::Lag> lags = log.lags();
   std::int64_t sum = 0;
   for (const auto& each : lags) sum += each.offsets;

@@ -347,6 +347,24 @@ TEST_F(OwnerTest, Rule4_AfterADeadOwnersLateFenceTheOwnerBeginsAnew) {
   EXPECT_TRUE(node->may_send());
 }
 
+TEST_F(OwnerTest, Rule4_AFenceThatIsReadWhileThePartitionIsGivenUpDoesNotKeepIt) {
+  log_.Found(5);
+  const auto first = StartReady(Loader("a"));
+  first->releases_at_once = false;
+  bool handed_over = false;
+  log_.Revoke(first->member(), {0}, [&] { handed_over = true; });
+  time_.RunFor(milliseconds(100));
+
+  v1::Fence fence;
+  fence.set_generation(5);
+  log_.Append(Topic::kRecords, 0, "!f/loader/dead/1", fence.SerializeAsString());
+  time_.RunFor(minutes(1));
+
+  EXPECT_TRUE(handed_over);
+  EXPECT_THAT(first->owner().partitions(), IsEmpty());
+  EXPECT_EQ(first->takeovers.size(), 1u);
+}
+
 TEST_F(OwnerTest, Rule6_AFailedProduceIsAFailureOfTheStage) {
   log_.Found(5);
   const auto node = StartReady(Loader("a"));
