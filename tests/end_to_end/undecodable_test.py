@@ -16,10 +16,10 @@ RECORDS = (
     ("tenants", "{nobody}", "control"),
     ("changes", "acme/billing/customers/{customer}", "transformer"),
     ("events", "acme", "transformer"),
-    ("commands", "acme/clients/s/client/customers/{customer}", None),
-    ("records", "acme/clients/s/client/customers/{customer}", None),
-    ("cursors", "acme/billing/customers", None),
-    ("notifications", "acme", None),
+    ("commands", "acme/clients/s/client/customers/{customer}", "loader"),
+    ("records", "acme/clients/s/client/customers/{customer}", "loader"),
+    ("cursors", "acme/billing/customers", "extractor"),
+    ("notifications", "acme", "extractor"),
     ("outcomes", "acme", None),
 )
 
