@@ -364,7 +364,7 @@ void LoaderStage::OnBatchAnswer(const Flight& flight, const http::Completion& co
   const Batch batch = std::move(found->second);
   batches_.erase(found);
   Target* target = FindTarget(batch.target);
-  if (target != nullptr) target->budget.ReturnSlot();
+  if (target != nullptr) target->budget.ReturnSlots(Budget::kSlotsPerRequest);
   const connector::Object& object = *batch.connector->FindObject(batch.object);
   std::vector<std::string> ids;
   for (const std::string& key : batch.keys) {

@@ -22,8 +22,10 @@ void Budget::SetCeiling(std::int32_t concurrency, double requests_per_second) {
 void Budget::Learn(double requests_per_second) { rate_ = std::max(requests_per_second, 0.001); }
 
 bool Budget::HasSlot(Instant now) const {
-  return now >= paused_until_ && slots_ < (failures_ > 0 ? 1 : concurrency_);
+  return now >= paused_until_ && slots_ < (failures_ > 0 ? 1 : concurrency_ * kSlotsPerRequest);
 }
+
+bool Budget::MayOpen() const { return open_ < (failures_ > 0 ? 1 : concurrency_); }
 
 Duration Budget::Interval() const {
   return Duration(static_cast<std::int64_t>(std::llround(1e6 / rate_)));
@@ -36,7 +38,10 @@ Instant Budget::NextSendAt() const {
   return std::max(due_ - burst, paused_until_);
 }
 
-void Budget::Sent(Instant now) { due_ = std::max(due_, now) + Interval(); }
+void Budget::Sent(Instant now) {
+  due_ = std::max(due_, now) + Interval();
+  ++open_;
+}
 
 void Budget::PauseUntil(Instant until) { paused_until_ = std::max(paused_until_, until); }
 

@@ -21,15 +21,22 @@ class Budget {
   /// What the server's headers tell; the ceiling is not passed by a person's own number.
   void Learn(double requests_per_second);
 
-  /// One more may be under way.
+  /// Slots for each request that may be open: while it is, the keys that come next have their
+  /// intents written, and those before it their entries, many in one batch of the log.
+  static constexpr std::int32_t kSlotsPerRequest = 4;
+  /// One more key may be under way, from its look-up or intent to its entry.
   bool HasSlot(Instant now) const;
-  void TakeSlot() { ++slots_; }
-  void ReturnSlot() { --slots_; }
-  std::int32_t slots() const { return slots_; }
+  void TakeSlots(std::int32_t slots) { slots_ += slots; }
+  void ReturnSlots(std::int32_t slots) { slots_ -= slots; }
+
+  /// One more request may be open.
+  bool MayOpen() const;
 
   /// When the next request may leave. In the past: now.
   Instant NextSendAt() const;
   void Sent(Instant now);
+  /// It is open no more.
+  void Answered() { --open_; }
 
   /// Nothing begins before `until`.
   void PauseUntil(Instant until);
@@ -47,6 +54,7 @@ class Budget {
   std::int32_t concurrency_ = 1;
   double rate_ = 1;
   std::int32_t slots_ = 0;
+  std::int32_t open_ = 0;
   std::int32_t failures_ = 0;
   /// Of the generic cell rate algorithm: when the next request would be due at a steady rate.
   Instant due_{};

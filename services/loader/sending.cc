@@ -119,7 +119,7 @@ void LoaderStage::Pump(Target& target) {
   if (!has_work || !target.linked) return;
   if (!HasProof(target)) return;
 
-  while (!target.waiting_for_rate.empty()) {
+  while (!target.waiting_for_rate.empty() && target.budget.MayOpen()) {
     const Instant at = target.budget.NextSendAt();
     if (at > now_.steady) {
       WakeAt(target, at);
@@ -161,7 +161,8 @@ void LoaderStage::FillBatch(Target& target, const connector::Object& object,
   batch.partition = target.partition;
   batch.connector = target.connector;
   batch.object = object.name;
-  target.budget.TakeSlot();
+  // Its keys are many already.
+  target.budget.TakeSlots(Budget::kSlotsPerRequest);
   Begin(first, id);
   while (batch.keys.size() < static_cast<std::size_t>(object.batch->size) &&
          target.ready_count() > 0) {
@@ -176,7 +177,7 @@ void LoaderStage::FillBatch(Target& target, const connector::Object& object,
   batch.closed = true;
   if (batch.keys.empty()) {
     batches_.erase(id);
-    target.budget.ReturnSlot();
+    target.budget.ReturnSlots(Budget::kSlotsPerRequest);
   } else if (batch.unacknowledged == 0) {
     target.waiting_for_rate.push_back(std::string(1, kBatchMark) + std::to_string(id));
   }
@@ -247,7 +248,9 @@ void LoaderStage::DissolveBatch(std::uint64_t id) {
   if (found == batches_.end()) return;
   const Batch batch = std::move(found->second);
   batches_.erase(found);
-  if (Target* target = FindTarget(batch.target)) target->budget.ReturnSlot();
+  if (Target* target = FindTarget(batch.target)) {
+    target->budget.ReturnSlots(Budget::kSlotsPerRequest);
+  }
   for (const std::string& key : batch.keys) {
     Lane* lane = FindLane(key);
     if (lane == nullptr) continue;

@@ -138,6 +138,7 @@ void LoaderStage::OnHttp(Now now, http::Completion completion) {
   flights_.erase(found);
   if (completion.refused_at_send) ++counters_.refused_at_send;
   Target* target = FindTarget(flight.target);
+  if (target != nullptr) target->budget.Answered();
   const auto count_plain = [&](Operation operation) {
     const bool acts = flight.kind != Flight::Kind::kToken;
     CountAnswer(flight.target, operation, http::Classify(completion, true, acts, now.wall).answer);

@@ -54,7 +54,7 @@ void LoaderStage::Begin(const std::string& key, std::uint64_t batch) {
   }
   if (batch == 0) {
     lane.has_slot = true;
-    target->budget.TakeSlot();
+    target->budget.TakeSlots(1);
   }
   lane.connector = target->connector;
   TakeCommand(lane, lane.desired, lane.desired_bytes);
@@ -590,7 +590,7 @@ void LoaderStage::Rest(Lane& lane) {
   if (lane.has_slot) {
     lane.has_slot = false;
     Target* const target = FindTarget(lane.target);
-    if (target != nullptr) target->budget.ReturnSlot();
+    if (target != nullptr) target->budget.ReturnSlots(1);
     MarkDirty(target);
   }
   Touch(lane);

@@ -29,10 +29,27 @@ TEST(BudgetTest, AFailingTargetIsTriedByOneRequestAtATime) {
   budget.PauseUntil(At(50));
   EXPECT_FALSE(budget.HasSlot(At(49)));
   EXPECT_TRUE(budget.HasSlot(At(50)));
-  budget.TakeSlot();
+  budget.TakeSlots(1);
   EXPECT_FALSE(budget.HasSlot(At(50)));
+  EXPECT_TRUE(budget.MayOpen());
+  budget.Sent(At(50));
+  EXPECT_FALSE(budget.MayOpen());
   budget.Succeeded();
   EXPECT_TRUE(budget.HasSlot(At(50)));
+  EXPECT_TRUE(budget.MayOpen());
+}
+
+TEST(BudgetTest, MoreKeysAreUnderWayThanRequestsAreOpen) {
+  Budget budget;
+  budget.SetCeiling(2, 100);
+  int keys = 0;
+  for (; budget.HasSlot(At(0)); ++keys) budget.TakeSlots(1);
+  EXPECT_EQ(keys, 2 * Budget::kSlotsPerRequest);
+  int open = 0;
+  for (; budget.MayOpen(); ++open) budget.Sent(At(0));
+  EXPECT_EQ(open, 2);
+  budget.Answered();
+  EXPECT_TRUE(budget.MayOpen());
 }
 
 TEST(BudgetTest, FullJitterStaysBelowTheDoubledDelay) {
