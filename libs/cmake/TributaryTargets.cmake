@@ -87,4 +87,10 @@ function(tributary_executable name)
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE tributary_flags ${ARG_DEPS})
+  # Sanitizers bring an allocator of their own. Nothing refers to it by
+  # name, so the linker is told to keep it.
+  if(NOT TRIBUTARY_SANITIZER)
+    target_link_libraries(${name} PRIVATE
+      "-Wl,--push-state,--no-as-needed,${JEMALLOC_LINK_LIBRARIES},--pop-state")
+  endif()
 endfunction()
