@@ -171,7 +171,7 @@ class Reader {
 
   void SetFromFile(const YAML::Node& node, Message& message, const FieldDescriptor& field,
                    const std::string& path, bool is_secret) {
-    const std::string text = node.Scalar();
+    const std::string& text = node.Scalar();
     if (RulesOf(field).required() && text.empty()) {
       Report(PlaceOf(node), path + ": must be set");
       return;

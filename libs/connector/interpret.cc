@@ -172,7 +172,7 @@ std::vector<Interpreted> InterpretBatch(const Connector& connector, const Object
   const Interpreted whole =
       Judge(connector, batch.call, completion, body, items != nullptr, now_wall);
   std::vector<Interpreted> out(keys.size(), whole);
-  if (whole.answer != AnswerClass::kDone) return out;
+  if (whole.answer != AnswerClass::kDone || items == nullptr) return out;
   struct Result {
     const json::Value* item = nullptr;
     std::size_t count = 0;

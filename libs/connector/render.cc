@@ -79,7 +79,8 @@ absl::Status PlaceField(const Object& object, const v1::Field& field, json::Valu
   if (!object.pairs_prefix.empty() && first == object.pairs_prefix) {
     json::Value pair;
     pair.Set(object.pairs_key, json::Value(rest));
-    pair.Set(object.pairs_value, is_null ? object.pairs_clear : std::move(value));
+    if (is_null) value = object.pairs_clear;
+    pair.Set(object.pairs_value, std::move(value));
     if (parent.array() == nullptr) parent = json::Value(json::Array());
     parent.array()->push_back(std::move(pair));
     return absl::OkStatus();

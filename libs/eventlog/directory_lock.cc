@@ -2,7 +2,6 @@
 
 #include <array>
 #include <cerrno>
-#include <cstring>
 #include <filesystem>
 #include <string>
 #include <system_error>
@@ -24,12 +23,14 @@ absl::StatusOr<DirectoryLock> DirectoryLock::Acquire(const std::string& director
   const std::string path = directory + "/lock";
   const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   if (fd < 0) {
-    return absl::UnavailableError("opening " + path + ": " + std::strerror(errno));
+    return absl::UnavailableError("opening " + path + ": " +
+                                  std::generic_category().message(errno));
   }
   DirectoryLock lock(fd);
   if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK) {
-      return absl::UnavailableError("locking " + path + ": " + std::strerror(errno));
+      return absl::UnavailableError("locking " + path + ": " +
+                                    std::generic_category().message(errno));
     }
     std::array<char, 32> text{};
     const ssize_t size = ::pread(fd, text.data(), text.size() - 1, 0);
@@ -41,7 +42,8 @@ absl::StatusOr<DirectoryLock> DirectoryLock::Acquire(const std::string& director
   const std::string pid = std::to_string(::getpid()) + "\n";
   if (::ftruncate(fd, 0) != 0 ||
       ::pwrite(fd, pid.data(), pid.size(), 0) != static_cast<ssize_t>(pid.size())) {
-    return absl::UnavailableError("writing " + path + ": " + std::strerror(errno));
+    return absl::UnavailableError("writing " + path + ": " +
+                                  std::generic_category().message(errno));
   }
   return lock;
 }

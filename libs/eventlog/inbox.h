@@ -52,7 +52,7 @@ class Inbox {
     return std::exchange(facts_, {});
   }
 
-  void Wake() {
+  void Wake() const {
     const std::uint64_t one = 1;
     (void)!::write(fd_, &one, sizeof one);
   }

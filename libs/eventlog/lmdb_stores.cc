@@ -13,6 +13,7 @@
 #include <sstream>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -96,7 +97,9 @@ absl::Status ReplaceFile(const std::string& directory, const std::string& name,
     ok = dir >= 0 && ::fsync(dir) == 0;
     if (dir >= 0) ::close(dir);
   }
-  if (!ok) return absl::UnavailableError("writing " + path + ": " + std::strerror(errno));
+  if (!ok)
+    return absl::UnavailableError("writing " + path + ": " +
+                                  std::generic_category().message(errno));
   return absl::OkStatus();
 }
 

@@ -31,6 +31,8 @@ using Object = std::vector<std::pair<std::string, Value>>;
 class Value {
  public:
   Value() = default;  // null
+  // Implicit, so that a document can be written down as it reads.
+  // NOLINTBEGIN(google-explicit-constructor)
   Value(std::nullptr_t) {}
   Value(bool boolean) : data_(boolean) {}
   Value(std::int64_t integer) : data_(Number{std::to_string(integer)}) {}
@@ -41,6 +43,7 @@ class Value {
   Value(const char* text) : data_(std::string(text)) {}
   Value(Array array) : data_(std::move(array)) {}
   Value(Object object) : data_(std::move(object)) {}
+  // NOLINTEND(google-explicit-constructor)
 
   bool is_null() const { return std::holds_alternative<std::monostate>(data_); }
   const bool* boolean() const { return std::get_if<bool>(&data_); }

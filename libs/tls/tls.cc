@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <sstream>
+#include <system_error>
 
 #include <fcntl.h>
 #include <openssl/bn.h>
@@ -68,7 +69,8 @@ absl::Status WriteFile(const std::string& path, const std::string& text, mode_t 
   unlink(temporary.c_str());
   const int fd = open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
   if (fd < 0) {
-    return absl::InternalError("creating " + temporary + ": " + std::strerror(errno));
+    return absl::InternalError("creating " + temporary + ": " +
+                               std::generic_category().message(errno));
   }
   std::size_t written = 0;
   while (written < text.size()) {
@@ -80,7 +82,7 @@ absl::Status WriteFile(const std::string& path, const std::string& text, mode_t 
   }
   const bool is_good = written == text.size() && fsync(fd) == 0;
   if (close(fd) != 0 || !is_good || rename(temporary.c_str(), path.c_str()) != 0) {
-    return absl::InternalError("writing " + path + ": " + std::strerror(errno));
+    return absl::InternalError("writing " + path + ": " + std::generic_category().message(errno));
   }
   return absl::OkStatus();
 }

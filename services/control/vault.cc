@@ -2,8 +2,8 @@
 
 #include <array>
 #include <cerrno>
-#include <cstring>
 #include <filesystem>
+#include <system_error>
 
 #include <fcntl.h>
 #include <sodium.h>
@@ -48,7 +48,8 @@ absl::Status MakeKeyFile(const std::string& file) {
   sodium_memzero(key.data(), key.size());
   sodium_memzero(text.data(), text.size());
   if (!is_written) {
-    return absl::InternalError("making master key file " + file + ": " + std::strerror(problem));
+    return absl::InternalError("making master key file " + file + ": " +
+                               std::generic_category().message(problem));
   }
   return absl::OkStatus();
 }
@@ -62,7 +63,8 @@ absl::StatusOr<std::unique_ptr<Vault>> Vault::Open(const std::string& key_file) 
   struct stat status = {};
   if (stat(key_file.c_str(), &status) != 0) {
     if (errno != ENOENT) {
-      return absl::InternalError("master key file " + key_file + ": " + std::strerror(errno));
+      return absl::InternalError("master key file " + key_file + ": " +
+                                 std::generic_category().message(errno));
     }
     if (absl::Status made = MakeKeyFile(key_file); !made.ok()) {
       return made;

@@ -120,7 +120,6 @@ class EmbeddedLog::Core {
         refused = "the log is being closed";
       } else {
         queue_.push_back(std::move(request));
-        request.mailbox = nullptr;
       }
     }
     if (refused.empty()) {
