@@ -26,8 +26,9 @@ http::Headers DateHeader(WallTime time) {
   constexpr std::array<const char*, 12> kMonths = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
                                                    "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
   const int month = (text[5] - '0') * 10 + (text[6] - '0');
-  return {{"Date", "Sun, " + text.substr(8, 2) + " " + kMonths.at(static_cast<std::size_t>(month - 1)) +
-                       " " + text.substr(0, 4) + " " + text.substr(11, 8) + " GMT"}};
+  return {{"Date", "Sun, " + text.substr(8, 2) + " " +
+                       kMonths.at(static_cast<std::size_t>(month - 1)) + " " + text.substr(0, 4) +
+                       " " + text.substr(11, 8) + " GMT"}};
 }
 
 struct ExtractorBench::Http : http::ClientPort {
@@ -36,39 +37,39 @@ struct ExtractorBench::Http : http::ClientPort {
   void Send(http::RequestId id, http::Request request) override {
     const std::uint64_t incarnation = bench.incarnation_;
     // As the real one: the last check is made right before the bytes leave.
-    bench.time_.After(std::chrono::milliseconds(1), [this, id, incarnation,
-                                                     request = std::move(request)] {
-      if (incarnation != bench.incarnation_) return;
-      if (cancelled.contains(id) || !bench.stage_->MaySend(bench.time_.now(), id)) {
-        http::Completion completion;
-        completion.id = id;
-        completion.refused_at_send = true;
-        bench.stage_->OnHttp(bench.time_.now(), std::move(completion));
-        bench.Drive();
-        return;
-      }
-      bench.request_log_.push_back(TargetOf(request.url));
-      bench.request_times_.push_back(bench.time_.now().steady);
-      bench.in_flight_max_ = std::max(bench.in_flight_max_, ++bench.in_flight_);
-      SiteAnswer answer = bench.site_(bench.wall(), request);
-      const bool times_out = answer.delay >= request.timeout;
-      const Duration delay = std::min(answer.delay, request.timeout);
-      bench.time_.After(delay, [this, id, incarnation, times_out, delay,
-                                answer = std::move(answer)]() mutable {
-        --bench.in_flight_;
-        if (incarnation != bench.incarnation_) return;
-        http::Completion completion;
-        completion.id = id;
-        completion.delivery = times_out ? http::Delivery::kBroken : answer.delivery;
-        completion.status = answer.status;
-        completion.headers = std::move(answer.headers);
-        completion.body = std::move(answer.body);
-        completion.elapsed = delay;
-        if (completion.delivery != http::Delivery::kComplete) completion.error = "broken";
-        bench.stage_->OnHttp(bench.time_.now(), std::move(completion));
-        bench.Drive();
-      });
-    });
+    bench.time_.After(
+        std::chrono::milliseconds(1), [this, id, incarnation, request = std::move(request)] {
+          if (incarnation != bench.incarnation_) return;
+          if (cancelled.contains(id) || !bench.stage_->MaySend(bench.time_.now(), id)) {
+            http::Completion completion;
+            completion.id = id;
+            completion.refused_at_send = true;
+            bench.stage_->OnHttp(bench.time_.now(), std::move(completion));
+            bench.Drive();
+            return;
+          }
+          bench.request_log_.push_back(TargetOf(request.url));
+          bench.request_times_.push_back(bench.time_.now().steady);
+          bench.in_flight_max_ = std::max(bench.in_flight_max_, ++bench.in_flight_);
+          SiteAnswer answer = bench.site_(bench.wall(), request);
+          const bool times_out = answer.delay >= request.timeout;
+          const Duration delay = std::min(answer.delay, request.timeout);
+          bench.time_.After(delay, [this, id, incarnation, times_out, delay,
+                                    answer = std::move(answer)]() mutable {
+            --bench.in_flight_;
+            if (incarnation != bench.incarnation_) return;
+            http::Completion completion;
+            completion.id = id;
+            completion.delivery = times_out ? http::Delivery::kBroken : answer.delivery;
+            completion.status = answer.status;
+            completion.headers = std::move(answer.headers);
+            completion.body = std::move(answer.body);
+            completion.elapsed = delay;
+            if (completion.delivery != http::Delivery::kComplete) completion.error = "broken";
+            bench.stage_->OnHttp(bench.time_.now(), std::move(completion));
+            bench.Drive();
+          });
+        });
   }
   void Cancel(http::RequestId id) override { cancelled.insert(id); }
 
@@ -132,9 +133,8 @@ void ExtractorBench::PublishTenant(bool linked) {
   connection->set_credential_revision(key_revision_);
   for (const auto& [name, value] : setup_.settings) (*connection->mutable_settings())[name] = value;
   // Under the token of the founding, as control's entries are under control's.
-  eventlog::Headers headers = {
-      {std::string(eventlog::kTokenHeader),
-       eventlog::FormatToken({.generation = 1'700'000'000, .offset = 1})}};
+  eventlog::Headers headers = {{std::string(eventlog::kTokenHeader),
+                                eventlog::FormatToken({.generation = 1'700'000'000, .offset = 1})}};
   log_.Append(Topic::kTenants, 0, ids::EncodePart(kTenant), snapshot.SerializeAsString(), headers);
 }
 

@@ -54,8 +54,8 @@ Ids EventsInDefaultOrderAfterACrash(const Fetch& fetch) {
   }
   // Here the process died; the cursor was stored.
   for (int page = 1;; ++page) {
-    const auto rows = Rows(fetch("/events.json?" + Page(page, 20) +
-                                 "&since_id=" + std::to_string(cursor)), "event");
+    const auto rows = Rows(
+        fetch("/events.json?" + Page(page, 20) + "&since_id=" + std::to_string(cursor)), "event");
     if (rows.empty()) return ids;
     for (const json::Value& row : rows) ids.insert(IdOf(row));
   }
@@ -64,8 +64,8 @@ Ids EventsInDefaultOrderAfterACrash(const Fetch& fetch) {
 Ids CustomersPageByPage(const Fetch& fetch, int per_page) {
   Ids ids;
   for (int page = 1;; ++page) {
-    const auto rows = Rows(fetch("/customers.json?direction=asc&" + Page(page, per_page)),
-                           "customer");
+    const auto rows =
+        Rows(fetch("/customers.json?direction=asc&" + Page(page, per_page)), "customer");
     if (rows.empty()) return ids;
     for (const json::Value& row : rows) ids.insert(IdOf(row));
   }
@@ -75,7 +75,8 @@ Documents ChangesTrustingTheFilter(const Fetch& fetch, const std::string& since)
   Documents changed;
   for (const json::Value& row :
        Rows(fetch("/customers.json?date_field=updated_at&per_page=50&start_datetime=" +
-                  ids::EncodePart(since)), "customer")) {
+                  ids::EncodePart(since)),
+            "customer")) {
     changed[IdOf(row)] = json::Write(row);
   }
   return changed;
@@ -95,7 +96,8 @@ Ids CustomersFromLargestUpdateAfterACrash(const Fetch& fetch, int per_page) {
   const std::string from = ids::EncodePart(largest);
   for (int page = 1;; ++page) {
     const auto rows = Rows(fetch("/customers.json?direction=asc&date_field=updated_at&" +
-                                 Page(page, per_page) + "&start_datetime=" + from), "customer");
+                                 Page(page, per_page) + "&start_datetime=" + from),
+                           "customer");
     if (rows.empty()) return ids;
     take(rows);
   }
@@ -106,7 +108,8 @@ Documents ChangesWithoutAZone(const Fetch& fetch, WallTime since) {
   const std::string text = FormatAtOffset(since, 0).substr(0, 19);
   for (const json::Value& row :
        Rows(fetch("/customers.json?date_field=updated_at&per_page=200&start_datetime=" +
-                  ids::EncodePart(text)), "customer")) {
+                  ids::EncodePart(text)),
+            "customer")) {
     changed[IdOf(row)] = json::Write(row);
   }
   return changed;
@@ -178,7 +181,8 @@ void ChangesSinceLastPoll(const Fetch& fetch, WallTime& last_poll, WallTime now,
   last_poll = now;
   for (int page = 1;; ++page) {
     const auto rows = Rows(fetch("/customers.json?direction=asc&date_field=updated_at&" +
-                                 Page(page, 200) + "&start_datetime=" + since), "customer");
+                                 Page(page, 200) + "&start_datetime=" + since),
+                           "customer");
     if (rows.empty()) return;
     for (const json::Value& row : rows) kept[IdOf(row)] = json::Write(row);
   }
@@ -190,8 +194,7 @@ Ids SubscriptionsOfKnownStates(const Fetch& fetch) {
       "trialing", "unpaid",   "suspended", "trial_ended", "paused",   "awaiting_signup"};
   Ids ids;
   for (int page = 1;; ++page) {
-    const auto rows = Rows(fetch("/subscriptions.json?sort=id&" + Page(page, 200)),
-                           "subscription");
+    const auto rows = Rows(fetch("/subscriptions.json?sort=id&" + Page(page, 200)), "subscription");
     if (rows.empty()) return ids;
     for (const json::Value& row : rows) {
       if (kStates.contains(*row.Find("state")->string())) ids.insert(IdOf(row));
@@ -208,8 +211,7 @@ Documents SubscriptionsByStruct(const Fetch& fetch) {
   };
   Documents documents;
   for (int page = 1;; ++page) {
-    const auto rows = Rows(fetch("/subscriptions.json?sort=id&" + Page(page, 200)),
-                           "subscription");
+    const auto rows = Rows(fetch("/subscriptions.json?sort=id&" + Page(page, 200)), "subscription");
     if (rows.empty()) return documents;
     for (const json::Value& row : rows) {
       const json::Value* product = row.FindPath("product.handle");
@@ -223,8 +225,8 @@ Documents SubscriptionsByStruct(const Fetch& fetch) {
 Ids CustomersUntilShortPage(const Fetch& fetch, int per_page) {
   Ids ids;
   for (int page = 1;; ++page) {
-    const auto rows = Rows(fetch("/customers.json?direction=asc&" + Page(page, per_page)),
-                           "customer");
+    const auto rows =
+        Rows(fetch("/customers.json?direction=asc&" + Page(page, per_page)), "customer");
     for (const json::Value& row : rows) ids.insert(IdOf(row));
     if (rows.size() < static_cast<std::size_t>(per_page)) return ids;
   }

@@ -23,7 +23,6 @@ SiteHandler HandlerOf(simulator::World& world) {
   };
 }
 
-
 std::string Comparable(std::string_view text) {
   auto document = json::Parse(text);
   if (!document.ok() || document->object() == nullptr) return std::string(text);

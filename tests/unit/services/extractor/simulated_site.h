@@ -6,6 +6,7 @@
 #include <string>
 
 #include "gtest/gtest.h"
+
 #include "services/simulator/world.h"
 #include "tests/unit/services/extractor/extractor_bench.h"
 
