@@ -13,7 +13,6 @@ using eventlog::Partition;
 using eventlog::Topic;
 
 constexpr Duration kStatusInterval = std::chrono::seconds(1);
-constexpr std::size_t kAsidePrefixBytes = 64;
 
 eventlog::OwnerOptions OwnerOptionsOf(const Options& options) {
   eventlog::OwnerOptions owner;
@@ -287,22 +286,7 @@ bool Extractor::SetAsideCursor(Partition partition, std::string_view key,
 void Extractor::KeepAside(Topic topic, Partition partition, eventlog::Offset offset,
                           std::string_view key, std::string_view bytes) {
   ++counters_.set_aside[static_cast<std::size_t>(topic)];
-  SetAside aside;
-  aside.topic = topic;
-  aside.partition = partition;
-  aside.offset = offset;
-  aside.key = std::string(key);
-  aside.sha256_hex = ids::Sha256Hex(bytes);
-  aside.prefix_hex = ids::ToHex(bytes.substr(0, kAsidePrefixBytes));
-  ports_.logger.Log(Logger::Level::kError, "A record cannot be decoded and is set aside.",
-                    {{"topic", std::string(eventlog::Name(topic))},
-                     {"partition", std::to_string(partition)},
-                     {"offset", std::to_string(offset)},
-                     {"key", aside.key},
-                     {"sha256", aside.sha256_hex},
-                     {"bytes", aside.prefix_hex}});
-  set_aside_.push_back(std::move(aside));
-  if (set_aside_.size() > kSetAsideMax) set_aside_.pop_front();
+  set_aside_.Add(topic, partition, offset, key, bytes, ports_.logger);
 }
 
 std::unique_ptr<ReadingStage> MakeExtractor(Options options, StagePorts ports) {

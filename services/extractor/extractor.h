@@ -8,6 +8,7 @@
 
 #include "libs/eventlog/log.h"
 #include "libs/eventlog/owner.h"
+#include "libs/stage/set_aside.h"
 #include "libs/stage/stage.h"
 #include "services/extractor/options.h"
 
@@ -37,17 +38,6 @@ struct Counters {
   std::array<std::int64_t, eventlog::kAllTopics.size()> set_aside{};
 };
 
-/// A record that could not be decoded. It is no state, and it is not forgotten.
-struct SetAside {
-  eventlog::Topic topic{};
-  eventlog::Partition partition = 0;
-  eventlog::Offset offset = 0;
-  std::string key;
-  std::string sha256_hex;
-  /// Of the first bytes.
-  std::string prefix_hex;
-};
-
 struct Levels {
   eventlog::Owner::Standing standing;
   std::int64_t sites = 0;
@@ -66,10 +56,8 @@ class ReadingStage : public Stage {
  public:
   virtual const Counters& counters() const = 0;
   virtual Levels levels(Now now) const = 0;
-  /// The newest ones, at most kSetAsideMax.
+  /// The newest ones.
   virtual const std::deque<SetAside>& set_aside() const = 0;
-
-  static constexpr std::size_t kSetAsideMax = 100;
 };
 
 /// The stage that reads Chargify and writes `changes`, `events` and `cursors`. The objects behind

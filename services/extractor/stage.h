@@ -112,7 +112,7 @@ class Extractor final : public ReadingStage, private eventlog::OwnerListener {
   std::string failure() const override;
 
   const Counters& counters() const override { return counters_; }
-  const std::deque<SetAside>& set_aside() const override { return set_aside_; }
+  const std::deque<SetAside>& set_aside() const override { return set_aside_.newest(); }
   Levels levels(Now now) const override;
 
  private:
@@ -208,7 +208,7 @@ class Extractor final : public ReadingStage, private eventlog::OwnerListener {
   std::string now_text_;
   WallTime now_text_of_{};
   Counters counters_;
-  std::deque<SetAside> set_aside_;
+  SetAsideRecords set_aside_;
   Instant status_due_{};
   bool said_hello_ = false;
   std::string last_status_;

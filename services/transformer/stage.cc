@@ -12,7 +12,6 @@ namespace {
 using eventlog::Topic;
 
 constexpr std::size_t kEventsWaitingMax = 1000;
-constexpr std::size_t kAsidePrefixBytes = 64;
 
 eventlog::OwnerOptions OwnerOptionsOf(const Options& options) {
   eventlog::OwnerOptions owner;
@@ -455,22 +454,7 @@ void TransformerStage::KeepAside(Topic topic, eventlog::Partition partition,
                                  std::string_view bytes) {
   ++counters_.undecodable;
   ++counters_.set_aside[static_cast<std::size_t>(topic)];
-  SetAside aside;
-  aside.topic = topic;
-  aside.partition = partition;
-  aside.offset = offset;
-  aside.key = std::string(key);
-  aside.sha256_hex = ids::Sha256Hex(bytes);
-  aside.prefix_hex = ids::ToHex(bytes.substr(0, kAsidePrefixBytes));
-  ports_.logger.Log(Logger::Level::kError, "A record cannot be decoded and is set aside.",
-                    {{"topic", std::string(eventlog::Name(topic))},
-                     {"partition", std::to_string(partition)},
-                     {"offset", std::to_string(offset)},
-                     {"key", aside.key},
-                     {"sha256", aside.sha256_hex},
-                     {"bytes", aside.prefix_hex}});
-  set_aside_.push_back(std::move(aside));
-  if (set_aside_.size() > kSetAsideMax) set_aside_.pop_front();
+  set_aside_.Add(topic, partition, offset, key, bytes, ports_.logger);
 }
 
 namespace {

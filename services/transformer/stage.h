@@ -141,7 +141,7 @@ class TransformerStage : public Transformer, private eventlog::OwnerListener {
   std::string failure() const override;
   const Counters& counters() const override { return counters_; }
   Levels levels(Now now) const override;
-  const std::deque<SetAside>& set_aside() const override { return set_aside_; }
+  const std::deque<SetAside>& set_aside() const override { return set_aside_.newest(); }
 
  private:
   using SyncKey = std::pair<std::string, std::string>;
@@ -234,7 +234,7 @@ class TransformerStage : public Transformer, private eventlog::OwnerListener {
   std::string last_status_;
   std::string failure_;
   Counters counters_;
-  std::deque<SetAside> set_aside_;
+  SetAsideRecords set_aside_;
 };
 
 }  // namespace tributary::transformer

@@ -8,6 +8,7 @@
 
 #include "libs/eventlog/log.h"
 #include "libs/eventlog/owner.h"
+#include "libs/stage/set_aside.h"
 #include "libs/stage/stage.h"
 #include "libs/time/time.h"
 
@@ -69,17 +70,6 @@ struct Counters {
   std::int64_t equal_version_conflicts = 0;
 };
 
-/// A record that could not be decoded. It is no state, and it is not forgotten.
-struct SetAside {
-  eventlog::Topic topic{};
-  eventlog::Partition partition = 0;
-  eventlog::Offset offset = 0;
-  std::string key;
-  std::string sha256_hex;
-  /// Of the first bytes.
-  std::string prefix_hex;
-};
-
 /// Of the partition where it is most.
 struct Levels {
   eventlog::Owner::Standing standing;
@@ -93,10 +83,8 @@ class Transformer : public Stage {
  public:
   virtual const Counters& counters() const = 0;
   virtual Levels levels(Now now) const = 0;
-  /// The newest ones, at most kSetAsideMax.
+  /// The newest ones.
   virtual const std::deque<SetAside>& set_aside() const = 0;
-
-  static constexpr std::size_t kSetAsideMax = 100;
 };
 
 /// `ports` outlive the transformer.
