@@ -149,10 +149,14 @@ void TransformerStage::Withdraw(PartitionWork& work, const SyncKey& name, const 
     v1::Command hint;
     if (hint.ParseFromString(entry->value)) *command.mutable_version() = hint.version();
   }
-  command.mutable_version()->set_generation(
-      std::max(work.generation, command.version().generation()));
-  command.mutable_version()->set_revision(std::max(
-      table(Topic::kTenants, work.partition).next_offset() - 1, command.version().revision() + 1));
+  v1::Version& version = *command.mutable_version();
+  if (version.generation() < work.generation) {
+    // Offsets and revisions of another generation would outbid what this one brings.
+    version.Clear();
+    version.set_generation(work.generation);
+  }
+  version.set_revision(
+      std::max(table(Topic::kTenants, work.partition).next_offset() - 1, version.revision() + 1));
   command.set_customer(parts->source_id);
   command.mutable_state()->set_object(parts->object);
   command.mutable_state()->set_presence(v1::DesiredState::PRESENCE_WITHDRAWN);

@@ -2,7 +2,7 @@
 
 #include "tests/unit/services/transformer/rig.h"
 
-// `tenants` is made anew (protocol rule 35), and control writes it again only after a while.
+// Topics are made anew (protocol rule 35).
 
 namespace tributary::transformer {
 namespace {
@@ -14,6 +14,7 @@ object: client
 fields: {name: customer.name}
 )";
 
+// Control writes `tenants` again only after a while.
 TEST(TransformerTest, Rule35_WhatALostTenantsDoesNotSayIsNotWithdrawn) {
   Rig rig;
   // So many that the revision after the loss is a smaller offset.
@@ -39,6 +40,34 @@ TEST(TransformerTest, Rule35_WhatALostTenantsDoesNotSayIsNotWithdrawn) {
   EXPECT_EQ(rig.Command(KeyOf("1")).state().presence(), v1::DesiredState::PRESENCE_PRESENT);
   EXPECT_EQ(rig.Command(KeyOf("1")).version().generation(), before.generation() + 1);
   EXPECT_EQ(rig.Command(KeyOf("1")).version().revision(), revision);
+}
+
+// A sync was removed when `changes` was made anew: its records are withdrawn in the new generation,
+// whose offsets begin again, and what the sync writes when it is back comes behind that.
+TEST(TransformerTest, Rule35_WhatWasWithdrawnInANewGenerationComesBack) {
+  Rig rig;
+  rig.PutSync(kMapping);
+  for (int i = 0; i < 20; ++i) rig.PutCustomer("1", R"({"id":1,"name":"Ada"})");
+  rig.Start();
+  rig.Run();
+  const v1::Version before = rig.Command(KeyOf("1")).version();
+  rig.Kill();
+  rig.log.Lose(Topic::kChanges, 0);
+  rig.log.FoundAnew(before.generation() + 1);
+  rig.PutSync(kMapping, "", v1::SYNC_STATE_REMOVED);
+  rig.Start();
+  rig.Run();
+  const v1::Command withdrawn = rig.Command(KeyOf("1"));
+  ASSERT_EQ(withdrawn.state().presence(), v1::DesiredState::PRESENCE_WITHDRAWN);
+  EXPECT_EQ(withdrawn.version().generation(), before.generation() + 1);
+
+  rig.PutSync(kMapping);
+  const std::int64_t read_again = rig.PutCustomer("1", R"({"id":1,"name":"Eve"})");
+  rig.Run();
+
+  ASSERT_LT(read_again, before.offset());
+  EXPECT_EQ(rig.Command(KeyOf("1")).state().presence(), v1::DesiredState::PRESENCE_PRESENT);
+  EXPECT_EQ(FieldOf(rig.Command(KeyOf("1")), "name"), "Eve");
 }
 
 }  // namespace
