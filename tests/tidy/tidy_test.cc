@@ -88,7 +88,7 @@ bool IsWithoutIo(const Source& source) {
   }
   for (const char* directory :
        {"libs/time/", "libs/ids/", "libs/json/", "libs/stage/", "libs/tenants/", "libs/cel/",
-        "libs/mapping/", "libs/connector/", "libs/http/message.", "libs/eventlog/testing/"}) {
+        "libs/mapping/", "libs/connector/", "libs/budget/", "libs/http/message.", "libs/eventlog/testing/"}) {
     if (source.In(directory)) return true;
   }
   // Directly in it: the port and what is built on it. Real logs and stores name what they are.
