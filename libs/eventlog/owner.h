@@ -77,6 +77,9 @@ class OwnerListener {
   /// Every table stands at an end sampled after the fence (and after t0 + V + P): derive and send
   /// from now on. Streams begin to flow after this.
   virtual void OnReady(const Takeover& takeover) = 0;
+  /// The newest entry of this key is about to be replaced by one that was read back after OnReady;
+  /// the table still shows it. OnEntry follows unless the partition goes.
+  virtual void OnReplacing(Topic /*topic*/, Partition /*partition*/, std::string_view /*key*/) {}
   /// A table entry (own ones too) was read back after OnReady. `entry` is none for a tombstone.
   virtual void OnEntry(Topic topic, Partition partition, std::string_view key,
                        const std::optional<TableEntry>& entry) = 0;

@@ -133,6 +133,9 @@ void Owner::State::OnFetched(const Fetched& fact) {
 void Owner::State::Fold(Owned& o, TableState& table, const Record& record) {
   Table& t = *table.table;
   if (record.offset < t.next_offset()) return;
+  if (o.serves() && !BelongsToTheLog(record.key)) {
+    listener.OnReplacing(table.topic, o.partition, record.key);
+  }
   const std::optional<TableEntry> entry = t.Apply(record);
   if (!o.serves() && PersistsWhenTold(table.topic) && t.unpersisted() >= kRebuildPieceEntries) {
     static_cast<void>(t.Persist());

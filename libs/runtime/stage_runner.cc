@@ -25,6 +25,9 @@ constexpr Duration kTurnMax = std::chrono::seconds(1);
 constexpr Duration kReportInterval = std::chrono::milliseconds(200);
 /// Facts that are given the same time, unless one of them brings records.
 constexpr int kFactsPerLook = 64;
+/// A turn that follows a busy one begins no sooner than this after it. What comes meanwhile is
+/// handled together: waking for each fact by itself costs more than handling it.
+constexpr Duration kBusyTurnMin = std::chrono::milliseconds(1);
 /// A life that lasted so long has proved that it can; its failure begins a new series.
 constexpr Duration kProvenLife = std::chrono::minutes(1);
 
@@ -296,6 +299,8 @@ StageRunner::State::End StageRunner::State::Live(StageParts parts, std::string& 
 
   End end = End::kStopped;
   Instant drain_deadline{};
+  bool was_busy = false;
+  Instant busy_turn_began{};
   while (!stop) {
     const Now now = CurrentTime();
     if (drain && drain_deadline == Instant{}) {
@@ -317,6 +322,11 @@ StageRunner::State::End StageRunner::State::Live(StageParts parts, std::string& 
       measure(now);
     }
 
+    if (was_busy) {
+      const Duration left = kBusyTurnMin - (now.steady - busy_turn_began);
+      if (left > Duration::zero()) std::this_thread::sleep_for(left);
+    }
+    busy_turn_began = eventlog::BootTime();
     const Duration until_tick = stage->next_tick() - now.steady;
     const Duration wait = std::clamp<Duration>(
         until_tick, Duration::zero(),
@@ -349,6 +359,7 @@ StageRunner::State::End StageRunner::State::Live(StageParts parts, std::string& 
     if (after.steady >= stage->next_tick()) stage->OnTick(after);
     metrics.OnTurn();
     turn_began = Instant{};
+    was_busy = facts > 0 || !completions.empty();
 
     if (failure = stage->failure(); !failure.empty()) {
       end = End::kFailed;

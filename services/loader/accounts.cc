@@ -7,57 +7,52 @@
 
 namespace tributary::loader {
 
+using eventlog::Topic;
+
 void LoaderStage::Account(Lane& lane) {
-  Account(*lane.stats, lane.key, lane.parts.kind == ids::CommandKey::Kind::kAction, DesiredOf(lane),
-          lane.entry);
+  static_cast<void>(DesiredOf(lane));
+  lane.stats->Remove(lane.counted);
+  lane.counted = ShareOf(lane.parts.kind == ids::CommandKey::Kind::kAction, lane.desired_head,
+                         HeadOf(lane.entry));
+  lane.stats->Add(lane.counted);
 }
 
-void LoaderStage::Account(SyncStats& stats, const std::string& key, bool is_action,
-                          const v1::Command* desired, const v1::RecordEntry& entry) {
-  const auto known = stats.open.find(key);
-  SyncStats::OpenKey now;
-  if (known != stats.open.end()) {
-    now.newest = known->second.newest;
-    stats.pending -= known->second.is_pending ? 1 : 0;
-    stats.retrying -= known->second.is_retrying ? 1 : 0;
-  }
-  bool is_open = false;
-  if (desired != nullptr && is_action) {
-    is_open = !entry.final();
-  } else if (desired != nullptr) {
-    now.newest = std::max(now.newest, PlainOf(desired->version()));
-    is_open = !entry.has_resolved() || PlainOf(entry.resolved()) < now.newest;
-  }
-  bool is_parked = entry.status() == v1::RecordEntry::STATUS_PARKED;
-  if (is_parked && !is_action && desired != nullptr && !StaysParked(entry.reason()) &&
-      Compare(entry.status_version(), desired->version()) < 0) {
-    is_parked = false;
-  }
-  if (is_parked) {
-    stats.parked.insert(key);
-  } else if (!stats.parked.empty()) {
-    stats.parked.erase(key);
-  }
-  if (!is_open) {
-    if (known == stats.open.end()) return;
-    if (desired != nullptr || is_action) {
-      stats.open.erase(known);
-    } else {
-      // Its command is void or cannot be read now; what was desired before still counts.
-      known->second = now;
+Share LoaderStage::ShareInTables(const ids::CommandKey& parts, std::string_view key) const {
+  const eventlog::Table* commands = Table(Topic::kCommands, parts.tenant);
+  const eventlog::Table* records = Table(Topic::kRecords, parts.tenant);
+  std::optional<CommandHead> command;
+  if (commands != nullptr) {
+    if (const std::optional<eventlog::TableEntryView> entry = commands->Find(key)) {
+      command = CommandHeadOf(entry->value);
+      if (command && !command->IsOf(parts.kind)) command.reset();
     }
-    return;
   }
-  now.is_pending = !is_parked;
-  now.is_retrying = now.is_pending && entry.status() == v1::RecordEntry::STATUS_RETRYING;
-  if (desired->has_changed_at()) now.changed_at = TimeOf(desired->changed_at());
-  stats.pending += now.is_pending ? 1 : 0;
-  stats.retrying += now.is_retrying ? 1 : 0;
-  if (known != stats.open.end()) {
-    known->second = now;
-  } else {
-    stats.open.emplace(key, now);
+  RecordHead record;
+  if (records != nullptr) {
+    const std::optional<eventlog::TableEntryView> entry = records->Find(key);
+    if (entry && !entry->is_void) record = RecordHeadOf(entry->value).value_or(RecordHead());
   }
+  return ShareOf(parts.kind == ids::CommandKey::Kind::kAction, command, record);
+}
+
+void LoaderStage::NoteNewest(SyncStats& stats, const std::string& key,
+                             const std::optional<CommandHead>& before,
+                             const std::optional<CommandHead>& now) {
+  const auto known = stats.newest_seen.find(key);
+  PlainVersion newest;
+  if (known != stats.newest_seen.end()) newest = known->second;
+  if (before && before->version) newest = std::max(newest, *before->version);
+  if (now && now->version && *now->version >= newest) {
+    if (known != stats.newest_seen.end()) stats.newest_seen.erase(known);
+  } else if (newest != PlainVersion()) {
+    stats.newest_seen.insert_or_assign(key, newest);
+  }
+}
+
+std::optional<PlainVersion> LoaderStage::NewestSeen(const Lane& lane) {
+  if (lane.stats->newest_seen.empty()) return std::nullopt;
+  const auto found = lane.stats->newest_seen.find(lane.key);
+  return found == lane.stats->newest_seen.end() ? std::nullopt : std::optional(found->second);
 }
 
 }  // namespace tributary::loader

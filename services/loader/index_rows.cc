@@ -4,42 +4,12 @@
 #include <cstdint>
 #include <optional>
 
-#include "google/protobuf/io/coded_stream.h"
-#include "google/protobuf/wire_format_lite.h"
-
+#include "services/loader/fields.h"
 #include "tributary/v1/records.pb.h"
 #include "tributary/v1/tenants.pb.h"
 
 namespace tributary::loader {
 namespace {
-
-using google::protobuf::internal::WireFormatLite;
-
-/// Walks over the fields of a message without reading what lies below them: an index row needs one
-/// text of an entry of a kilobyte. `visit(number, bytes, integer)`. False: malformed.
-template <typename Visitor>
-bool ForEachField(std::string_view message, const Visitor& visit) {
-  google::protobuf::io::CodedInputStream in(reinterpret_cast<const std::uint8_t*>(message.data()),
-                                            static_cast<int>(message.size()));
-  while (true) {
-    const std::uint32_t tag = in.ReadTag();
-    if (tag == 0) return in.ConsumedEntireMessage();
-    const int number = WireFormatLite::GetTagFieldNumber(tag);
-    if (WireFormatLite::GetTagWireType(tag) == WireFormatLite::WIRETYPE_LENGTH_DELIMITED) {
-      std::uint32_t size = 0;
-      if (!in.ReadVarint32(&size)) return false;
-      const auto at = static_cast<std::size_t>(in.CurrentPosition());
-      if (!in.Skip(static_cast<int>(size))) return false;
-      visit(number, message.substr(at, size), std::uint64_t{0});
-    } else if (WireFormatLite::GetTagWireType(tag) == WireFormatLite::WIRETYPE_VARINT) {
-      std::uint64_t value = 0;
-      if (!in.ReadVarint64(&value)) return false;
-      visit(number, std::string_view(), value);
-    } else if (!WireFormatLite::SkipField(&in, tag)) {
-      return false;
-    }
-  }
-}
 
 /// The first parts of a key as they stand in it, encoded. Empty: there are not so many.
 std::array<std::string_view, 4> EncodedParts(std::string_view key) {
@@ -100,8 +70,12 @@ std::vector<std::string> IndexCommand(std::string_view key, const eventlog::Tabl
   return rows;
 }
 
-bool ParseCommand(ids::CommandKey::Kind kind, const std::string& bytes, v1::Command& out) {
-  if (!out.ParseFromString(bytes)) return false;
+bool ParseInto(std::string_view bytes, google::protobuf::MessageLite& out) {
+  return out.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()));
+}
+
+bool ParseCommand(ids::CommandKey::Kind kind, std::string_view bytes, v1::Command& out) {
+  if (!ParseInto(bytes, out)) return false;
   switch (kind) {
     case ids::CommandKey::Kind::kState:
       return out.has_version() && !out.has_action() && !out.has_mapped();

@@ -61,8 +61,7 @@ LoaderStage::Verdict LoaderStage::JudgeState(const Lane& lane, const v1::Command
     return {};
   }
   // Rule 18: what was read last is not what is desired, unless it is the newest.
-  const auto open = lane.stats->open.find(lane.key);
-  if (open != lane.stats->open.end() && open->second.newest > PlainOf(command.version())) return {};
+  if (NewestSeen(lane) > PlainOf(command.version())) return {};
 
   if (entry.status() == v1::RecordEntry::STATUS_PARKED &&
       (StaysParked(entry.reason()) || Compare(entry.status_version(), command.version()) >= 0)) {

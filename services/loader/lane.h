@@ -9,6 +9,7 @@
 #include "libs/connector/connector.h"
 #include "libs/eventlog/log.h"
 #include "libs/ids/keys.h"
+#include "services/loader/sync_stats.h"
 #include "services/loader/target.h"
 #include "tributary/v1/commands.pb.h"
 #include "tributary/v1/records.pb.h"
@@ -18,8 +19,6 @@
 // tables say of its key it holds parsed, and is told of every change.
 
 namespace tributary::loader {
-
-struct SyncStats;
 
 enum class Doubt : std::uint8_t {
   kNone,
@@ -48,12 +47,16 @@ struct Lane {
   ids::CommandKey parts;
   TargetKey target;
   SyncStats* stats = nullptr;
+  /// What it counts for there now.
+  Share counted;
 
   /// The newest command as it stands in the table now. Null pointer: none that is valid.
   std::shared_ptr<const v1::Command> desired;
   /// Of an action: the bytes of `desired`.
   std::string desired_bytes;
   bool desired_is_read = false;
+  /// Of the newest command, also of a void one: its key waits for the repair.
+  std::optional<CommandHead> desired_head;
   /// Is among those that are looked at next.
   bool is_touched = false;
 

@@ -42,10 +42,11 @@ Lane& LoaderStage::MakeLane(const std::string& key, ids::CommandKey parts) {
   lane.partition = PartitionOf(lane.parts.tenant);
   lane.target = TargetOf(lane.parts);
   lane.stats = &StatsOf(lane.parts);
+  lane.counted = ShareInTables(lane.parts, key);
   bool has_entry = false;
   if (const eventlog::Table* records = owner_->table(Topic::kRecords, lane.partition)) {
-    const std::optional<eventlog::TableEntry> entry = records->Get(key);
-    has_entry = entry && !entry->is_void && lane.entry.ParseFromString(entry->value);
+    const std::optional<eventlog::TableEntryView> entry = records->Find(key);
+    has_entry = entry && !entry->is_void && ParseInto(entry->value, lane.entry);
     if (!has_entry) lane.entry.Clear();
   }
   UpdateHolds(lane);
@@ -76,23 +77,45 @@ std::vector<Lane*> LoaderStage::LanesOf(eventlog::Partition partition) {
   return lanes;
 }
 
-bool LoaderStage::SetDesired(Lane& lane, const std::optional<eventlog::TableEntry>& entry) {
-  lane.desired_is_read = true;
-  lane.desired = nullptr;
-  lane.desired_bytes.clear();
-  if (!entry || entry->is_void) return true;
-  const auto command = std::make_shared<v1::Command>();
-  if (!ParseCommand(lane.parts.kind, entry->value, *command)) return false;
-  lane.desired = command;
-  if (lane.parts.kind == ids::CommandKey::Kind::kAction) lane.desired_bytes = entry->value;
+bool LoaderStage::SetDesired(Lane& lane, const std::optional<eventlog::TableEntryView>& entry) {
+  if (!entry || entry->is_void) {
+    SetDesired(lane, nullptr, {});
+    if (entry) {
+      // A hint: what stands there waits until its writer has repaired it.
+      lane.desired_head = CommandHeadOf(entry->value);
+      if (lane.desired_head && !lane.desired_head->IsOf(lane.parts.kind)) lane.desired_head.reset();
+    }
+    return true;
+  }
+  auto command = std::make_shared<v1::Command>();
+  if (!ParseCommand(lane.parts.kind, entry->value, *command)) {
+    SetDesired(lane, nullptr, {});
+    return false;
+  }
+  SetDesired(lane, std::move(command), entry->value);
   return true;
 }
 
+void LoaderStage::SetDesired(Lane& lane, std::shared_ptr<const v1::Command> command,
+                             std::string_view bytes) {
+  lane.desired_is_read = true;
+  lane.desired_head.reset();
+  lane.desired_bytes.clear();
+  if (command != nullptr) {
+    lane.desired_head = HeadOf(*command);
+    if (lane.parts.kind == ids::CommandKey::Kind::kAction) lane.desired_bytes = bytes;
+  }
+  lane.desired = std::move(command);
+}
+
 const v1::Command* LoaderStage::DesiredOf(Lane& lane) {
-  if (!lane.desired_is_read) {
-    const eventlog::Table* commands = owner_->table(Topic::kCommands, lane.partition);
-    // What cannot be read was set aside when it came.
-    if (commands != nullptr) static_cast<void>(SetDesired(lane, commands->Get(lane.key)));
+  if (lane.desired_is_read) return lane.desired.get();
+  if (const eventlog::Table* commands = owner_->table(Topic::kCommands, lane.partition)) {
+    const std::optional<eventlog::TableEntryView> entry = commands->Find(lane.key);
+    // Set aside when it came, unless its head could be read.
+    if (!SetDesired(lane, entry)) {
+      KeepAside(Topic::kCommands, lane.partition, entry->offset, lane.key, entry->value);
+    }
   }
   return lane.desired.get();
 }
@@ -101,9 +124,9 @@ std::optional<v1::RecordEntry> LoaderStage::ReadBack(const std::string& key) con
   const std::optional<ids::CommandKey> parts = ids::ParseCommandKey(key);
   const eventlog::Table* records = parts ? Table(Topic::kRecords, parts->tenant) : nullptr;
   if (records == nullptr) return std::nullopt;
-  const std::optional<eventlog::TableEntry> entry = records->Get(key);
+  const std::optional<eventlog::TableEntryView> entry = records->Find(key);
   v1::RecordEntry record;
-  if (!entry || entry->is_void || !record.ParseFromString(entry->value)) return std::nullopt;
+  if (!entry || entry->is_void || !ParseInto(entry->value, record)) return std::nullopt;
   return record;
 }
 

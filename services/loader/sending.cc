@@ -38,15 +38,18 @@ void LoaderStage::Enqueue(Lane& lane, Priority priority) {
 }
 
 bool LoaderStage::MayBeOpen(const ids::CommandKey& parts, std::string_view key,
-                            const eventlog::TableEntry& command) {
-  if (const Lane* const lane = FindLane(std::string(key))) return !lane->busy();
+                            const eventlog::TableEntry& command) const {
+  const std::optional<CommandHead> head = CommandHeadOf(command.value);
   // What cannot be read is set aside.
-  if (!ParseCommand(parts.kind, command.value, scratch_command_)) return false;
-  const std::optional<eventlog::TableEntry> entry = Table(Topic::kRecords, parts.tenant)->Get(key);
-  if (!entry || entry->is_void || !scratch_entry_.ParseFromString(entry->value)) return true;
+  if (!head || !head->IsOf(parts.kind)) return false;
+  const std::optional<eventlog::TableEntryView> entry =
+      Table(Topic::kRecords, parts.tenant)->Find(key);
+  const std::optional<RecordHead> record =
+      entry && !entry->is_void ? RecordHeadOf(entry->value) : std::nullopt;
+  if (!record) return true;
   return parts.kind == ids::CommandKey::Kind::kAction
-             ? !scratch_entry_.final() || scratch_entry_.reason() == v1::REASON_RECORD
-             : !IsResolved(scratch_entry_, scratch_command_.version());
+             ? !record->is_final || record->reason == v1::REASON_RECORD
+             : !record->resolved || *record->resolved < *head->version;
 }
 
 void LoaderStage::ScanMore(Target& target) {
@@ -75,8 +78,12 @@ void LoaderStage::ScanMore(Target& target) {
                      return false;
                    }
                    const std::optional<ids::CommandKey> parts = ids::ParseCommandKey(key);
-                   if (parts && parts->kind != ids::CommandKey::Kind::kMapped && !entry.is_void &&
-                       TargetOf(*parts) == target.key && MayBeOpen(*parts, key, entry)) {
+                   if (!parts || parts->kind == ids::CommandKey::Kind::kMapped || entry.is_void ||
+                       TargetOf(*parts) != target.key) {
+                     return true;
+                   }
+                   const Lane* const lane = FindLane(std::string(key));
+                   if (lane != nullptr ? !lane->busy() : MayBeOpen(*parts, key, entry)) {
                      keys.emplace_back(key);
                    }
                    return true;

@@ -259,6 +259,20 @@ std::string LoaderStage::failure() const { return owner_->failure(); }
 
 // ---- ownership ----
 
+void LoaderStage::OnReplacing(Topic topic, Partition partition, std::string_view key) {
+  before_ = {};
+  if (topic == Topic::kTenants || key.starts_with('!') || !partitions_.contains(partition)) return;
+  const Lane* const lane = FindLane(std::string(key));
+  const std::optional<ids::CommandKey> parts =
+      lane != nullptr ? lane->parts : ids::ParseCommandKey(key);
+  if (!parts || parts->kind == ids::CommandKey::Kind::kMapped) return;
+  if (lane == nullptr) before_.share = ShareInTables(*parts, key);
+  if (topic != Topic::kCommands) return;
+  const std::optional<eventlog::TableEntryView> entry =
+      owner_->table(Topic::kCommands, partition)->Find(key);
+  if (entry && !entry->is_void) before_.command = CommandHeadOf(entry->value);
+}
+
 void LoaderStage::OnEntry(Topic topic, Partition partition, std::string_view key,
                           const std::optional<eventlog::TableEntry>& entry) {
   if (!partitions_.contains(partition)) return;
@@ -268,6 +282,13 @@ void LoaderStage::OnEntry(Topic topic, Partition partition, std::string_view key
     return;
   }
   if (key.starts_with('!')) return;
+  if (before_.share) {
+    // What is counted of a key without a lane follows the tables.
+    const ids::CommandKey parts = *ids::ParseCommandKey(key);
+    SyncStats& stats = StatsOf(parts);
+    stats.Remove(*before_.share);
+    stats.Add(ShareInTables(parts, key));
+  }
   if (topic == Topic::kRecords) OnRecordEntry(partition, text, entry);
   if (topic == Topic::kCommands) OnCommandEntry(partition, text, entry);
 }
@@ -322,36 +343,60 @@ void LoaderStage::OnRecordEntry(Partition partition, const std::string& key,
 void LoaderStage::OnCommandEntry(Partition partition, const std::string& key,
                                  const std::optional<eventlog::TableEntry>& entry) {
   Lane* lane = FindLane(key);
-  if (lane == nullptr) {
-    std::optional<ids::CommandKey> parts = ids::ParseCommandKey(key);
-    if (parts && parts->kind == ids::CommandKey::Kind::kMapped) return;
-    if (parts) lane = &MakeLane(key, *std::move(parts));
-  }
-  const bool is_action = lane != nullptr && lane->parts.kind == ids::CommandKey::Kind::kAction;
+  std::optional<ids::CommandKey> parts =
+      lane != nullptr ? std::optional(lane->parts) : ids::ParseCommandKey(key);
+  if (parts && parts->kind == ids::CommandKey::Kind::kMapped) return;
+  const bool is_action = parts && parts->kind == ids::CommandKey::Kind::kAction;
   if (!entry && !is_action) {
     // Only the commands of finished actions end.
     KeepAside(Topic::kCommands, partition,
               owner_->table(Topic::kCommands, partition)->next_offset() - 1, key, std::nullopt);
   }
-  if (lane == nullptr) {
+  if (!parts) {
     if (entry) KeepAside(Topic::kCommands, partition, entry->offset, key, entry->value);
     return;
   }
-  if (!SetDesired(*lane, entry)) {
+  const bool is_valid = entry && !entry->is_void;
+  const bool is_readable = is_valid && ParseCommand(parts->kind, entry->value, scratch_command_);
+  if (is_valid && !is_readable) {
     KeepAside(Topic::kCommands, partition, entry->offset, key, entry->value);
-  } else if (lane->desired != nullptr) {
+  }
+  std::optional<CommandHead> head;
+  if (is_readable) {
     ForgetAside(Topic::kCommands, key);
-    const v1::Command& command = *lane->desired;
-    if (command.has_action() && command.action().has_event_time()) {
-      RememberEventTime(lane->parts.tenant, TimeOf(command.action().event_time()));
+    head = HeadOf(scratch_command_);
+    if (scratch_command_.has_action() && scratch_command_.action().has_event_time()) {
+      RememberEventTime(parts->tenant, TimeOf(scratch_command_.action().event_time()));
     }
-    const auto open = lane->stats->open.find(key);
-    if (!is_action && open != lane->stats->open.end() && open->second.is_pending &&
-        open->second.newest < PlainOf(command.version())) {
-      ++lane->stats->superseded;
+  }
+  SyncStats& stats = lane != nullptr ? *lane->stats : StatsOf(*parts);
+  if (!is_action) {
+    const bool was_pending =
+        lane != nullptr ? lane->counted.is_pending : before_.share && before_.share->is_pending;
+    if (was_pending && head && before_.command && before_.command->version < head->version) {
+      ++stats.superseded;
       ++counters_.superseded;
-      ++CountersOf(lane->target).outcomes[v1::OUTCOME_SUPERSEDED];
+      ++CountersOf(TargetOf(*parts)).outcomes[v1::OUTCOME_SUPERSEDED];
     }
+    NoteNewest(stats, key, before_.command, head);
+  }
+  if (lane == nullptr) {
+    // What cannot even wait in the queue is found again by the scan.
+    Target* const target = FindTarget(TargetOf(*parts));
+    if (is_readable && !is_action && scratch_command_.state().backfill() && target != nullptr &&
+        target->ready_count() >= static_cast<std::size_t>(options_.ready_keys_max)) {
+      target->scan_wanted = true;
+      MarkDirty(target);
+      return;
+    }
+    lane = &MakeLane(key, *std::move(parts));
+  }
+  if (is_readable) {
+    SetDesired(*lane, std::make_shared<v1::Command>(std::move(scratch_command_)), entry->value);
+  } else {
+    // A void one is taken as a hint.
+    static_cast<void>(SetDesired(
+        *lane, is_valid ? std::nullopt : owner_->table(Topic::kCommands, partition)->Find(key)));
   }
   Account(*lane);
   Touch(*lane);

@@ -18,6 +18,7 @@
 #include "services/loader/entries.h"
 #include "services/loader/lane.h"
 #include "services/loader/loader.h"
+#include "services/loader/sync_stats.h"
 #include "tributary/v1/control.pb.h"
 
 // The loader's inside, in parts: stage.cc (what is told), takeover.cc, judge.cc (what may be done
@@ -29,26 +30,6 @@
 // their keys.
 
 namespace tributary::loader {
-
-/// What waits in one sync. Holds every key that is not resolved, and nothing of the others.
-struct SyncStats {
-  struct OpenKey {
-    /// Largest version seen (rule 18).
-    PlainVersion newest;
-    /// Of the change that it waits with.
-    WallTime changed_at{};
-    bool is_pending = false;
-    bool is_retrying = false;
-  };
-  std::unordered_map<std::string, OpenKey> open;
-  std::set<std::string> parked;
-  std::int64_t pending = 0;
-  std::int64_t retrying = 0;
-  std::int64_t applied = 0;
-  std::int64_t noop = 0;
-  std::int64_t superseded = 0;
-  std::int64_t dropped = 0;
-};
 
 class LoaderStage final : public Loader, private eventlog::OwnerListener {
  public:
@@ -132,6 +113,8 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
 
   // ---- stage.cc ----
   void OnReady(const eventlog::Takeover& takeover) override;
+  void OnReplacing(eventlog::Topic topic, eventlog::Partition partition,
+                   std::string_view key) override;
   void OnEntry(eventlog::Topic topic, eventlog::Partition partition, std::string_view key,
                const std::optional<eventlog::TableEntry>& entry) override;
   void OnStreamRecord(const eventlog::Record& record) override;
@@ -185,7 +168,10 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
   /// The newest command as the table has it now. Null pointer: none that is valid.
   const v1::Command* DesiredOf(Lane& lane);
   /// Takes what `commands` says of its key. False: it cannot be read.
-  static bool SetDesired(Lane& lane, const std::optional<eventlog::TableEntry>& entry);
+  bool SetDesired(Lane& lane, const std::optional<eventlog::TableEntryView>& entry);
+  /// The same of what was read already. `command` none: there is none, or it cannot be read.
+  static void SetDesired(Lane& lane, std::shared_ptr<const v1::Command> command,
+                         std::string_view bytes);
   /// Only what was read back as valid.
   std::optional<v1::RecordEntry> ReadBack(const std::string& key) const;
   void ForgetIfIdle(Lane& lane);
@@ -207,10 +193,16 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
   void Evaluate(Lane& lane);
 
   // ---- accounts.cc ----
-  /// Counts the key as what it is now.
+  /// Counts the key as what its lane says now. A key without a lane is counted as what the tables
+  /// say.
   void Account(Lane& lane);
-  void Account(SyncStats& stats, const std::string& key, bool is_action, const v1::Command* desired,
-               const v1::RecordEntry& entry);
+  Share ShareInTables(const ids::CommandKey& parts, std::string_view key) const;
+  /// Rule 18: remembers that a larger version was seen than the one that stands there now.
+  static void NoteNewest(SyncStats& stats, const std::string& key,
+                         const std::optional<CommandHead>& before,
+                         const std::optional<CommandHead>& now);
+  /// The largest valid version that was seen. None: the one that stands in the table.
+  static std::optional<PlainVersion> NewestSeen(const Lane& lane);
   TargetKey TargetOf(const ids::CommandKey& parts) const;
   Duration SettleOf(const TargetKey& key) const;
   Duration IndexLagOf(const TargetKey& key) const;
@@ -284,9 +276,9 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
   // ---- sending.cc ----
   void Pump(Target& target);
   void ScanMore(Target& target);
-  /// There may be something to do with the key of this command.
+  /// There may be something to do with the key of this command, which has no lane.
   bool MayBeOpen(const ids::CommandKey& parts, std::string_view key,
-                 const eventlog::TableEntry& command);
+                 const eventlog::TableEntry& command) const;
   /// Null pointer: it goes alone.
   const connector::Object* BatchObjectOf(const Target& target, const std::string& key);
   void FillBatch(Target& target, const connector::Object& object, const std::string& first);
@@ -346,6 +338,13 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
   std::map<std::pair<std::string, std::string>, SyncStats> stats_;
   std::map<std::string, std::shared_ptr<const connector::Connector>> connectors_;
   std::deque<SetAside> set_aside_;
+  /// Of the entry that is being replaced.
+  struct {
+    /// Only if the key has no lane.
+    std::optional<Share> share;
+    /// None: there was none, it is void, or it cannot be read.
+    std::optional<CommandHead> command;
+  } before_;
   /// Parsed into again and again, so that its memory stays.
   v1::Command scratch_command_;
   v1::RecordEntry scratch_entry_;

@@ -68,15 +68,11 @@ void LoaderStage::ReportStatus() {
       v1::SyncStatus& out = *status.add_syncs();
       out.set_tenant(name.first);
       out.set_sync(name.second);
-      WallTime oldest = now_.wall;
-      for (const auto& [key, waiting] : stats.open) {
-        if (!waiting.is_pending || waiting.changed_at == WallTime()) continue;
-        oldest = std::min(oldest, waiting.changed_at);
-      }
+      const WallTime oldest = std::min(stats.waiting.oldest().value_or(now_.wall), now_.wall);
       out.set_freshness_seconds(std::to_string((now_.wall - oldest).count() / 1'000'000));
       out.set_pending(stats.pending - stats.retrying);
       out.set_retrying(stats.retrying);
-      out.set_parked(static_cast<std::int64_t>(stats.parked.size()));
+      out.set_parked(stats.parked);
       out.set_applied(stats.applied);
       out.set_noop(stats.noop);
       out.set_superseded(stats.superseded);
@@ -123,26 +119,45 @@ void LoaderStage::AnswerParked(std::int64_t id, const v1::ListParkedRequest& req
   v1::ListParkedResponse& response = *message.mutable_parked();
   const std::int32_t limit =
       request.items_max() > 0 ? std::min(request.items_max(), kParkedItemsMax) : kParkedItemsMax;
-  for (const auto& [name, stats] : stats_) {
-    if (!request.tenant().empty() && request.tenant() != name.first) continue;
-    for (const std::string& key : stats.parked) {
-      if (!request.key().empty() && request.key() != key) continue;
-      if (response.items_size() >= limit) {
-        response.set_more(true);
-        break;
-      }
-      const Lane* const lane = FindLane(key);
-      const std::optional<v1::RecordEntry> entry = lane != nullptr ? lane->entry : ReadBack(key);
-      if (!entry) continue;
+  const auto add = [&](const std::string& key) {
+    Lane* const lane = LaneOf(key);
+    if (lane == nullptr) return;
+    if (lane->counted.is_parked) {
+      const v1::RecordEntry& entry = lane->entry;
       v1::ParkedItem& item = *response.add_items();
       item.set_key(key);
-      if (entry->has_status_version()) *item.mutable_version() = entry->status_version();
-      item.set_reason(entry->reason());
-      item.set_detail(entry->detail());
-      if (entry->has_since()) *item.mutable_since() = entry->since();
-      item.set_fix(std::string(FixOf(entry->reason())));
-      if (!request.key().empty()) item.set_kept_answer(entry->kept_answer());
+      if (entry.has_status_version()) *item.mutable_version() = entry.status_version();
+      item.set_reason(entry.reason());
+      item.set_detail(entry.detail());
+      if (entry.has_since()) *item.mutable_since() = entry.since();
+      item.set_fix(std::string(FixOf(entry.reason())));
+      if (!request.key().empty()) item.set_kept_answer(entry.kept_answer());
     }
+    ForgetIfIdle(*lane);
+  };
+  if (!request.key().empty()) {
+    const std::optional<ids::CommandKey> parts = ids::ParseCommandKey(request.key());
+    if (parts && partitions_.contains(PartitionOf(parts->tenant)) &&
+        (request.tenant().empty() || request.tenant() == parts->tenant)) {
+      add(request.key());
+    }
+  } else {
+    std::vector<std::string> keys;
+    bool has_more = false;
+    directory_.ForEach([&](const tenants::TenantState& tenant) {
+      const std::string& name = tenant.snapshot.tenant();
+      const eventlog::Table* const records = Table(Topic::kRecords, name);
+      if (has_more || records == nullptr) return;
+      if (!request.tenant().empty() && request.tenant() != name) return;
+      records->ScanIndex(ids::JoinKey({"p", name}) + "/",
+                         [&](std::string_view, std::string_view key) {
+                           has_more = keys.size() >= static_cast<std::size_t>(limit);
+                           if (!has_more) keys.emplace_back(key);
+                           return !has_more;
+                         });
+    });
+    for (const std::string& key : keys) add(key);
+    response.set_more(has_more);
   }
   AddAside(request, limit, response);
   if (!request.key().empty() && response.items_size() == 0) {

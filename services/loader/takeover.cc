@@ -54,24 +54,25 @@ void LoaderStage::LoadRecords(Partition partition) {
   std::vector<std::string> unknown;
   std::vector<std::string> in_doubt;
   std::vector<std::string> later;
-  std::vector<std::string> parked;
-  v1::RecordEntry& record = scratch_entry_;
+  const eventlog::Table* commands = owner_->table(Topic::kCommands, partition);
   records->Scan("", "", [&](std::string_view key, const eventlog::TableEntry& entry) {
     if (key.starts_with('!')) return true;
     any = true;
     const std::optional<ids::CommandKey> parts = ids::ParseCommandKey(key);
-    const bool is_readable = parts && record.ParseFromString(entry.value);
-    if (!is_readable) {
-      KeepAside(Topic::kRecords, partition, entry.offset, std::string(key), entry.value);
-    }
-    if (!is_readable || entry.is_void) {
+    const std::optional<RecordHead> record = parts ? RecordHeadOf(entry.value) : std::nullopt;
+    if (!record) KeepAside(Topic::kRecords, partition, entry.offset, std::string(key), entry.value);
+    if (!record || entry.is_void) {
       unknown.emplace_back(key);
       return true;
     }
-    if (record.has_event_time()) RememberEventTime(parts->tenant, TimeOf(record.event_time()));
-    if (record.in_doubt() || (!record.final() && record.has_intent())) in_doubt.emplace_back(key);
-    if (record.has_retry_at()) later.emplace_back(key);
-    if (record.status() == v1::RecordEntry::STATUS_PARKED) parked.emplace_back(key);
+    if (record->event_time) RememberEventTime(parts->tenant, *record->event_time);
+    if (record->in_doubt || (!record->is_final && record->has_intent)) in_doubt.emplace_back(key);
+    if (record->has_retry_at) later.emplace_back(key);
+    // Those with a command are counted where the commands are.
+    const bool is_parked = record->status == v1::RecordEntry::STATUS_PARKED;
+    if (is_parked && (commands == nullptr || !commands->Find(key))) {
+      StatsOf(*parts).Add(ShareOf(parts->kind == ids::CommandKey::Kind::kAction, {}, *record));
+    }
     return true;
   });
   for (const std::string& key : unknown) RepairVoid(partition, key, state.doubt_from);
@@ -87,11 +88,6 @@ void LoaderStage::LoadRecords(Partition partition) {
     lane.not_before =
         now_.steady + std::clamp<Duration>(left, Duration::zero(), options_.retry_delay_max);
     Touch(lane);
-  }
-  for (const std::string& key : parked) {
-    Lane& lane = *LaneOf(key);
-    Account(lane);
-    ForgetIfIdle(lane);
   }
   // A record that a lost entry knew of can be found only when the index has caught up.
   if (any) {
@@ -111,35 +107,27 @@ void LoaderStage::LoadCommands(const eventlog::Takeover& takeover) {
   const bool are_unknown = partitions_[partition].records_were_lost && takeover.unclean;
   std::vector<std::string> actions;
   commands->Scan("", "", [&](std::string_view key, const eventlog::TableEntry& entry) {
-    if (key.starts_with('!') || entry.is_void) return true;
+    if (key.starts_with('!')) return true;
     const std::optional<ids::CommandKey> parts = ids::ParseCommandKey(key);
     if (parts && parts->kind == ids::CommandKey::Kind::kMapped) return true;
-    if (!parts || !ParseCommand(parts->kind, entry.value, scratch_command_)) {
+    const std::optional<CommandHead> head = CommandHeadOf(entry.value);
+    const bool is_readable = parts && head && head->IsOf(parts->kind);
+    if (!is_readable && !entry.is_void) {
       KeepAside(Topic::kCommands, partition, entry.offset, std::string(key), entry.value);
-      return true;
     }
-    if (parts->kind == ids::CommandKey::Kind::kAction) {
-      if (scratch_command_.action().has_event_time()) {
-        RememberEventTime(parts->tenant, TimeOf(scratch_command_.action().event_time()));
-      }
+    if (!parts) return true;
+    StatsOf(*parts).Add(ShareInTables(*parts, key));
+    if (is_readable && !entry.is_void && parts->kind == ids::CommandKey::Kind::kAction) {
       actions.emplace_back(key);
-      return true;
     }
-    const std::optional<eventlog::TableEntry> record = records->Get(key);
-    if (record && !record->is_void && scratch_entry_.ParseFromString(record->value)) {
-      if (IsResolved(scratch_entry_, scratch_command_.version()) &&
-          scratch_entry_.status() != v1::RecordEntry::STATUS_PARKED) {
-        return true;
-      }
-    } else {
-      scratch_entry_.Clear();
-    }
-    Account(StatsOf(*parts), std::string(key), false, &scratch_command_, scratch_entry_);
     return true;
   });
   for (const std::string& key : actions) {
     Lane& action = *LaneOf(key);
-    Account(action);
+    if (const v1::Command* const command = DesiredOf(action);
+        command != nullptr && command->action().has_event_time()) {
+      RememberEventTime(action.parts.tenant, TimeOf(command->action().event_time()));
+    }
     // A key without an entry may have been sent; a clean predecessor had given it one (rule 13).
     if (are_unknown && !records->Get(key)) TakeForSent(action);
     Touch(action);
