@@ -54,6 +54,7 @@ class RowPicker {
         picks_(shape.paths.size()),
         row_depth_(is_one_row ? 1 : kNone) {}
 
+  // Each is told behind its last byte.
   void Null() { Scalar(Pick::Kind::kNull, {}, true); }
   void Bool(bool) { Scalar(Pick::Kind::kBool, {}, true); }
   void Number(std::string_view number) { Scalar(Pick::Kind::kNumber, number, true); }
@@ -115,6 +116,7 @@ class RowPicker {
       if (depth_ == 1 || is_rows_next_) {
         row_depth_ = depth_ + 1;
         has_rows_ = true;
+        rows_at_ = reader_.at();
       }
       is_rows_next_ = false;
       return;
@@ -138,7 +140,8 @@ class RowPicker {
     if (array_row_ && depth_ + 1 == row_depth_) {
       array_row_ = false;
       is_in_row_ = false;
-      visit_(text_.substr(begin_, reader_.at() - begin_), false, {});
+      rows_at_ = reader_.at();
+      visit_(text_.substr(begin_, rows_at_ - begin_), false, {});
       return;
     }
     CloseStep();
@@ -164,7 +167,10 @@ class RowPicker {
     if (!is_in_row_) {
       is_rows_next_ = false;
       // An element that is no container, or a document that is none.
-      if (depth_ + 1 == row_depth_) visit_(text, false, {});
+      if (depth_ + 1 != row_depth_) return;
+      const std::size_t begin = text_.find_first_not_of(" \t\r\n,", rows_at_);
+      rows_at_ = reader_.at();
+      visit_(text_.substr(begin, rows_at_ - begin), false, {});
       return;
     }
     is_wrapper_next_ = false;
@@ -219,6 +225,7 @@ class RowPicker {
   void EndRow() {
     is_in_row_ = false;
     names_at_ = kNone;
+    rows_at_ = reader_.at();
     visit_(text_.substr(begin_, end_ - begin_), true, picks_);
   }
 
@@ -243,6 +250,8 @@ class RowPicker {
   bool is_wrapper_next_ = false;
   std::size_t begin_ = 0;
   std::size_t end_ = 0;
+  /// Behind the last row, or where the first one may begin.
+  std::size_t rows_at_ = 0;
   /// Depth of the names that the paths begin with. kNone: none here.
   std::size_t names_at_ = kNone;
   std::size_t pending_ = kNone;

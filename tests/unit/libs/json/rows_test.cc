@@ -81,8 +81,12 @@ TEST(RowsTest, DecodesNamesAndTextsWithEscapes) {
 
 TEST(RowsTest, TellsElementsThatAreNoObjects) {
   EXPECT_THAT(Read(R"([1,"a",null,[{"id":1}],{"id":2}])").lines,
-              ElementsAre("1 | no object", "a | no object", " | no object",
+              ElementsAre("1 | no object", R"("a" | no object)", "null | no object",
                           R"([{"id":1}] | no object)", HasSubstr(" | 2 | ")));
+  // As they stand there, escapes and all.
+  EXPECT_THAT(Read(R"([ "\u0061" ,true,[2] , -1.0 ,{}, false ])").lines,
+              ElementsAre(R"("\u0061" | no object)", "true | no object", "[2] | no object",
+                          "-1.0 | no object", HasSubstr("{} | "), "false | no object"));
   EXPECT_THAT(Read(R"([{"item":5,"id":2},{"item":[1],"id":3}])").lines,
               ElementsAre(R"({"item":5,"id":2} | 2 | - | - | -)", HasSubstr(" | 3 | ")));
 }
