@@ -11,11 +11,11 @@
 #include <google/protobuf/descriptor.h>
 #include <google/protobuf/message.h>
 #include <unistd.h>
-#include <yaml-cpp/yaml.h>
 
 #include "libs/config/checks.h"
 #include "libs/config/nearest.h"
 #include "libs/config/option.h"
+#include "libs/yaml/load.h"
 
 namespace tributary::config {
 namespace {
@@ -30,6 +30,12 @@ bool IsSecretKafkaSetting(std::string_view name) {
   return name == "sasl.password" || name == "ssl.key.pem" || name == "ssl.key.password" ||
          name == "ssl.keystore.password" || name == "sasl.oauthbearer.client.secret" ||
          name == "sasl.oauthbearer.config";
+}
+
+bool IsName(std::string_view text) {
+  return std::all_of(text.begin(), text.end(), [](unsigned char c) {
+    return std::isalnum(c) != 0 || c == '_' || c == '-' || c == '.';
+  });
 }
 
 // File, environment and flags, in this order, into one configuration.
@@ -59,27 +65,14 @@ class Reader {
   }
 
   void ReadFile(std::string_view text) {
-    if (text.size() > kFileBytesMax) {
-      Report({findings_.file(), 0, 0}, "the file is larger than 8 MiB");
+    YAML::Node root;
+    if (const auto problem = yaml::Load(text, {.bytes_max = kFileBytesMax}, root)) {
+      Report({findings_.file(), problem->line, problem->column}, problem->message);
       return;
     }
-    std::vector<YAML::Node> documents;
-    try {
-      documents = YAML::LoadAll(std::string(text));
-    } catch (const YAML::Exception& e) {
-      Report({findings_.file(), e.mark.is_null() ? 0 : e.mark.line + 1,
-              e.mark.is_null() ? 0 : e.mark.column + 1},
-             "not YAML: " + e.msg);
-      return;
+    if (!root.IsNull()) {
+      ReadMessage(root, out_.config, "");
     }
-    if (documents.empty() || documents[0].IsNull()) {
-      return;
-    }
-    if (documents.size() > 1) {
-      Report(PlaceOf(documents[1]), "one document is expected, and another begins here");
-      return;
-    }
-    ReadMessage(documents[0], out_.config, "");
   }
 
   void ReadMessage(const YAML::Node& node, Message& message, const std::string& path) {
@@ -108,7 +101,13 @@ class Reader {
       }
       const FieldDescriptor* field = type.FindFieldByName(name);
       if (field == nullptr) {
-        ReportUnknown(place, child, name, FieldNames(type));
+        if (is_secret && (item.second.IsNull() || !IsName(name))) {
+          // Most likely the secret itself.
+          Report(place, path + ": what stands here is not known; known here: " +
+                            Join(FieldNames(type), ", "));
+        } else {
+          ReportUnknown(place, child, name, FieldNames(type));
+        }
         continue;
       }
       findings_.SetPlace(child, PlaceOf(item.second));
@@ -205,6 +204,8 @@ class Reader {
     }
     const FieldDescriptor& key_field = *field.message_type()->FindFieldByName("key");
     const FieldDescriptor& value_field = *field.message_type()->FindFieldByName("value");
+    const bool has_secrets = value_field.message_type() == v1::SecretReference::descriptor();
+    const bool is_kafka = path == "log.kafka";
     std::set<std::string> seen;
     for (const auto& item : node) {
       const Place place = PlaceOf(item.first);
@@ -213,6 +214,13 @@ class Reader {
         continue;
       }
       const std::string name = item.first.Scalar();
+      // `{api_key:SECRET}` and `{api_key SECRET}` are names to YAML: not to be shown.
+      if ((has_secrets || is_kafka) && (item.second.IsNull() || !IsName(name))) {
+        Report(place, path + (has_secrets ? ": the name of a credential is expected here, with "
+                                            "`key_file: FILE` or `env: NAME` below it"
+                                          : ": `NAME: VALUE` is expected here"));
+        continue;
+      }
       const std::string child = path + "." + name;
       if (!seen.insert(name).second) {
         Report(place, child + ": set twice");
@@ -230,7 +238,7 @@ class Reader {
         Report(PlaceOf(item.second), child + ": expected a text");
         continue;
       }
-      if ((path == "log.kafka" && IsSecretKafkaSetting(name))) {
+      if (is_kafka && IsSecretKafkaSetting(name)) {
         Report(place, child +
                           ": a secret is never written into a file; set the environment "
                           "variable " +
@@ -275,6 +283,9 @@ class Reader {
           std::string setting = name.substr(option_name.size() + 1);
           for (char& c : setting) {
             c = c == '_' ? '.' : static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+          }
+          if (!yaml::IsUtf8(setting) || !yaml::IsUtf8(value)) {
+            Report({name, 0, 0}, "log.kafka: not UTF-8");
           }
           (*out_.config.mutable_log()->mutable_kafka())[setting] = value;
           findings_.SetPlace("log.kafka." + setting, {name, 0, 0});

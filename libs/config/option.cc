@@ -11,6 +11,7 @@
 
 #include "libs/config/nearest.h"
 #include "libs/config/quantities.h"
+#include "libs/yaml/load.h"
 
 namespace tributary::config {
 
@@ -173,6 +174,7 @@ std::optional<std::string> SetScalar(Message& message, const FieldDescriptor& fi
   if (!rules.pattern().empty() && !RE2::FullMatch(text, rules.pattern())) {
     return shown + " must match " + rules.pattern();
   }
+  if (!yaml::IsUtf8(text)) return "not UTF-8";
   reflection.SetString(&message, &field, text);
   return std::nullopt;
 }

@@ -1,10 +1,9 @@
 #include <algorithm>
 #include <charconv>
 
-#include <yaml-cpp/yaml.h>
-
 #include "libs/config/nearest.h"
 #include "libs/connector/connector.h"
+#include "libs/yaml/load.h"
 
 // A connector file to structs, once; every problem is collected with its place.
 
@@ -13,8 +12,13 @@ namespace {
 
 using Keys = std::vector<std::string>;
 
+/// As much as one may be on its topic.
+constexpr std::size_t kFileBytesMax = 256 * 1024;
+
+/// As JSON writes it: `007` is a text.
 bool IsDecimal(std::string_view text) {
   std::size_t i = text.starts_with('-') ? 1 : 0;
+  if (text.size() > i + 1 && text[i] == '0' && text[i + 1] != '.') return false;
   std::size_t digits = 0;
   std::size_t points = 0;
   for (; i < text.size(); ++i) {
@@ -635,8 +639,13 @@ void ReadRoot(Reader& reader, const YAML::Node& root, Connector& out) {
 absl::StatusOr<Connector> Connector::Parse(std::string_view name, std::string_view yaml) {
   Reader reader(name);
   Connector out;
+  YAML::Node root;
+  if (const auto problem = yaml::Load(yaml, {.bytes_max = kFileBytesMax}, root)) {
+    return absl::InvalidArgumentError(std::string(name) + ":" + std::to_string(problem->line) +
+                                      ":" + std::to_string(problem->column) +
+                                      ": error: " + problem->message + "\n");
+  }
   try {
-    const YAML::Node root = YAML::Load(std::string(yaml));
     ReadRoot(reader, root, out);
   } catch (const YAML::Exception& error) {
     return absl::InvalidArgumentError(

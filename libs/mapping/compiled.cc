@@ -1,6 +1,6 @@
 #include "libs/mapping/compiled.h"
 
-#include "yaml-cpp/yaml.h"
+#include <yaml-cpp/yaml.h>
 
 namespace tributary::mapping {
 

@@ -6,12 +6,13 @@
 #include <set>
 #include <utility>
 
+#include <yaml-cpp/yaml.h>
+
 #include "libs/cel/program.h"
 #include "libs/mapping/catalogue.h"
 #include "libs/mapping/compiled.h"
 #include "libs/mapping/content_hash.h"
 #include "libs/mapping/yaml_reader.h"
-#include "yaml-cpp/yaml.h"
 
 namespace tributary::mapping {
 

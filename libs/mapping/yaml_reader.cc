@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <exception>
 
-#include "yaml-cpp/yaml.h"
+#include "libs/yaml/load.h"
 
 namespace tributary::mapping {
 namespace {
@@ -18,10 +18,11 @@ YamlReader::YamlReader(std::string_view file, std::string_view text,
     : file_(file), text_(text), problems_(problems) {}
 
 void YamlReader::Read(const std::function<void(const YAML::Node& root)>& read) {
-  if (text_.size() > kFileBytesMax) {
-    ReportAt(kFileBytesMax, "longer than " + std::to_string(kFileBytesMax) + " bytes");
+  YAML::Node root;
+  if (const auto problem = yaml::Load(text_, {.bytes_max = kFileBytesMax}, root)) {
+    ReportAt(OffsetOf(problem->line - 1, problem->column - 1), problem->message);
   } else {
-    LoadAndRead(read);
+    ReadLoaded(root, read);
   }
   std::stable_sort(found_.begin(), found_.end(),
                    [](const auto& a, const auto& b) { return a.first < b.first; });
@@ -29,18 +30,12 @@ void YamlReader::Read(const std::function<void(const YAML::Node& root)>& read) {
   found_.clear();
 }
 
-void YamlReader::LoadAndRead(const std::function<void(const YAML::Node& root)>& read) {
+void YamlReader::ReadLoaded(const YAML::Node& root,
+                            const std::function<void(const YAML::Node& root)>& read) {
   try {
-    read(YAML::Load(text_));
+    read(root);
   } catch (const YAML::Exception& exception) {
-    std::size_t offset = 0;
-    for (int line = 0; line < exception.mark.line; ++line) {
-      const std::size_t end = text_.find('\n', offset);
-      if (end == std::string::npos) break;
-      offset = end + 1;
-    }
-    offset += static_cast<std::size_t>(std::max(0, exception.mark.column));
-    ReportAt(std::min(offset, text_.size()), exception.msg);
+    ReportAt(OffsetOf(exception.mark.line, exception.mark.column), exception.msg);
   } catch (const std::exception& exception) {
     ReportAt(0, exception.what());
   }
@@ -48,13 +43,17 @@ void YamlReader::LoadAndRead(const std::function<void(const YAML::Node& root)>& 
 
 std::size_t YamlReader::OffsetOf(const YAML::Node& node) const {
   const YAML::Mark mark = node.Mark();
+  return OffsetOf(mark.line, mark.column);
+}
+
+std::size_t YamlReader::OffsetOf(int line, int column) const {
   std::size_t offset = 0;
-  for (int line = 0; line < mark.line; ++line) {
+  for (; line > 0; --line) {
     const std::size_t end = text_.find('\n', offset);
     if (end == std::string::npos) return text_.size();
     offset = end + 1;
   }
-  return std::min(text_.size(), offset + static_cast<std::size_t>(std::max(0, mark.column)));
+  return std::min(text_.size(), offset + static_cast<std::size_t>(std::max(0, column)));
 }
 
 std::size_t OffsetInFile(std::string_view text, std::size_t from, std::string_view expression,

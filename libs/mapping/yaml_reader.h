@@ -55,7 +55,9 @@ class YamlReader {
   std::size_t OffsetOf(const YAML::Node& node) const;
 
  private:
-  void LoadAndRead(const std::function<void(const YAML::Node& root)>& read);
+  void ReadLoaded(const YAML::Node& root, const std::function<void(const YAML::Node& root)>& read);
+  /// From 0.
+  std::size_t OffsetOf(int line, int column) const;
   void ReportAt(std::size_t offset, const std::string& message);
 
   std::string file_;

@@ -211,7 +211,7 @@ TEST(TidyTest, EachForeignLibraryHasOneHome) {
       {"<lmdb.h>", {"libs/eventlog/", "tests/bench/"}},
       {"<sqlite3.h>", {"services/control/", "tests/"}},
       {"<sodium.h>", {"services/control/", "tests/"}},
-      {"<yaml-cpp/", {"libs/config/", "libs/mapping/", "libs/connector/"}},
+      {"<yaml-cpp/", {"libs/yaml/", "libs/config/", "libs/mapping/", "libs/connector/"}},
   };
   std::vector<std::string> found;
   for (const Source& source : Sources()) {

@@ -14,6 +14,7 @@ namespace tributary::config {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::Each;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -254,6 +255,25 @@ log:
                           HasSubstr("TRIBUTARY_LOG_KAFKA_SASL_PASSWORD")));
   for (const std::string& text : Texts(loaded)) {
     EXPECT_THAT(text, Not(HasSubstr("s3cr3t")));
+  }
+}
+
+TEST(ConfigTest, ASecretThatStandsWhereANameBelongsIsNotShown) {
+  for (const std::string credentials :
+       {"{api_key s3cr3t}", "{api_key:s3cr3t}", "{api_key: {s3cr3t}}", "{s3cr3t}", "[s3cr3t]",
+        "s3cr3t", "{api_key: [s3cr3t]}", "{api_key: *s3cr3t}", "{api_key: {key_file s3cr3t: x}}"}) {
+    const Loaded loaded = LoadTenants(
+        "tenants:\n  - name: acme\n    connections:\n      - name: billing\n"
+        "        integration: chargify\n        url: https://acme.chargify.com\n"
+        "        credentials: " +
+        credentials + "\n");
+    EXPECT_FALSE(loaded.problems.empty()) << credentials;
+    EXPECT_THAT(Texts(loaded), Each(Not(HasSubstr("s3cr3t")))) << credentials;
+  }
+  for (const std::string settings : {"{sasl.password s3cr3t}", "{sasl.password:s3cr3t}"}) {
+    const Loaded loaded = LoadService("log: {kafka: " + settings + "}\n");
+    EXPECT_FALSE(loaded.problems.empty()) << settings;
+    EXPECT_THAT(Texts(loaded), Each(Not(HasSubstr("s3cr3t")))) << settings;
   }
 }
 

@@ -1,0 +1,142 @@
+#include "libs/yaml/load.h"
+
+#include <algorithm>
+#include <exception>
+#include <sstream>
+
+#include <yaml-cpp/eventhandler.h>
+
+namespace tributary::yaml {
+namespace {
+
+/// Of the character of several bytes at the front. 0: it is none.
+std::size_t CharacterBytes(std::string_view text) {
+  const auto byte = [&](std::size_t i) {
+    return i < text.size() ? static_cast<unsigned char>(text[i]) : 0U;
+  };
+  const auto is_tail = [&](std::size_t i) { return (byte(i) & 0xC0U) == 0x80U; };
+  const unsigned first = byte(0);
+  const unsigned second = byte(1);
+  if (first >= 0xC2 && first <= 0xDF) return is_tail(1) ? 2 : 0;
+  if (first >= 0xE0 && first <= 0xEF) {
+    // Nothing longer than it need be, and no surrogates.
+    if ((first == 0xE0 && second < 0xA0) || (first == 0xED && second >= 0xA0)) return 0;
+    return is_tail(1) && is_tail(2) ? 3 : 0;
+  }
+  if (first >= 0xF0 && first <= 0xF4) {
+    if ((first == 0xF0 && second < 0x90) || (first == 0xF4 && second >= 0x90)) return 0;
+    return is_tail(1) && is_tail(2) && is_tail(3) ? 4 : 0;
+  }
+  return 0;
+}
+
+/// First byte that is no UTF-8. The size: all of it is.
+std::size_t EndOfUtf8(std::string_view text) {
+  std::size_t at = 0;
+  while (at < text.size()) {
+    const std::size_t bytes =
+        static_cast<unsigned char>(text[at]) < 0x80 ? 1 : CharacterBytes(text.substr(at));
+    if (bytes == 0) break;
+    at += bytes;
+  }
+  return at;
+}
+
+Problem At(const YAML::Mark& mark, std::string message) {
+  if (mark.is_null()) return {0, 0, std::move(message)};
+  return {mark.line + 1, mark.column + 1, std::move(message)};
+}
+
+class Counter {
+ public:
+  explicit Counter(const Limits& limits) : limits_(limits) {}
+
+  std::optional<Problem> Count(const YAML::Node& node, std::size_t depth) {
+    if (depth > limits_.depth_max) {
+      return At(node.Mark(), "nested more than " + std::to_string(limits_.depth_max) + " deep");
+    }
+    if (++nodes_ > limits_.nodes_max) {
+      return At(node.Mark(), "more than " + std::to_string(limits_.nodes_max) +
+                                 " values, with what its aliases stand for");
+    }
+    if (!node.IsDefined() || (!node.IsMap() && !node.IsSequence())) return std::nullopt;
+    for (const auto& item : node) {
+      std::optional<Problem> problem;
+      if (node.IsMap()) {
+        problem = Count(item.first, depth + 1);
+        if (!problem) problem = Count(item.second, depth + 1);
+      } else {
+        problem = Count(item, depth + 1);
+      }
+      if (problem) return problem;
+    }
+    return std::nullopt;
+  }
+
+ private:
+  const Limits& limits_;
+  std::size_t nodes_ = 0;
+};
+
+/// Sees where documents begin and keeps nothing.
+class Documents final : public YAML::EventHandler {
+ public:
+  const YAML::Mark& last_begin() const { return last_begin_; }
+
+  void OnDocumentStart(const YAML::Mark& mark) override { last_begin_ = mark; }
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnAlias(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnScalar(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                const std::string&) override {}
+  void OnSequenceStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                       YAML::EmitterStyle::value) override {}
+  void OnSequenceEnd() override {}
+  void OnMapStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                  YAML::EmitterStyle::value) override {}
+  void OnMapEnd() override {}
+
+ private:
+  YAML::Mark last_begin_;
+};
+
+std::optional<Problem> LoadUnguarded(const std::string& text, const Limits& limits,
+                                     YAML::Node& root) {
+  // Not YAML::LoadAll: behind a stray bracket it finds documents without end.
+  std::istringstream stream(text);
+  YAML::Parser parser(stream);
+  Documents documents;
+  if (!parser.HandleNextDocument(documents)) return std::nullopt;
+  if (parser.HandleNextDocument(documents)) {
+    return At(documents.last_begin(), "one document is expected, and another begins here");
+  }
+  root.reset(YAML::Load(text));
+  return Counter(limits).Count(root, 0);
+}
+
+}  // namespace
+
+std::optional<Problem> Load(std::string_view text, const Limits& limits, YAML::Node& root) {
+  if (text.size() > limits.bytes_max) {
+    return Problem{0, 0, "longer than " + std::to_string(limits.bytes_max) + " bytes"};
+  }
+  const std::size_t bad = EndOfUtf8(text);
+  if (bad != text.size()) {
+    const std::string_view before = text.substr(0, bad);
+    const std::size_t line_end = before.rfind('\n');
+    const std::size_t line_begin = line_end == std::string_view::npos ? 0 : line_end + 1;
+    return Problem{static_cast<int>(std::count(before.begin(), before.end(), '\n')) + 1,
+                   static_cast<int>(bad - line_begin) + 1, "not UTF-8"};
+  }
+  try {
+    return LoadUnguarded(std::string(text), limits, root);
+  } catch (const YAML::Exception& exception) {
+    return At(exception.mark, "not YAML: " + exception.msg);
+  } catch (const std::exception& exception) {
+    return Problem{0, 0, std::string("not YAML: ") + exception.what()};
+  }
+}
+
+bool IsUtf8(std::string_view text) { return EndOfUtf8(text) == text.size(); }
+
+}  // namespace tributary::yaml
