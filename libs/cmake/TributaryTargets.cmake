@@ -1,6 +1,6 @@
 # Flags and two helpers, so that a leaf file has one line per target.
 
-set(TRIBUTARY_SANITIZER "" CACHE STRING "address (with undefined), thread, or empty")
+set(TRIBUTARY_SANITIZER "" CACHE STRING "address (with undefined), thread, fuzzer (clang), or empty")
 option(TRIBUTARY_WERROR "Warnings are errors" ON)
 
 find_program(TRIBUTARY_CCACHE ccache)
@@ -30,6 +30,9 @@ if(TRIBUTARY_SANITIZER STREQUAL "address")
 elseif(TRIBUTARY_SANITIZER STREQUAL "thread")
   add_compile_options(-fsanitize=thread -O1)
   add_link_options(-fsanitize=thread)
+elseif(TRIBUTARY_SANITIZER STREQUAL "fuzzer")
+  add_compile_options(-fsanitize=address,fuzzer-no-link -fno-omit-frame-pointer)
+  add_link_options(-fsanitize=address,undefined)
 endif()
 
 add_library(tributary_flags INTERFACE)
@@ -37,14 +40,18 @@ target_include_directories(tributary_flags INTERFACE ${CMAKE_SOURCE_DIR})
 target_compile_options(tributary_flags INTERFACE
   -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wnon-virtual-dtor -Woverloaded-virtual
   -Wno-missing-field-initializers)
-if(CMAKE_BUILD_TYPE STREQUAL "RelWithDebInfo")
+if(CMAKE_BUILD_TYPE STREQUAL "RelWithDebInfo" AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # At -O1 g++ 12 takes an empty std::optional for read; -O0 and -O2 see that it is not.
   target_compile_options(tributary_flags INTERFACE -Wno-maybe-uninitialized)
+endif()
+if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+  # g++ leaves it out of -Wconversion.
+  target_compile_options(tributary_flags INTERFACE -Wno-sign-conversion)
 endif()
 if(TRIBUTARY_WERROR)
   target_compile_options(tributary_flags INTERFACE -Werror)
 endif()
-if(TRIBUTARY_SANITIZER STREQUAL "address")
+if(TRIBUTARY_SANITIZER MATCHES "address|fuzzer")
   # Not on generated code: g++ takes four times as long there.
   target_compile_options(tributary_flags INTERFACE -fsanitize=undefined -fno-sanitize-recover=undefined)
 endif()
@@ -69,7 +76,7 @@ function(tributary_library name)
   add_library(tributary::${name} ALIAS tributary_${name})
 endfunction()
 
-# tributary_test(NAME LABEL unit|conformance|simulation|e2e|fault SOURCES… DEPS…)
+# tributary_test(NAME LABEL unit|conformance|simulation|e2e|fault|fuzz SOURCES… DEPS…)
 function(tributary_test name)
   cmake_parse_arguments(ARG "" "LABEL;TIMEOUT" "SOURCES;DEPS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
@@ -92,5 +99,21 @@ function(tributary_executable name)
   if(NOT TRIBUTARY_SANITIZER)
     target_link_libraries(${name} PRIVATE
       "-Wl,--push-state,--no-as-needed,${JEMALLOC_LINK_LIBRARIES},--pop-state")
+  endif()
+endfunction()
+
+# tributary_fuzz(NAME SOURCES… DEPS…): NAME_fuzz, with its inputs in corpus/NAME beside it. Built for
+# libFuzzer it searches; else it is a test that goes over its inputs and what is made of them.
+function(tributary_fuzz name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
+  set(target ${name}_fuzz)
+  add_executable(${target} ${ARG_SOURCES})
+  target_link_libraries(${target} PRIVATE tributary_flags ${ARG_DEPS} tributary::fuzz_invariant)
+  if(TRIBUTARY_SANITIZER STREQUAL "fuzzer")
+    target_link_options(${target} PRIVATE -fsanitize=fuzzer)
+  else()
+    target_link_libraries(${target} PRIVATE tributary::fuzz_replay)
+    add_test(NAME ${target} COMMAND ${target} ${CMAKE_CURRENT_SOURCE_DIR}/corpus/${name})
+    set_tests_properties(${target} PROPERTIES LABELS fuzz TIMEOUT 300)
   endif()
 endfunction()
