@@ -10,6 +10,9 @@
 #include <curl/curl.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <unistd.h>
+
+#include "libs/http/socket_poll.h"
 
 namespace tributary::http {
 namespace {
@@ -25,6 +28,10 @@ using Easy = std::unique_ptr<CURL, Deleter<curl_easy_cleanup>>;
 using Multi = std::unique_ptr<CURLM, Deleter<curl_multi_cleanup>>;
 using List = std::unique_ptr<curl_slist, Deleter<curl_slist_free_all>>;
 using Url = std::unique_ptr<CURLU, Deleter<curl_url_cleanup>>;
+
+/// libcurl's own timers run by it too.
+using TimerClock = std::chrono::steady_clock;
+constexpr TimerClock::time_point kNoTimer = TimerClock::time_point::max();
 
 void InitialiseOnce() {
   static const CURLcode initialised = curl_global_init(CURL_GLOBAL_DEFAULT);
@@ -127,7 +134,7 @@ struct Client::State {
   void Queue(std::unique_ptr<Transfer> transfer);
   void StartQueued();
   void Start(std::unique_ptr<Transfer> transfer);
-  Easy MakeHandle() const;
+  Easy MakeHandle();
   void SetUp(Transfer& transfer);
   void KeepHandle(Easy easy);
   void CollectEnded();
@@ -140,9 +147,16 @@ struct Client::State {
   static std::size_t OnHeader(char* data, std::size_t size, std::size_t count, void* user);
   static std::size_t OnBody(char* data, std::size_t size, std::size_t count, void* user);
   static curl_socket_t OnSocket(void* user, curlsocktype purpose, curl_sockaddr* address);
+  static int OnClose(void* user, curl_socket_t socket);
+  static int OnWatch(CURL* easy, curl_socket_t socket, int what, void* user, void* of_socket);
+  static int OnTimer(CURLM* multi, long milliseconds, void* user);
+  void Move(const std::vector<SocketPoll::Ready>& ready);
 
   const ClientOptions options;
   const MaySend may_send;
+  SocketPoll sockets;
+  /// When libcurl wants to be asked although nothing has happened.
+  TimerClock::time_point timer = kNoTimer;
   Multi multi;
   std::unordered_map<RequestId, std::unique_ptr<Transfer>> active;
   std::map<std::string, int> active_by_origin;
@@ -153,8 +167,6 @@ struct Client::State {
   /// By all in front of the path.
   std::map<std::string, Target, std::less<>> targets;
   Target last_target;
-  /// A transfer was added since libcurl was last asked to move them.
-  bool has_new = false;
   std::vector<Completion> ended;
 };
 
@@ -169,6 +181,10 @@ Client::Client(ClientOptions options, MaySend may_send) {
   curl_multi_setopt(multi, CURLMOPT_MAX_TOTAL_CONNECTIONS,
                     static_cast<long>(state_->options.requests_max));
   curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, static_cast<long>(state_->options.requests_max));
+  curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, &State::OnWatch);
+  curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, state_.get());
+  curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, &State::OnTimer);
+  curl_multi_setopt(multi, CURLMOPT_TIMERDATA, state_.get());
 }
 
 Client::~Client() {
@@ -219,37 +235,49 @@ void Client::Cancel(RequestId id) {
 
 std::vector<Completion> Client::Poll(const std::vector<int>& wake_fds, Duration max_wait) {
   State& state = *state_;
-  const auto turn = [&state] {
-    state.has_new = false;
-    int running = 0;
-    curl_multi_perform(state.multi.get(), &running);
-    state.CollectEnded();
-    // What ended makes room.
-    state.StartQueued();
-  };
   state.StartQueued();
-  // It looks at every transfer, with a system call for each: only when one has something to do.
-  if (state.has_new) turn();
-  if (state.ended.empty()) {
-    std::vector<curl_waitfd> waits(wake_fds.size());
-    for (std::size_t i = 0; i < wake_fds.size(); ++i) {
-      waits[i] = {.fd = wake_fds[i], .events = CURL_WAIT_POLLIN, .revents = 0};
-    }
-    const auto wait = std::chrono::ceil<std::chrono::milliseconds>(
-        std::clamp<Duration>(max_wait, Duration::zero(), std::chrono::minutes(1)));
-    int ready = 0;
-    curl_multi_poll(state.multi.get(), waits.data(), static_cast<unsigned>(waits.size()),
-                    static_cast<int>(wait.count()), &ready);
-    const auto ours = std::count_if(waits.begin(), waits.end(),
-                                    [](const curl_waitfd& waited) { return waited.revents != 0; });
-    long timeout = -1;
-    curl_multi_timeout(state.multi.get(), &timeout);
-    if (ready > ours || timeout == 0 || state.has_new) turn();
+  // What was added just now begins; its timer is due at once.
+  if (state.timer <= TimerClock::now()) state.Move({});
+  Duration wait = state.ended.empty() ? max_wait : Duration::zero();
+  if (state.timer != kNoTimer) {
+    wait = std::min(wait, std::chrono::ceil<Duration>(state.timer - TimerClock::now()));
   }
+  state.Move(state.sockets.Wait(wake_fds, wait));
   return std::exchange(state.ended, {});
 }
 
-void Client::Wake() { curl_multi_wakeup(state_->multi.get()); }
+void Client::State::Move(const std::vector<SocketPoll::Ready>& ready) {
+  int running = 0;
+  for (const SocketPoll::Ready& each : ready) {
+    const int events = ((each.events & SocketPoll::kIn) != 0 ? CURL_CSELECT_IN : 0) |
+                       ((each.events & SocketPoll::kOut) != 0 ? CURL_CSELECT_OUT : 0) |
+                       ((each.events & SocketPoll::kError) != 0 ? CURL_CSELECT_ERR : 0);
+    curl_multi_socket_action(multi.get(), each.socket, events, &running);
+  }
+  if (timer <= TimerClock::now()) {
+    timer = kNoTimer;
+    curl_multi_socket_action(multi.get(), CURL_SOCKET_TIMEOUT, 0, &running);
+  }
+  CollectEnded();
+  // What ended makes room.
+  StartQueued();
+}
+
+int Client::State::OnWatch(CURL*, curl_socket_t socket, int what, void* user, void*) {
+  int events = SocketPoll::kNone;
+  if (what == CURL_POLL_IN || what == CURL_POLL_INOUT) events |= SocketPoll::kIn;
+  if (what == CURL_POLL_OUT || what == CURL_POLL_INOUT) events |= SocketPoll::kOut;
+  static_cast<State*>(user)->sockets.Watch(socket, events);
+  return 0;
+}
+
+int Client::State::OnTimer(CURLM*, long milliseconds, void* user) {
+  static_cast<State*>(user)->timer =
+      milliseconds < 0 ? kNoTimer : TimerClock::now() + std::chrono::milliseconds(milliseconds);
+  return 0;
+}
+
+void Client::Wake() { state_->sockets.Wake(); }
 
 std::size_t Client::open() const {
   return state_->active.size() + state_->queued_count + state_->ended.size();
@@ -304,11 +332,10 @@ void Client::State::Start(std::unique_ptr<Transfer> transfer) {
   CURL* const easy = transfer->easy.get();
   active.emplace(transfer->id, std::move(transfer));
   curl_multi_add_handle(multi.get(), easy);
-  has_new = true;
 }
 
 /// With what is the same for all requests.
-Easy Client::State::MakeHandle() const {
+Easy Client::State::MakeHandle() {
   Easy made(curl_easy_init());
   CURL* const easy = made.get();
   const auto set = [easy](CURLoption option, auto value) { curl_easy_setopt(easy, option, value); };
@@ -331,6 +358,8 @@ Easy Client::State::MakeHandle() const {
           std::chrono::ceil<std::chrono::seconds>(options.connection_age_max).count()));
   set(CURLOPT_DNS_CACHE_TIMEOUT, 60L);
   set(CURLOPT_TCP_KEEPALIVE, 1L);
+  set(CURLOPT_CLOSESOCKETFUNCTION, &State::OnClose);
+  set(CURLOPT_CLOSESOCKETDATA, static_cast<void*>(&sockets));
   set(CURLOPT_PREREQFUNCTION, &State::OnSend);
   set(CURLOPT_HEADERFUNCTION, &State::OnHeader);
   set(CURLOPT_WRITEFUNCTION, &State::OnBody);
@@ -447,6 +476,11 @@ curl_socket_t Client::State::OnSocket(void* user, curlsocktype, curl_sockaddr* a
     return CURL_SOCKET_BAD;
   }
   return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+}
+
+int Client::State::OnClose(void* user, curl_socket_t socket) {
+  static_cast<SocketPoll*>(user)->Forget(socket);
+  return close(socket);
 }
 
 void Client::State::CollectEnded() {
