@@ -18,6 +18,7 @@ struct StageNumbers::State {
         set_aside(metrics, kStage),
         customers(metrics, kStage, "customers"),
         unacknowledged(metrics, kStage, "unacknowledged_command_bytes"),
+        unread(metrics, kStage, "unread_commands"),
         derived(metrics.AddCounter("tributary_derived_customers_total",
                                    "Customers whose view was joined and mapped.")),
         states(metrics.AddCounter("tributary_commands_total", "Commands that were written.",
@@ -41,6 +42,7 @@ struct StageNumbers::State {
   runtime::SetAsideMetrics set_aside;
   runtime::QueueMetrics customers;
   runtime::QueueMetrics unacknowledged;
+  runtime::QueueMetrics unread;
   observe::FollowedCounter derived;
   observe::FollowedCounter states;
   observe::FollowedCounter actions;
@@ -60,6 +62,7 @@ void StageNumbers::Show(const Counters& counters, const Levels& levels) {
   s.set_aside.Follow(counters.set_aside);
   s.customers.Set(levels.customers, levels.customers_max);
   s.unacknowledged.Set(levels.unacknowledged_bytes, levels.unacknowledged_bytes_max);
+  s.unread.Set(levels.unread_commands, levels.unread_commands_max);
   s.derived.Follow(counters.derived_customers);
   s.states.Follow(counters.state_commands);
   s.actions.Follow(counters.action_commands);

@@ -299,7 +299,8 @@ void TransformerStage::OnWritten(eventlog::ProduceId id, eventlog::Offset offset
 
 bool TransformerStage::may_write(const PartitionWork& work) const {
   return !work.is_revoking && owner_->ready(work.partition) &&
-         work.unacknowledged_bytes < options_.batch_bytes_max;
+         work.unacknowledged_bytes < options_.batch_bytes_max &&
+         work.own_states.size() < static_cast<std::size_t>(options_.unread_commands_max);
 }
 
 void TransformerStage::Work() {

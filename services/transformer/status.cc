@@ -44,9 +44,12 @@ Levels TransformerStage::levels(Now now) const {
   levels.standing = owner_->standing(now);
   levels.customers_max = options_.waiting_customers_max;
   levels.unacknowledged_bytes_max = options_.batch_bytes_max;
+  levels.unread_commands_max = options_.unread_commands_max;
   for (const auto& [partition, work] : partitions_) {
     levels.customers = std::max(levels.customers, static_cast<std::int64_t>(work.waiting.size()));
     levels.unacknowledged_bytes = std::max(levels.unacknowledged_bytes, work.unacknowledged_bytes);
+    levels.unread_commands =
+        std::max(levels.unread_commands, static_cast<std::int64_t>(work.own_states.size()));
   }
   return levels;
 }

@@ -46,6 +46,9 @@ struct Options {
   std::int32_t unpersisted_changes_max = 2000;
   /// Of commands whose acknowledgement is awaited.
   std::int64_t batch_bytes_max = 8 << 20;
+  /// State commands that were written and not read back yet; the version gate knows them from
+  /// memory, some 300 bytes each.
+  std::int32_t unread_commands_max = 4000;
   Duration status_interval = std::chrono::seconds(1);
 };
 
@@ -77,6 +80,8 @@ struct Levels {
   std::int64_t customers_max = 0;
   std::int64_t unacknowledged_bytes = 0;
   std::int64_t unacknowledged_bytes_max = 0;
+  std::int64_t unread_commands = 0;
+  std::int64_t unread_commands_max = 0;
 };
 
 class Transformer : public Stage {

@@ -454,6 +454,27 @@ TEST(TransformerTest, ReadingWaitsWhileTooManyCustomersDo) {
   EXPECT_EQ(rig.Committed(Topic::kChanges), rig.log.end(Topic::kChanges, 0));
 }
 
+TEST(TransformerTest, DerivingWaitsWhileTooManyOfItsCommandsWereNotReadBack) {
+  Rig rig;
+  rig.options.unread_commands_max = 4;
+  rig.PutSync(kMapping);
+  rig.Start();
+  rig.Run();
+  std::int64_t most = 0;
+  rig.after_step = [&] {
+    most = std::max(most, rig.stage().levels(rig.time.now()).unread_commands);
+    return false;
+  };
+  for (int i = 0; i < 40; ++i) rig.PutCustomer(std::to_string(i), R"({"id":1,"name":"a"})");
+  rig.Run();
+
+  EXPECT_EQ(most, 4);
+  for (int i = 0; i < 40; ++i) {
+    EXPECT_TRUE(rig.Commands().contains(KeyOf(std::to_string(i)))) << i;
+  }
+  EXPECT_EQ(rig.Committed(Topic::kChanges), rig.log.end(Topic::kChanges, 0));
+}
+
 // The local copy may be ahead of the commit, as a rebuilt one is; it is no position.
 TEST(TransformerTest, Rule33_WhatACopyHoldsBeyondTheCommitIsDerivedAtTheNextStart) {
   Rig rig;
