@@ -84,6 +84,14 @@ bool LoaderStage::SetDesired(Lane& lane, const std::optional<eventlog::TableEntr
       // A hint: what stands there waits until its writer has repaired it.
       lane.desired_head = CommandHeadOf(entry->value);
       if (lane.desired_head && !lane.desired_head->IsOf(lane.parts.kind)) lane.desired_head.reset();
+      return true;
+    }
+    // An action that had its end, and a dead owner's intent is the last entry of its key: as open
+    // as any other, and the intent says what it was (rule 30).
+    const std::string& bytes = lane.entry.intent().action_command();
+    auto command = std::make_shared<v1::Command>();
+    if (!bytes.empty() && !lane.entry.final() && command->ParseFromString(bytes)) {
+      SetDesired(lane, std::move(command), bytes);
     }
     return true;
   }

@@ -177,6 +177,8 @@ void LoaderStage::RepairVoid(Partition partition, const std::string& key, Instan
   *lane.entry.mutable_tags() = hint.tags();
   if (lane.parts.kind == ids::CommandKey::Kind::kAction && hint.has_intent()) {
     *lane.entry.mutable_intent() = hint.intent();
+    // It may be all that still says what the action was.
+    lane.desired_is_read = false;
   }
   if (hint.has_event_time()) *lane.entry.mutable_event_time() = hint.event_time();
   lane.entry.set_in_doubt(true);

@@ -127,6 +127,29 @@ TEST_F(LoaderActionTest, Rule30_AnActionInDoubtWaitsForItsRecordThatIsInDoubtToo
   EXPECT_FALSE(rig_.HasCommand(action));
 }
 
+// Seed 54 of the simulation: the action was done and its command ended by the next owner, and an
+// intent that the one before still wrote is the last entry of its key.
+TEST_F(LoaderActionTest, Rule30_AnEndThatADeadOwnersIntentCoversIsFoundAgain) {
+  const std::string record = rig_.Client(1, "Ada", 1);
+  rig_.Start();
+  rig_.Run(seconds(3));
+  const std::string action = rig_.Note("e1", record);
+  rig_.Run(seconds(3));
+  const std::vector<v1::RecordEntry> entries = rig_.Entries(action);
+  ASSERT_TRUE(entries.front().has_intent());
+  ASSERT_TRUE(entries.back().final());
+  ASSERT_FALSE(rig_.HasCommand(action));
+  rig_.Kill();
+  rig_.AppendVoid(action, entries.front());
+  rig_.Start();
+  rig_.Run(seconds(60));
+
+  EXPECT_TRUE(rig_.Entry(action).final());
+  EXPECT_FALSE(rig_.Entry(action).has_intent());
+  EXPECT_EQ(rig_.Entry(action).outcome(), v1::OUTCOME_APPLIED);
+  EXPECT_THAT(rig_.SentTo("POST /clients/1/notes"), SizeIs(1));
+}
+
 TEST_F(LoaderActionTest, Rule31_AnOldActionIsDroppedInSightAlsoWhileItWaits) {
   const std::string record = ids::StateKey("acme", "crm", "client", "customers", "1");
   const std::string old = rig_.Note("old", record, 40);
