@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 
+#include "libs/connector/connector.h"
 #include "libs/eventlog/log.h"
 #include "libs/eventlog/owner.h"
 #include "libs/stage/stage.h"
@@ -21,6 +22,9 @@ class ConfigFile;
 }
 
 namespace tributary::loader {
+
+/// By name or content.
+using Connectors = std::map<std::string, std::shared_ptr<const connector::Connector>>;
 
 struct Options {
   std::string instance;
@@ -45,6 +49,8 @@ struct Options {
   /// Open requests are aborted so long after a revoke (rule 13).
   Duration revoke_grace = std::chrono::seconds(2);
   Duration status_interval = std::chrono::seconds(1);
+  /// What has been parsed. Stages of one thread may share it. None: its own.
+  std::shared_ptr<Connectors> connectors;
 };
 
 /// `predecessor_is_dead` is what the shell found out, not an option of the file.

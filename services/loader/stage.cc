@@ -65,7 +65,9 @@ std::unique_ptr<Loader> MakeLoader(Options options, StagePorts ports) {
 }
 
 LoaderStage::LoaderStage(Options options, StagePorts ports)
-    : options_(std::move(options)), ports_(std::move(ports)) {
+    : options_(std::move(options)),
+      ports_(std::move(ports)),
+      connectors_(options_.connectors ? options_.connectors : std::make_shared<Connectors>()) {
   eventlog::OwnerListener& listener = *this;
   owner_ = std::make_unique<eventlog::Owner>(OwnerOptionsOf(options_), ports_.log, ports_.stores,
                                              ports_.random, listener);

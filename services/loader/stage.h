@@ -310,6 +310,7 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
   // Constant after construction.
   const Options options_;
   StagePorts ports_;
+  const std::shared_ptr<Connectors> connectors_;
 
   Now now_{};
   Counters counters_;
@@ -336,7 +337,6 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
   /// Newest event time of a tenant's actions.
   std::map<std::string, WallTime> newest_event_;
   std::map<std::pair<std::string, std::string>, SyncStats> stats_;
-  std::map<std::string, std::shared_ptr<const connector::Connector>> connectors_;
   std::deque<SetAside> set_aside_;
   /// Of the entry that is being replaced.
   struct {

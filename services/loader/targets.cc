@@ -69,7 +69,7 @@ void LoaderStage::RefreshTarget(Target& target, const v1::Connection& connection
       text = &blob->content();
       name = blob->name();
     }
-    std::shared_ptr<const connector::Connector>& known = connectors_[file];
+    std::shared_ptr<const connector::Connector>& known = (*connectors_)[file];
     if (known == nullptr && text != nullptr) {
       absl::StatusOr<connector::Connector> parsed = connector::Connector::Parse(name, *text);
       if (parsed.ok()) {

@@ -35,6 +35,7 @@ eventlog::OwnerOptions OwnerOptionsOf(const Options& options) {
 
 TransformerStage::TransformerStage(Options options, StagePorts ports)
     : options_(std::move(options)),
+      compiled_(options_.compiled ? options_.compiled : std::make_shared<CompiledFiles>()),
       ports_(ports),
       // Not make_unique: that one does not see the private base.
       owner_(new eventlog::Owner(OwnerOptionsOf(options_), ports_.log, ports_.stores, ports_.random,

@@ -214,6 +214,7 @@ class TransformerStage : public Transformer, private eventlog::OwnerListener {
   void AnswerTrace(std::int64_t id, const v1::TraceRequest& request);
 
   Options options_;
+  const std::shared_ptr<CompiledFiles> compiled_;
   StagePorts ports_;
   std::unique_ptr<eventlog::Owner> owner_;
   tenants::Directory directory_;

@@ -6,6 +6,20 @@
 // Syncs: compiled, mapped again at a new revision, withdrawn when they are removed.
 
 namespace tributary::transformer {
+namespace {
+
+template <typename File>
+std::optional<File> CompileOnce(std::map<std::string, File>& known, const std::string& hash,
+                                const v1::Blob& blob, std::vector<std::string>& problems) {
+  const std::string name = hash + "/" + blob.name();
+  if (const auto found = known.find(name); found != known.end()) return found->second;
+  std::optional<File> file = File::Compile(blob.name(), blob.content(), problems);
+  if (known.size() >= CompiledFiles::kFilesMax) known.clear();
+  if (file) known.emplace(name, *file);
+  return file;
+}
+
+}  // namespace
 
 using eventlog::Topic;
 
@@ -90,14 +104,14 @@ void TransformerStage::Compile(PartitionWork& work, SyncWork& sync) {
   if (blob == nullptr) {
     problems.push_back("the mapping " + sync.sync.mapping() + " is not there");
   } else {
-    sync.mapping = mapping::Mapping::Compile(blob->name(), blob->content(), problems);
+    sync.mapping = CompileOnce(compiled_->mappings, sync.sync.mapping(), *blob, problems);
   }
   if (!sync.sync.rules().empty()) {
     const v1::Blob* rules = directory_.FindBlob(work.partition, sync.sync.rules());
     if (rules == nullptr) {
       problems.push_back("the rules " + sync.sync.rules() + " are not there");
     } else {
-      sync.rules = mapping::Rules::Compile(rules->name(), rules->content(), problems);
+      sync.rules = CompileOnce(compiled_->rules, sync.sync.rules(), *rules, problems);
     }
   }
   for (const std::string& problem : problems) {

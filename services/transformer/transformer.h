@@ -3,11 +3,14 @@
 #include <array>
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <memory>
 #include <string>
 
 #include "libs/eventlog/log.h"
 #include "libs/eventlog/owner.h"
+#include "libs/mapping/mapping.h"
+#include "libs/mapping/rules.h"
 #include "libs/stage/set_aside.h"
 #include "libs/stage/stage.h"
 #include "libs/time/time.h"
@@ -21,6 +24,13 @@ class ConfigFile;
 }
 
 namespace tributary::transformer {
+
+/// Mappings and rules by name and content: what many syncs share is compiled once.
+struct CompiledFiles {
+  static constexpr std::size_t kFilesMax = 1000;
+  std::map<std::string, mapping::Mapping> mappings;
+  std::map<std::string, mapping::Rules> rules;
+};
 
 struct Options {
   std::string instance;
@@ -50,6 +60,8 @@ struct Options {
   /// memory, some 300 bytes each.
   std::int32_t unread_commands_max = 4000;
   Duration status_interval = std::chrono::seconds(1);
+  /// Stages of one thread may share it. None: its own.
+  std::shared_ptr<CompiledFiles> compiled;
 };
 
 /// `predecessor_is_dead` is what the shell found out, not an option of the file.
