@@ -14,8 +14,8 @@ using Kind = Value::Kind;
 
 // What a call accepts. Letters: S string, I int, N int or decimal, L list, M map, T timestamp,
 // D duration, B bool, A anything; `|`: the rest may be left out; `*`: the letter before it may be
-// repeated. Result: the same, and X decimal, E an element of the first, l the first's own type,
-// s a list of strings, N the numbers' common type.
+// repeated. Result: the same, and X decimal, E an element of the first, Z the same if it is a
+// number, l the first's own type, s a list of strings, N the numbers' common type.
 struct Overload {
   Function function;
   std::string_view name;
@@ -101,7 +101,7 @@ constexpr auto kOverloads = std::to_array<Overload>({
     {Function::kMin, "min", "NN*", 'N'},
     {Function::kMax, "max", "L", 'E'},
     {Function::kMax, "max", "NN*", 'N'},
-    {Function::kSum, "sum", "L", 'E'},
+    {Function::kSum, "sum", "L", 'Z'},
     {Function::kTimestamp, "timestamp", "S", 'T'},
     {Function::kTimestamp, "timestamp", "I", 'T'},
     {Function::kTimestamp, "timestamp", "T", 'T'},
@@ -297,6 +297,13 @@ Type ResultType(const Overload& overload, std::span<const Type> arguments) {
       return arguments[0].kind == Type::Kind::kList ? arguments[0] : TypeOf(Type::Kind::kList);
     case 'E':
       return ElementOf(arguments[0]);
+    case 'Z': {
+      // Of nothing it is 0, whatever the list would hold.
+      const Type element = ElementOf(arguments[0]);
+      const bool is_number =
+          element.kind == Type::Kind::kInt || element.kind == Type::Kind::kDecimal;
+      return is_number ? element : Type{};
+    }
     case 'N': {
       bool all_int = true;
       for (const Type& type : arguments) {

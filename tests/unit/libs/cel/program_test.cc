@@ -448,6 +448,7 @@ TEST(CelTest, DerivesTypesForTheCaller) {
   EXPECT_EQ(type_of("customer.id + 1.5"), "decimal");
   EXPECT_EQ(type_of("customer.unknown"), "dyn");
   EXPECT_EQ(type_of("subscriptions.map(s, s.id).sum()"), "int");
+  EXPECT_EQ(type_of("subscriptions.sum()"), "dyn");  // 0, if there are none
   EXPECT_EQ(type_of("subscriptions[0].state"), "string");
   EXPECT_EQ(type_of("gone ? 'a' : null"), "string");
   EXPECT_EQ(type_of("gone ? 'a' : 1"), "dyn");
