@@ -95,19 +95,19 @@ class Reader {
       }
       const std::string& name = item.first.Scalar();
       const std::string child = path.empty() ? name : path + "." + name;
+      if (is_secret && (item.second.IsNull() || !IsName(name))) {
+        // Most likely the secret itself.
+        Report(place, path + ": what stands here is not known; known here: " +
+                          Join(FieldNames(type), ", "));
+        continue;
+      }
       if (!seen.insert(name).second) {
         Report(place, child + ": set twice");
         continue;
       }
       const FieldDescriptor* field = type.FindFieldByName(name);
       if (field == nullptr) {
-        if (is_secret && (item.second.IsNull() || !IsName(name))) {
-          // Most likely the secret itself.
-          Report(place, path + ": what stands here is not known; known here: " +
-                            Join(FieldNames(type), ", "));
-        } else {
-          ReportUnknown(place, child, name, FieldNames(type));
-        }
+        ReportUnknown(place, child, name, FieldNames(type));
         continue;
       }
       findings_.SetPlace(child, PlaceOf(item.second));

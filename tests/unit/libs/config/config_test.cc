@@ -261,7 +261,8 @@ log:
 TEST(ConfigTest, ASecretThatStandsWhereANameBelongsIsNotShown) {
   for (const std::string credentials :
        {"{api_key s3cr3t}", "{api_key:s3cr3t}", "{api_key: {s3cr3t}}", "{s3cr3t}", "[s3cr3t]",
-        "s3cr3t", "{api_key: [s3cr3t]}", "{api_key: *s3cr3t}", "{api_key: {key_file s3cr3t: x}}"}) {
+        "s3cr3t", "{api_key: [s3cr3t]}", "{api_key: *s3cr3t}", "{api_key: {key_file s3cr3t: x}}",
+        "{api_key: {a s3cr3t, a s3cr3t}}", "{a s3cr3t, a s3cr3t}"}) {
     const Loaded loaded = LoadTenants(
         "tenants:\n  - name: acme\n    connections:\n      - name: billing\n"
         "        integration: chargify\n        url: https://acme.chargify.com\n"
