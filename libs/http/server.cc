@@ -6,23 +6,68 @@
 #include <charconv>
 #include <cstdio>
 #include <ctime>
+#include <list>
 #include <mutex>
 #include <thread>
 #include <vector>
 
 #include <boost/asio.hpp>
-#include <boost/beast/http.hpp>
 
 namespace tributary::http {
 namespace {
 
 namespace asio = boost::asio;
-namespace beast_http = boost::beast::http;
 using asio::ip::tcp;
 using ErrorCode = boost::system::error_code;
 
-std::string Reason(int status) {
-  return std::string(beast_http::obsolete_reason(static_cast<beast_http::status>(status)));
+/// Of the statuses that are used here; for people, and nobody reads it.
+std::string_view Reason(int status) {
+  switch (status) {
+    case 200:
+      return "OK";
+    case 201:
+      return "Created";
+    case 202:
+      return "Accepted";
+    case 204:
+      return "No Content";
+    case 301:
+      return "Moved Permanently";
+    case 302:
+      return "Found";
+    case 304:
+      return "Not Modified";
+    case 400:
+      return "Bad Request";
+    case 401:
+      return "Unauthorized";
+    case 403:
+      return "Forbidden";
+    case 404:
+      return "Not Found";
+    case 405:
+      return "Method Not Allowed";
+    case 409:
+      return "Conflict";
+    case 413:
+      return "Payload Too Large";
+    case 422:
+      return "Unprocessable Entity";
+    case 429:
+      return "Too Many Requests";
+    case 431:
+      return "Request Header Fields Too Large";
+    case 500:
+      return "Internal Server Error";
+    case 502:
+      return "Bad Gateway";
+    case 503:
+      return "Service Unavailable";
+    case 504:
+      return "Gateway Timeout";
+    default:
+      return "Other";
+  }
 }
 
 /// IMF-fixdate of now.
@@ -46,50 +91,25 @@ bool HasControl(std::string_view text) {
                      [](char c) { return c == '\r' || c == '\n' || c == '\0'; });
 }
 
-/// What makes two readers of one request disagree about where it ends, and is therefore refused.
-/// `head` is the request line and the header fields, up to and with the empty line.
-bool IsAmbiguous(std::string_view head) {
-  for (std::size_t i = 0; i < head.size(); ++i) {
-    if (head[i] == '\0') return true;
-    if (head[i] == '\n' && (i == 0 || head[i - 1] != '\r')) return true;
-    if (head[i] == '\r' && (i + 1 == head.size() || head[i + 1] != '\n')) return true;
-    // A folded line.
-    if (head[i] == '\n' && i + 1 < head.size() && (head[i + 1] == ' ' || head[i + 1] == '\t')) {
-      return true;
+bool IsBodiless(int status) { return status == 204 || status == 304 || status < 200; }
+
+/// Status line and header fields, up to and with the empty line.
+std::string HeaderOf(const ServerResponse& response, bool kept) {
+  std::string head =
+      "HTTP/1.1 " + std::to_string(response.status) + " " + std::string(Reason(response.status));
+  head += "\r\n";
+  // A simulator has a clock of its own.
+  if (FindHeader(response.headers, "Date") == nullptr) head += "Date: " + DateHeader() + "\r\n";
+  for (const auto& [name, value] : response.headers) {
+    if (!HasControl(name) && !HasControl(value)) head += name + ": " + value + "\r\n";
+  }
+  if (!IsBodiless(response.status)) {
+    if (!response.content_type.empty()) head += "Content-Type: " + response.content_type + "\r\n";
+    if (response.fault != ServerResponse::Fault::kUnframed) {
+      head += "Content-Length: " + std::to_string(response.body.size()) + "\r\n";
     }
   }
-  return false;
-}
-
-struct Framing {
-  bool ok = true;
-  bool chunked = false;
-  std::string why;
-};
-
-template <typename Fields>
-Framing CheckFraming(const Fields& request) {
-  Framing framing;
-  int lengths = 0;
-  int encodings = 0;
-  int hosts = 0;
-  for (const auto& field : request) {
-    if (field.name() == beast_http::field::content_length) ++lengths;
-    if (field.name() == beast_http::field::host) ++hosts;
-    if (field.name() == beast_http::field::transfer_encoding) {
-      ++encodings;
-      const auto value = field.value();
-      framing.chunked = boost::beast::iequals(value, "chunked");
-      if (!framing.chunked) framing.why = "Transfer-Encoding other than chunked";
-    }
-  }
-  if (lengths > 1) framing.why = "more than one Content-Length";
-  if (encodings > 1) framing.why = "more than one Transfer-Encoding";
-  if (lengths > 0 && encodings > 0) framing.why = "Content-Length and Transfer-Encoding";
-  if (encodings > 0 && request.version() < 11) framing.why = "Transfer-Encoding in HTTP/1.0";
-  if (request.version() >= 11 && hosts != 1) framing.why = "not exactly one Host";
-  framing.ok = framing.why.empty();
-  return framing;
+  return head + (kept ? "Connection: keep-alive\r\n\r\n" : "Connection: close\r\n\r\n");
 }
 
 /// Between a handler's answer, which may come late and from anywhere, and the end of the server.
@@ -102,18 +122,28 @@ struct Gate {
 
 struct Server::State {
   class Connection;
+  /// In the order in which they began to keep the server waiting.
+  using Waiting = std::list<std::weak_ptr<Connection>>;
 
   State(ServerOptions options_in, AsyncHandler handler_in)
       : options(std::move(options_in)),
         handler(std::move(handler_in)),
+        counters(options.counters != nullptr ? options.counters
+                                             : std::make_shared<ServerCounters>()),
         io(std::make_unique<asio::io_context>(std::max(1, options.threads))) {}
 
   void Accept();
+  bool MakeRoom();
 
   const ServerOptions options;
   const AsyncHandler handler;
+  const std::shared_ptr<ServerCounters> counters;
   const std::shared_ptr<Gate> gate = std::make_shared<Gate>();
+  /// Those that give way are not counted any more.
   std::atomic<int> connections = 0;
+  std::mutex waiting_mutex;
+  Waiting waiting_for_first;
+  Waiting waiting_for_next;
   std::uint16_t port = 0;
   std::unique_ptr<asio::io_context> io;
   std::optional<tcp::acceptor> acceptor;
@@ -128,35 +158,53 @@ class Server::State::Connection : public std::enable_shared_from_this<Connection
       : socket_(std::move(socket)),
         timer_(socket_.get_executor()),
         server_(server),
+        reader_({.header_bytes_max = server.options.header_bytes_max,
+                 .headers_max = server.options.headers_max,
+                 .body_bytes_max = server.options.body_bytes_max}),
         born_(std::chrono::steady_clock::now()) {
     ++server_.connections;
+    ++server_.counters->connections_open;
   }
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
-  ~Connection() { --server_.connections; }
+  ~Connection() {
+    EndWaiting();
+    ForgetAnswer();
+    if (!has_given_way_) --server_.connections;
+    --server_.counters->connections_open;
+  }
 
   void Start() {
     ErrorCode ignored;
     socket_.set_option(tcp::no_delay(true), ignored);
-    ReadHeader();
+    ReadRequest();
   }
 
   void Close(bool reset = false) {
     ErrorCode ignored;
+    EndWaiting();
     timer_.cancel(ignored);
     if (reset) socket_.set_option(asio::socket_base::linger(true, 0), ignored);
     if (!reset) socket_.shutdown(tcp::socket::shutdown_both, ignored);
     socket_.close(ignored);
   }
 
- private:
-  using Parser = beast_http::request_parser<beast_http::string_body>;
+  /// Called with the server's `waiting_mutex` held, and taken off its list there. Closed soon.
+  void GiveWay() {
+    is_waiting_ = false;
+    has_given_way_ = true;
+    --server_.connections;
+    asio::post(socket_.get_executor(), [self = shared_from_this()] { self->Close(); });
+  }
 
+ private:
   /// Closes the connection unless disarmed or armed again in time.
-  void Arm(Duration after) {
+  void Arm(Duration after, bool is_too_slow = true) {
     timer_.expires_after(after);
-    timer_.async_wait([self = shared_from_this()](ErrorCode error) {
-      if (!error) self->Close();
+    timer_.async_wait([self = shared_from_this(), is_too_slow](ErrorCode error) {
+      if (error) return;
+      if (is_too_slow) ++self->server_.counters->connections_timed_out;
+      self->Close();
     });
   }
   void Disarm() {
@@ -164,118 +212,81 @@ class Server::State::Connection : public std::enable_shared_from_this<Connection
     timer_.cancel(ignored);
   }
 
-  void ReadHeader() {
-    parser_.emplace();
-    parser_->header_limit(static_cast<std::uint32_t>(server_.options.header_bytes_max));
-    parser_->body_limit(server_.options.body_bytes_max);
-    parser_->eager(false);
+  /// From here on the connection may give way.
+  void BeginWaiting() {
+    const std::lock_guard lock(server_.waiting_mutex);
+    if (is_waiting_ || has_given_way_) return;
+    waiting_in_ = requests_ == 0 ? &server_.waiting_for_first : &server_.waiting_for_next;
+    waiting_at_ = waiting_in_->insert(waiting_in_->end(), weak_from_this());
+    is_waiting_ = true;
+  }
+  void EndWaiting() {
+    const std::lock_guard lock(server_.waiting_mutex);
+    if (!is_waiting_) return;
+    waiting_in_->erase(waiting_at_);
+    is_waiting_ = false;
+  }
+
+  void ReadRequest() {
+    BeginWaiting();
     // Of a connection that is kept: first wait for a byte, then for the header.
     if (requests_ > 0 && in_.empty()) {
-      Arm(server_.options.idle_timeout);
+      Arm(server_.options.idle_timeout, /*is_too_slow=*/false);
       socket_.async_wait(tcp::socket::wait_read, [self = shared_from_this()](ErrorCode error) {
-        if (!error) self->ReadRestOfHeader();
+        if (error) return;
+        self->Arm(self->server_.options.header_timeout);
+        self->ReadMore();
       });
       return;
     }
-    ReadRestOfHeader();
-  }
-
-  void ReadRestOfHeader() {
-    // A client that pipelines has sent it already.
-    const std::size_t end = in_.find(kEndOfHeader);
-    if (end != std::string::npos) return TakeHeader(end + kEndOfHeader.size());
-    if (in_.size() >= server_.options.header_bytes_max) return Refuse(431, kHeaderTooLarge);
     Arm(server_.options.header_timeout);
-    asio::async_read_until(socket_, asio::dynamic_buffer(in_, server_.options.header_bytes_max),
-                           kEndOfHeader,
-                           [self = shared_from_this()](ErrorCode error, std::size_t bytes) {
-                             if (error == asio::error::not_found) {
-                               self->Refuse(431, kHeaderTooLarge);
-                             } else if (error) {
-                               self->Close();
-                             } else {
-                               self->TakeHeader(bytes);
-                             }
-                           });
+    // A client that pipelines has sent it already.
+    Advance();
   }
 
-  void TakeHeader(std::size_t bytes) {
-    const std::string head = in_.substr(0, bytes);
-    in_.erase(0, bytes);
-    if (bytes > server_.options.header_bytes_max) return Refuse(431, kHeaderTooLarge);
-    if (IsAmbiguous(head)) return Refuse(400, "malformed header");
-    if (std::count(head.begin(), head.end(), '\n') > server_.options.headers_max + 2) {
-      return Refuse(431, "too many header fields");
-    }
-    ErrorCode error;
-    parser_->put(asio::buffer(head), error);
-    if (error && error != beast_http::error::need_more) {
-      return Refuse(error == beast_http::error::body_limit ? 413 : 400, error.message());
-    }
-    if (!parser_->is_header_done()) return Refuse(400, "malformed header");
-    const auto& request = parser_->get();
-    const Framing framing = CheckFraming(request);
-    if (!framing.ok) return Refuse(400, framing.why);
-    keep_alive_ = request.keep_alive();
-    is_head_ = request.method() == beast_http::verb::head;
-
-    Arm(server_.options.request_timeout);
-    if (boost::beast::iequals(request[beast_http::field::expect], "100-continue") &&
-        !parser_->is_done()) {
-      asio::async_write(socket_, asio::buffer(kContinue),
-                        [self = shared_from_this()](ErrorCode failed, std::size_t) {
-                          failed ? self->Close() : self->TakeBody();
-                        });
-      return;
-    }
-    TakeBody();
-  }
-
-  /// Feeds what has been read, and reads on until the parser has the whole request.
-  void TakeBody() {
-    parser_->eager(true);
-    while (!parser_->is_done() && !in_.empty()) {
-      ErrorCode error;
-      const std::size_t used = parser_->put(asio::buffer(in_), error);
-      in_.erase(0, used);
-      if (error == beast_http::error::need_more) break;
-      if (error == beast_http::error::body_limit) return Refuse(413, "the body is too large");
-      if (error) return Refuse(400, error.message());
-    }
-    if (parser_->is_done()) return Handle();
-    // Chunk headers and extensions that the parser does not take yet.
-    if (in_.size() > server_.options.header_bytes_max) return Refuse(400, "malformed chunk");
+  void ReadMore() {
     socket_.async_read_some(asio::buffer(chunk_),
                             [self = shared_from_this()](ErrorCode error, std::size_t bytes) {
                               if (error) return self->Close();
                               self->in_.append(self->chunk_.data(), bytes);
-                              self->TakeBody();
+                              self->Advance();
                             });
+  }
+
+  void Advance() {
+    const bool had_header = reader_.is_header_read();
+    const RequestReader::Step step = reader_.Read(in_);
+    if (!had_header && reader_.is_header_read()) Arm(server_.options.request_timeout);
+    switch (step) {
+      case RequestReader::Step::kMore:
+        return ReadMore();
+      case RequestReader::Step::kContinue:
+        asio::async_write(socket_, asio::buffer(kContinue),
+                          [self = shared_from_this()](ErrorCode failed, std::size_t) {
+                            failed ? self->Close() : self->Advance();
+                          });
+        return;
+      case RequestReader::Step::kWhole:
+        return Handle();
+      case RequestReader::Step::kRefused:
+        return Refuse();
+    }
   }
 
   void Handle() {
     Disarm();
+    EndWaiting();
     ++requests_;
-    auto message = parser_->release();
-    ServerRequest request;
-    request.method.assign(message.method_string().data(), message.method_string().size());
-    request.target.assign(message.target().data(), message.target().size());
-    const std::size_t question = request.target.find('?');
-    request.path = request.target.substr(0, question);
-    if (question != std::string::npos) request.query = request.target.substr(question + 1);
-    for (const auto& field : message) {
-      request.headers.emplace_back(
-          std::string(field.name_string().data(), field.name_string().size()),
-          std::string(field.value().data(), field.value().size()));
-    }
-    request.body = std::move(message.body());
+    ++server_.counters->requests;
+    keep_alive_ = reader_.keep_alive();
+    is_head_ = reader_.is_head();
 
     // Only this timer keeps the connection while its handler works.
     timer_.expires_at(std::chrono::steady_clock::time_point::max());
     timer_.async_wait([self = shared_from_this()](ErrorCode) {});
-    server_.handler(std::move(request), [gate = server_.gate, weak = weak_from_this(),
-                                         answered = std::make_shared<std::atomic<bool>>(false)](
-                                            ServerResponse response) {
+    server_.handler(reader_.Take(), [gate = server_.gate, weak = weak_from_this(),
+                                     answered = std::make_shared<std::atomic<bool>>(false)](
+                                        ServerResponse response) {
       if (answered->exchange(true)) return;
       const std::lock_guard lock(gate->mutex);
       if (!gate->open) return;
@@ -310,59 +321,53 @@ class Server::State::Connection : public std::enable_shared_from_this<Connection
   }
 
   /// Answers a request that the handler never sees, and closes.
-  void Refuse(int status, std::string_view why) {
+  void Refuse() {
+    EndWaiting();
+    ++server_.counters->requests_refused;
     keep_alive_ = false;
-    ServerResponse response{.status = status};
-    response.body = std::string(why) + "\n";
-    Write(response);
+    is_head_ = false;
+    Write({.status = reader_.refused_status(), .body = std::string(reader_.refused_why()) + "\n"});
   }
 
   void Write(const ServerResponse& response) {
     using Fault = ServerResponse::Fault;
+    const std::size_t room = server_.options.unsent_bytes_max;
+    if (response.body.size() > room ||
+        static_cast<std::size_t>(server_.counters->unsent_bytes) > room - response.body.size()) {
+      ++server_.counters->requests_refused;
+      keep_alive_ = false;
+      if (!response.body.empty()) return Write({.status = 503, .content_type = ""});
+    }
     const bool kept = response.fault == Fault::kNone && keep_alive_ &&
                       requests_ < server_.options.requests_per_connection_max &&
                       std::chrono::steady_clock::now() - born_ < server_.options.connection_age_max;
-    const bool bodiless = response.status == 204 || response.status == 304 || response.status < 200;
-    out_ = "HTTP/1.1 " + std::to_string(response.status) + " " + Reason(response.status) +
-           "\r\nDate: " + DateHeader() + "\r\n";
-    bool own_date = false;
-    for (const auto& [name, value] : response.headers) {
-      if (HasControl(name) || HasControl(value)) continue;
-      if (boost::beast::iequals(name, "date")) own_date = true;
-    }
-    // A simulator has a clock of its own.
-    if (own_date) out_.erase(out_.find("Date: "));
-    for (const auto& [name, value] : response.headers) {
-      if (HasControl(name) || HasControl(value)) continue;
-      out_ += name + ": " + value + "\r\n";
-    }
-    if (!bodiless) {
-      if (!response.content_type.empty()) {
-        out_ += "Content-Type: " + response.content_type + "\r\n";
-      }
-      if (response.fault != Fault::kUnframed) {
-        out_ += "Content-Length: " + std::to_string(response.body.size()) + "\r\n";
-      }
-    }
-    out_ += kept ? "Connection: keep-alive\r\n\r\n" : "Connection: close\r\n\r\n";
-    if (!bodiless && !is_head_) {
+    out_ = HeaderOf(response, kept);
+    if (!IsBodiless(response.status) && !is_head_) {
       out_.append(
           response.body, 0,
           response.fault == Fault::kTruncate ? response.body.size() / 2 : response.body.size());
     }
+    server_.counters->unsent_bytes += static_cast<std::int64_t>(out_.size());
     Arm(server_.options.request_timeout);
     asio::async_write(socket_, asio::buffer(out_),
                       [self = shared_from_this(), kept](ErrorCode error, std::size_t) {
+                        self->ForgetAnswer();
                         if (error) return self->Close();
-                        kept ? self->ReadHeader() : self->CloseAfterAnswer();
+                        kept ? self->ReadRequest() : self->CloseAfterAnswer();
                       });
+  }
+  void ForgetAnswer() {
+    server_.counters->unsent_bytes -= static_cast<std::int64_t>(out_.size());
+    // Its memory too: most connections wait most of the time.
+    out_ = std::string();
   }
 
   /// Lets the client read the answer: a close with unread input would reset the connection.
   void CloseAfterAnswer() {
     ErrorCode ignored;
     socket_.shutdown(tcp::socket::shutdown_send, ignored);
-    Arm(std::chrono::seconds(2));
+    BeginWaiting();
+    Arm(std::chrono::seconds(2), /*is_too_slow=*/false);
     DiscardInput();
   }
   void DiscardInput() {
@@ -372,34 +377,62 @@ class Server::State::Connection : public std::enable_shared_from_this<Connection
                             });
   }
 
-  static constexpr std::string_view kEndOfHeader = "\r\n\r\n";
-  static constexpr std::string_view kHeaderTooLarge = "the header is too large";
   static constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
 
   tcp::socket socket_;
   asio::steady_timer timer_;
   State& server_;
+  RequestReader reader_;
   const std::chrono::steady_clock::time_point born_;
-  /// Read and not yet taken.
+  /// Read and not yet taken: at most what one read brings, and a line that is not whole.
   std::string in_;
-  std::array<char, 16'384> chunk_{};
+  std::array<char, 8'192> chunk_{};
   std::string out_;
-  std::optional<Parser> parser_;
   int requests_ = 0;
   bool keep_alive_ = false;
   bool is_head_ = false;
+  // Guarded by the server's `waiting_mutex`.
+  bool is_waiting_ = false;
+  bool has_given_way_ = false;
+  Waiting* waiting_in_ = nullptr;
+  Waiting::iterator waiting_at_;
 };
+
+/// False: all are being served.
+bool Server::State::MakeRoom() {
+  // Let go of behind the lock, which its destructor takes.
+  std::shared_ptr<Connection> chosen;
+  const std::lock_guard lock(waiting_mutex);
+  for (Waiting* const waiting : {&waiting_for_first, &waiting_for_next}) {
+    for (auto it = waiting->begin(); it != waiting->end(); ++it) {
+      chosen = it->lock();
+      // It is being destroyed, and about to take itself off.
+      if (chosen == nullptr) continue;
+      waiting->erase(it);
+      chosen->GiveWay();
+      ++counters->connections_displaced;
+      return true;
+    }
+  }
+  return false;
+}
 
 void Server::State::Accept() {
   acceptor->async_accept(asio::make_strand(*io), [this](ErrorCode error, tcp::socket socket) {
     if (error == asio::error::operation_aborted) return;
-    if (!error && connections.load() < options.connections_max) {
+    if (error) {
+      // Out of descriptors, most likely: accepting again at once would spin. One that waits gives
+      // its own.
+      ++counters->accept_failures;
+      MakeRoom();
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    } else if (connections.load() < options.connections_max || MakeRoom()) {
+      ++counters->connections_accepted;
       const auto executor = socket.get_executor();
       asio::dispatch(executor, [connection = std::make_shared<Connection>(
                                     std::move(socket), *this)] { connection->Start(); });
-    } else if (error) {
-      // Out of descriptors, most likely: accepting again at once would spin.
-      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    } else {
+      ++counters->connections_refused;
     }
     Accept();
   });

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -11,6 +12,7 @@
 #include "absl/status/statusor.h"
 
 #include "libs/http/message.h"
+#include "libs/http/request_reader.h"
 #include "libs/time/time.h"
 
 // The one HTTP/1.1 server: health, metrics, webhooks, the simulator. Hardened against slow, large
@@ -19,13 +21,34 @@
 
 namespace tributary::http {
 
+/// What a server has done since it began. Read from any thread.
+struct ServerCounters {
+  std::atomic<std::int64_t> connections_open = 0;
+  std::atomic<std::int64_t> connections_accepted = 0;
+  /// Closed to make room: it had kept the server waiting longer than any other.
+  std::atomic<std::int64_t> connections_displaced = 0;
+  /// Closed at once: every other one was being served.
+  std::atomic<std::int64_t> connections_refused = 0;
+  /// Closed since a header, a body or the reading of an answer took too long.
+  std::atomic<std::int64_t> connections_timed_out = 0;
+  /// Accepting failed: no descriptor was left, most likely.
+  std::atomic<std::int64_t> accept_failures = 0;
+  std::atomic<std::int64_t> requests = 0;
+  /// Malformed or ambiguous (400), too large (413, 431), and those for whose answer there was no
+  /// room (503).
+  std::atomic<std::int64_t> requests_refused = 0;
+  std::atomic<std::int64_t> unsent_bytes = 0;
+};
+
 struct ServerOptions {
   std::string host = "127.0.0.1";
   /// 0: any free one, see Server::port().
   std::uint16_t port = 0;
   /// Handlers run on these. With 1 no two handlers run at once.
   int threads = 1;
-  /// A connection beyond it is closed at once.
+  /// Beyond it the connection gives way that has kept the server waiting longest, for its first
+  /// request or else for its next one; if all are being served, the new one is closed at once. So
+  /// whoever asks at once is answered, however many others only hold connections.
   int connections_max = 256;
   std::size_t header_bytes_max = 8u << 10;
   int headers_max = 100;
@@ -37,19 +60,11 @@ struct ServerOptions {
   /// Between two requests.
   Duration idle_timeout = std::chrono::seconds(60);
   int requests_per_connection_max = 100;
+  /// Answers that clients have not read yet, all together; further ones are 503 without a body.
+  std::size_t unsent_bytes_max = 64u << 20;
   Duration connection_age_max = std::chrono::seconds(60);
-};
-
-struct ServerRequest {
-  std::string method;
-  /// As sent: path and query.
-  std::string target;
-  /// The part before `?`, still percent-encoded.
-  std::string path;
-  /// The part behind `?`; empty: none.
-  std::string query;
-  Headers headers;
-  std::string body;
+  /// Where to count. Null pointer: nowhere that anybody sees.
+  std::shared_ptr<ServerCounters> counters;
 };
 
 struct ServerResponse {

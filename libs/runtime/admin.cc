@@ -46,6 +46,40 @@ Duration FromProto(const google::protobuf::Duration& duration) {
 
 }  // namespace
 
+ServerNumbers::ServerNumbers(observe::Metrics& metrics)
+    : connections_(metrics.AddGauge("tributary_http_server_connections", "Connections open.")),
+      unsent_bytes_(metrics.AddGauge("tributary_http_server_unsent_bytes",
+                                     "Answers that clients have not read yet.")),
+      accepted_(metrics.AddCounter("tributary_http_server_connections_accepted_total",
+                                   "Connections taken.")),
+      accept_failures_(metrics.AddCounter("tributary_http_server_accept_failures_total",
+                                          "Connections that could not be taken.")),
+      requests_(metrics.AddCounter("tributary_http_server_requests_total", "Requests handled.")),
+      requests_refused_(
+          metrics.AddCounter("tributary_http_server_requests_refused_total",
+                             "Requests that were malformed, too large, or one too many.")) {
+  const auto closed = [&metrics](const char* reason) {
+    return observe::FollowedCounter(metrics.AddCounter(
+        "tributary_http_server_connections_closed_total",
+        "Connections closed by the server before their time.", {{"reason", reason}}));
+  };
+  displaced_ = closed("displaced");
+  refused_ = closed("refused");
+  timed_out_ = closed("timed_out");
+}
+
+void ServerNumbers::Show(const http::ServerCounters& counters) {
+  connections_.Set(static_cast<double>(counters.connections_open));
+  unsent_bytes_.Set(static_cast<double>(counters.unsent_bytes));
+  accepted_.Follow(counters.connections_accepted);
+  displaced_.Follow(counters.connections_displaced);
+  refused_.Follow(counters.connections_refused);
+  timed_out_.Follow(counters.connections_timed_out);
+  accept_failures_.Follow(counters.accept_failures);
+  requests_.Follow(counters.requests);
+  requests_refused_.Follow(counters.requests_refused);
+}
+
 absl::StatusOr<std::unique_ptr<http::Server>> StartAdmin(const v1::AdminConfig& config,
                                                          AdminSources sources) {
   const auto listen = http::ParseListen(config.listen());
@@ -61,9 +95,14 @@ absl::StatusOr<std::unique_ptr<http::Server>> StartAdmin(const v1::AdminConfig& 
   if (config.body_bytes_max() > 0) {
     options.body_bytes_max = static_cast<std::size_t>(config.body_bytes_max());
   }
+  options.counters = std::make_shared<http::ServerCounters>();
+  // One thread handles all requests.
+  options.threads = 1;
+  const auto numbers = std::make_shared<ServerNumbers>(*sources.metrics);
   return http::Server::Start(
-      options,
-      http::SyncHandler([sources = std::move(sources)](const http::ServerRequest& request) {
+      options, http::SyncHandler([sources = std::move(sources), counters = options.counters,
+                                  numbers](const http::ServerRequest& request) {
+        if (request.path == "/metrics") numbers->Show(*counters);
         return Answer(sources, request);
       }));
 }

@@ -15,13 +15,32 @@ namespace tributary::runtime {
 
 /// What the admin server shows. Called on its thread, any time.
 struct AdminSources {
-  const observe::Metrics* metrics = nullptr;
+  /// The server adds its own.
+  observe::Metrics* metrics = nullptr;
   /// Empty: ready.
   std::function<std::vector<std::string>()> not_ready_because;
   /// Empty: alive. Must depend on nothing outside this process.
   std::function<std::string()> not_alive_because;
   /// What else this process serves; may be empty. Answers 404 for what it does not know.
   http::SyncHandler more;
+};
+
+/// Shows what an HTTP server counts. `metrics` outlives it; one thread.
+class ServerNumbers {
+ public:
+  explicit ServerNumbers(observe::Metrics& metrics);
+  void Show(const http::ServerCounters& counters);
+
+ private:
+  observe::Gauge connections_;
+  observe::Gauge unsent_bytes_;
+  observe::FollowedCounter accepted_;
+  observe::FollowedCounter displaced_;
+  observe::FollowedCounter refused_;
+  observe::FollowedCounter timed_out_;
+  observe::FollowedCounter accept_failures_;
+  observe::FollowedCounter requests_;
+  observe::FollowedCounter requests_refused_;
 };
 
 /// `/livez`, `/readyz` (and `/healthz`, the same), with reasons one a line, and `/metrics`.

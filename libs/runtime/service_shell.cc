@@ -44,7 +44,7 @@ int RefuseConfiguration(const std::string& service, const absl::Status& why) {
 }
 
 int RunService(const v1::ConfigFile& config, StageRunner& runner, ControlPort& control,
-               StopSignals& signals, const observe::Metrics& metrics, Logger& logger) {
+               StopSignals& signals, observe::Metrics& metrics, Logger& logger) {
   std::unique_ptr<http::Server> admin;
   if (!config.admin().listen().empty()) {
     auto started = StartAdmin(

@@ -27,6 +27,6 @@ int RefuseConfiguration(const std::string& service, const absl::Status& why);
 /// signal, then drains it. Returns the exit code: 0 when everything was released, 1 when the drain
 /// missed its deadline (a log line says what was open), or 78 when it cannot listen.
 int RunService(const v1::ConfigFile& config, StageRunner& runner, ControlPort& control,
-               StopSignals& signals, const observe::Metrics& metrics, Logger& logger);
+               StopSignals& signals, observe::Metrics& metrics, Logger& logger);
 
 }  // namespace tributary::runtime

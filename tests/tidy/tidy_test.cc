@@ -205,8 +205,8 @@ TEST(TidyTest, EachForeignLibraryHasOneHome) {
   const std::map<std::string, std::vector<std::string>> homes = {
       {"<librdkafka/", {"libs/eventlog/kafka/", "libs/observe/build_info.cc", "tests/"}},
       {"<curl/", {"libs/http/client.cc", "libs/observe/build_info.cc"}},
-      {"<boost/asio", {"libs/http/server.cc"}},
-      {"<boost/beast", {"libs/http/server.cc"}},
+      {"<boost/asio", {"libs/http/server.cc", "tests/fuzz/"}},
+      {"<boost/beast", {"tests/fuzz/"}},
       {"<prometheus/", {"libs/observe/"}},
       {"<lmdb.h>", {"libs/eventlog/", "tests/bench/"}},
       {"<sqlite3.h>", {"services/control/", "tests/"}},

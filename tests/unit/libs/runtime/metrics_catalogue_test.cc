@@ -11,6 +11,7 @@
 #include "libs/observe/build_info.h"
 #include "libs/observe/logger.h"
 #include "libs/observe/metrics.h"
+#include "libs/runtime/admin.h"
 #include "libs/runtime/stage_metrics.h"
 #include "services/extractor/extractor.h"
 #include "services/extractor/metrics.h"
@@ -52,6 +53,7 @@ std::string Exposition(const std::string& service, int tenants) {
   observe::Metrics metrics;
   observe::AddBuildInfo(metrics);
   const auto logger = observe::MakeLogger({.service = service}, metrics);
+  runtime::ServerNumbers(metrics).Show({});
   runtime::StageMetrics outside(metrics, service, 200);
   outside.OnMessage(StatusOf(tenants));
   http::Completion completion;
