@@ -65,6 +65,8 @@ struct Lane {
   bool has_slot = false;
   /// 0: none.
   std::uint64_t batch = 0;
+  /// Is among its target's batched keys.
+  bool is_batched = false;
 
   /// Our newest entry; acknowledged unless a write is pending. Empty: there is none.
   v1::RecordEntry entry;

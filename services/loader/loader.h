@@ -45,6 +45,8 @@ struct Options {
   Duration retry_delay_max = std::chrono::minutes(10);
   std::int32_t attempts_max = 12;
   std::int32_t ready_keys_max = 2048;
+  /// Of one target, in batches from their intents to their entries; some six kilobytes each.
+  std::int32_t batched_keys_max = 1024;
   std::size_t body_bytes_max = 4u << 20;
   /// Open requests are aborted so long after a revoke (rule 13).
   Duration revoke_grace = std::chrono::seconds(2);
@@ -118,6 +120,9 @@ struct Levels {
   /// Of the connection where most keys wait.
   std::int64_t ready_keys = 0;
   std::int64_t ready_keys_max = 0;
+  /// Of the connection that has most of them.
+  std::int64_t batched_keys = 0;
+  std::int64_t batched_keys_max = 0;
   /// Keys of which something is open.
   std::int64_t lanes = 0;
 };

@@ -62,6 +62,7 @@ struct StageNumbers::State {
         standing(metrics, kStage),
         set_aside(metrics, kStage),
         ready_keys(metrics, kStage, "ready_keys"),
+        batched_keys(metrics, kStage, "batched_keys"),
         lanes(metrics.AddGauge("tributary_records_in_flight", "Records of which something is open.",
                                {{"stage", kStage}})),
         refused_at_send(
@@ -77,6 +78,7 @@ struct StageNumbers::State {
   runtime::StandingMetrics standing;
   runtime::SetAsideMetrics set_aside;
   runtime::QueueMetrics ready_keys;
+  runtime::QueueMetrics batched_keys;
   observe::Gauge lanes;
   observe::FollowedCounter refused_at_send;
   observe::FollowedCounter unreadable;
@@ -92,6 +94,7 @@ void StageNumbers::Show(const Counters& counters, const Levels& levels) {
   s.standing.Set(levels.standing);
   s.set_aside.Follow(counters.set_aside);
   s.ready_keys.Set(levels.ready_keys, levels.ready_keys_max);
+  s.batched_keys.Set(levels.batched_keys, levels.batched_keys_max);
   s.lanes.Set(static_cast<double>(levels.lanes));
   s.refused_at_send.Follow(counters.refused_at_send);
   s.unreadable.Follow(counters.unreadable);

@@ -141,6 +141,12 @@ void LoaderStage::Pump(Target& target) {
     const connector::Object* const object = BatchObjectOf(target, key);
     if (object == nullptr) {
       Begin(key, 0);
+    } else if (target.batched_keys > 0 &&
+               target.batched_keys + object->batch->size > options_.batched_keys_max) {
+      // A key that rests makes room.
+      target.queued.insert(key);
+      target.ready[0].push_front(key);
+      break;
     } else {
       FillBatch(target, *object, key);
     }

@@ -22,10 +22,12 @@ Levels LoaderStage::levels(Now now) const {
   Levels levels;
   levels.standing = owner_->standing(now);
   levels.ready_keys_max = options_.ready_keys_max;
+  levels.batched_keys_max = options_.batched_keys_max;
   levels.lanes = static_cast<std::int64_t>(lanes_.size());
   for (const auto& [key, target] : targets_) {
     levels.ready_keys =
         std::max(levels.ready_keys, static_cast<std::int64_t>(target.ready_count()));
+    levels.batched_keys = std::max(levels.batched_keys, std::int64_t{target.batched_keys});
   }
   return levels;
 }

@@ -64,6 +64,9 @@ struct Target {
   std::string reported_problem;
   bool reported_refused = false;
 
+  /// Keys whose intents were written for a batch, until they rest.
+  std::int32_t batched_keys = 0;
+
   // Keys that may be tried now; bounded, the rest is found again by scanning the difference.
   std::array<std::deque<std::string>, kPriorities> ready;
   std::unordered_set<std::string> queued;

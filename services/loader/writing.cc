@@ -358,6 +358,10 @@ void LoaderStage::WriteIntent(Lane& lane, const connector::Call& call, http::Req
     Batch& batch = batches_[lane.batch];
     batch.keys.push_back(lane.key);
     ++batch.unacknowledged;
+    if (Target* const target = lane.is_batched ? nullptr : FindTarget(lane.target)) {
+      lane.is_batched = true;
+      ++target->batched_keys;
+    }
   }
   lane.next_entry_goes_on = true;
   Conclude(lane, std::nullopt);
@@ -587,6 +591,12 @@ void LoaderStage::Rest(Lane& lane) {
   UpdateHolds(lane);
   lane.request_id = 0;
   ReleaseMatchLocks(lane, false);
+  if (lane.is_batched) {
+    lane.is_batched = false;
+    Target* const target = FindTarget(lane.target);
+    if (target != nullptr) --target->batched_keys;
+    MarkDirty(target);
+  }
   if (lane.has_slot) {
     lane.has_slot = false;
     Target* const target = FindTarget(lane.target);

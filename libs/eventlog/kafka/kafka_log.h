@@ -23,7 +23,7 @@ struct KafkaOptions {
   /// After a member was last heard of, so long until its partitions go to others.
   Duration session_timeout = std::chrono::seconds(45);
   /// Bytes of fetched and not yet given records of one member.
-  std::int64_t fetch_buffer_bytes = std::int64_t{16} << 20;
+  std::int64_t fetch_buffer_bytes = std::int64_t{8} << 20;
   /// Of one member, waiting to be acknowledged: above it Poll gives no Fetched; above four times of
   /// it Produce fails.
   std::int64_t produce_buffer_bytes = std::int64_t{32} << 20;

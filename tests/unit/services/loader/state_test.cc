@@ -400,6 +400,26 @@ TEST_F(LoaderStateTest, ManyKeysThanFitIntoMemoryAreAllWritten) {
   EXPECT_THAT(rig_.SentTo("PUT"), SizeIs(200));
 }
 
+TEST_F(LoaderStateTest, NoMoreKeysThanAllowedAreInBatchesAtOnce) {
+  rig_.options.batched_keys_max = 150;  // a batch takes 100
+  (*rig_.tenant.mutable_connections(1)->mutable_settings())["batch"] = "true";
+  rig_.PublishTenant();
+  std::int64_t most = 0;
+  rig_.wire = [&](const http::Request&) {
+    const auto& loader = static_cast<const Loader&>(rig_.stage());
+    most = std::max(most, loader.levels(rig_.time.now()).batched_keys);
+    return Rig::Wire();
+  };
+  for (int i = 1; i <= 450; ++i) rig_.Client(i, "n" + std::to_string(i), 1);
+  rig_.Start();
+  rig_.Run(seconds(30));
+
+  EXPECT_GE(most, 100);
+  EXPECT_LE(most, 150);
+  EXPECT_THAT(*rig_.Clients().array(), SizeIs(450));
+  EXPECT_EQ(rig_.counters().applied, 450);
+}
+
 TEST_F(LoaderStateTest, Rule24_ABatchItemWithoutAResultIsUnknownAndTheRestIsDone) {
   (*rig_.tenant.mutable_connections(1)->mutable_settings())["batch"] = "true";
   rig_.PublishTenant();
