@@ -232,6 +232,8 @@ void LoaderStage::Evaluate(Lane& lane) {
       lane.doubt = Doubt::kNone;
       lane.next_entry = lane.entry;
       lane.next_entry.set_in_doubt(false);
+      lane.next_entry.clear_content_hash();
+      lane.next_entry.clear_calls();
       lane.next_entry.clear_intent();
       lane.next_entry.set_status(v1::RecordEntry::STATUS_WAITING);
       lane.next_entry.clear_reason();

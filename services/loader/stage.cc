@@ -400,6 +400,8 @@ void LoaderStage::OnCommandEntry(Partition partition, const std::string& key,
     static_cast<void>(SetDesired(
         *lane, is_valid ? std::nullopt : owner_->table(Topic::kCommands, partition)->Find(key)));
   }
+  // Rule 12: the events are read again, and the ledger does not know what it had of them.
+  if (is_action && MayHaveBeenDone(*lane)) TakeForSent(*lane);
   Account(*lane);
   Touch(*lane);
   // Emitted again after its tombstone, by a replay of its event: the ledger says that it is done.

@@ -58,6 +58,8 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
     Instant lookups_from{};
     /// What `records` held was lost: of a key without an entry nothing is known (rule 12).
     bool records_were_lost = false;
+    /// Actions of events up to here may have been done before the loss.
+    WallTime lost_events_until{};
     bool revoking = false;
     bool aborted = false;
     bool released = false;
@@ -147,6 +149,8 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
   void RepairVoid(eventlog::Partition partition, const std::string& key, Instant doubt_from);
   /// Rule 12: the key is unknown, not absent.
   void TakeForSent(Lane& lane);
+  /// An action that comes after a loss of the ledger, of an event from before it.
+  bool MayHaveBeenDone(const Lane& lane) const;
 
   // ---- set_aside.cc ----
   /// `bytes` none: a null where none may be.

@@ -12,6 +12,14 @@ namespace tributary::loader {
 using eventlog::Partition;
 using eventlog::Topic;
 
+namespace {
+
+// How far a source's clock may be behind ours where what it says decides whether an action is
+// looked up first.
+constexpr Duration kSourceClockMargin = std::chrono::minutes(1);
+
+}  // namespace
+
 void LoaderStage::OnReady(const eventlog::Takeover& takeover) {
   const Partition partition = takeover.partition;
   PartitionState& state = partitions_[partition];
@@ -49,6 +57,7 @@ void LoaderStage::LoadRecords(Partition partition) {
   if (records == nullptr) return;
   PartitionState& state = partitions_[partition];
   state.records_were_lost = records->founded_after_loss();
+  state.lost_events_until = now_.wall + kSourceClockMargin;
   bool any = state.records_were_lost;
   // Collected first: a lane reads the table that is being scanned.
   std::vector<std::string> unknown;
@@ -139,6 +148,15 @@ void LoaderStage::LoadCommands(const eventlog::Takeover& takeover) {
     target.scan_wanted = true;
     MarkDirty(&target);
   }
+}
+
+bool LoaderStage::MayHaveBeenDone(const Lane& lane) const {
+  const auto state = partitions_.find(lane.partition);
+  if (state == partitions_.end() || !state->second.records_were_lost) return false;
+  if (lane.busy() || lane.acknowledged >= 0 || lane.desired == nullptr) return false;
+  if (owner_->table(Topic::kRecords, lane.partition)->Find(lane.key)) return false;
+  const v1::Action& action = lane.desired->action();
+  return !action.has_event_time() || TimeOf(action.event_time()) < state->second.lost_events_until;
 }
 
 void LoaderStage::TakeForSent(Lane& lane) {

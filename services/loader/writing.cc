@@ -570,6 +570,12 @@ eventlog::RecordMeta LoaderStage::MetaOf(const Lane& lane, std::string id, std::
 }
 
 void LoaderStage::WriteNextEntry(Lane& lane) {
+  if (lane.next_entry.in_doubt()) {
+    // Rule 20, whatever is written: when the doubt has ended without a write, what was done before
+    // it says nothing of what is there.
+    lane.next_entry.clear_content_hash();
+    lane.next_entry.clear_calls();
+  }
   const bool is_intent = lane.next_entry_goes_on;
   lane.phase = is_intent ? Lane::Phase::kIntent : Lane::Phase::kEntry;
   lane.next_entry_goes_on = false;

@@ -228,6 +228,32 @@ TEST_F(LoaderStateTest, Rule21_WhatClosesAnIntentInDoubtSaysSoItself) {
   EXPECT_THAT(rig_.SentTo("PUT"), SizeIs(2));
 }
 
+// Seed 2341 of the simulation: the hash survived the doubt where a successor closed the intent.
+TEST_F(LoaderStateTest, Rule20_WhatASuccessorClosesInDoubtForgetsTheHashToo) {
+  const std::string key = rig_.Client(1, "A", 1);
+  rig_.Start();
+  rig_.Run(seconds(1));
+  rig_.Faults(R"([{"target":"rest","match":"PUT","kind":"hang_after_apply","count":1}])");
+  rig_.Client(1, "B", 2);
+  rig_.Run(milliseconds(300));
+  ASSERT_TRUE(rig_.Entry(key).has_intent());
+  rig_.Kill();
+  rig_.State(key, v1::DesiredState::PRESENCE_WITHDRAWN, 3);
+  rig_.options.predecessor_is_dead = true;
+  rig_.Start();
+  rig_.Run(seconds(1));
+  ASSERT_EQ(rig_.Entry(key).resolved().offset(), 3);
+  EXPECT_TRUE(rig_.Entry(key).in_doubt());
+  EXPECT_TRUE(rig_.Entry(key).content_hash().empty());
+  rig_.Run(seconds(5));
+  ASSERT_FALSE(rig_.Entry(key).in_doubt());
+  rig_.Client(1, "A", 4);
+  rig_.Run(seconds(5));
+
+  EXPECT_EQ(rig_.Entry(key).outcome(), v1::OUTCOME_APPLIED);
+  EXPECT_THAT(rig_.SentTo("PUT"), SizeIs(3));
+}
+
 TEST_F(LoaderStateTest, Rule22_ANewerVersionFreesWhatWasRefused) {
   rig_.Faults(R"([{"target":"rest","match":"PUT","kind":"status","status":422,)"
               R"("body":"{\"errors\":[{\"field\":\"name\",\"message\":\"no\"}]}","count":1}])");

@@ -263,6 +263,28 @@ TEST_F(LoaderTakeoverTest, Rule12_AfterALostRecordsAnOpenActionIsLookedUpNotRepe
   EXPECT_FALSE(rig_.HasCommand(action));
 }
 
+// Seed 2132 of the simulation: the loss makes a new generation, so the events are read again.
+TEST_F(LoaderTakeoverTest, Rule12_AfterALostRecordsAnActionThatComesAgainIsLookedUpNotRepeated) {
+  const std::string record = rig_.Client(1, "Ada", 1);
+  rig_.Start();
+  rig_.Run(seconds(3));
+  const std::string action = rig_.Note("e1", record);
+  rig_.Run(seconds(3));
+  ASSERT_FALSE(rig_.HasCommand(action));
+  rig_.Kill();
+  rig_.LoseRecordsAndFoundAnew();
+  rig_.options.predecessor_is_dead = true;
+  rig_.Start();
+  rig_.Run(seconds(10));
+  rig_.Note("e1", record);
+  rig_.Run(seconds(30));
+
+  EXPECT_THAT(rig_.SentTo("POST /clients/1/notes"), SizeIs(1));
+  EXPECT_THAT(rig_.SentTo("GET /clients/1/notes"), SizeIs(1));
+  EXPECT_EQ(rig_.Entry(action).outcome(), v1::OUTCOME_APPLIED);
+  EXPECT_FALSE(rig_.HasCommand(action));
+}
+
 TEST_F(LoaderTakeoverTest, Rule12_AnOwnerThatDiesWithinLAfterALossLeavesTheDoubtToTheNext) {
   WarmUp();
   rig_.Kill();
