@@ -114,8 +114,10 @@ void TransformerStage::OnReady(const eventlog::Takeover& takeover) {
     if (topic == Topic::kChanges) committed = next;
   }
   work.committed = committed.value_or(0);
-
   const eventlog::Table& changes = table(Topic::kChanges, partition);
+  // A position beyond the end is of a topic that was lost, committed when it was already gone.
+  if (work.committed > changes.next_offset()) work.committed = 0;
+
   // Rule 33: what was committed is derived and durable; whatever is named behind it may not be.
   std::vector<std::string> keys;
   const std::string first = OffsetRow(work.committed);

@@ -42,6 +42,28 @@ TEST(TransformerTest, Rule35_WhatALostTenantsDoesNotSayIsNotWithdrawn) {
   EXPECT_EQ(rig.Command(KeyOf("1")).version().revision(), revision);
 }
 
+// Seed 2553 of the simulation: the last commit of the old topic lands behind its loss.
+TEST(TransformerTest, Rule33_ACommitOfALostChangesCountsForNothing) {
+  for (int wait_ms = 1; wait_ms < 120; wait_ms += 3) {
+    Rig rig;
+    rig.PutSync(kMapping);
+    for (int i = 0; i < 20; ++i) rig.PutCustomer("1", R"({"id":1,"name":"Ada"})");
+    rig.Start();
+    rig.Run();
+    rig.PutCustomer("1", R"({"id":1,"name":"Bob"})");
+    rig.Run(std::chrono::milliseconds(wait_ms));
+    rig.log.Lose(Topic::kChanges, 0);
+    rig.Run(std::chrono::milliseconds(50));
+    rig.Kill();
+    rig.log.FoundAnew(kGeneration + 1);
+    rig.PutCustomer("1", R"({"id":1,"name":"Eve"})");
+    rig.Start();
+    rig.Run();
+
+    ASSERT_EQ(FieldOf(rig.Command(KeyOf("1")), "name"), "Eve") << wait_ms << " ms";
+  }
+}
+
 // A sync was removed when `changes` was made anew: its records are withdrawn in the new generation,
 // whose offsets begin again, and what the sync writes when it is back comes behind that.
 TEST(TransformerTest, Rule35_WhatWasWithdrawnInANewGenerationComesBack) {
