@@ -121,6 +121,8 @@ struct Client::State {
     int status = 0;
     Headers answer_headers;
     std::size_t answer_header_bytes = 0;
+    /// The empty line behind a header of a final answer has come.
+    bool has_whole_header = false;
     std::string body;
     bool too_large = false;
     bool not_loopback = false;
@@ -438,13 +440,21 @@ std::size_t Client::State::OnHeader(char* data, std::size_t size, std::size_t co
     return 0;
   }
   while (!line.empty() && (line.back() == '\r' || line.back() == '\n')) line.remove_suffix(1);
+  // Fields behind the chunks of a body: nothing of them is known to mean anything.
+  if (transfer.has_whole_header) return size * count;
+  if (line.empty()) {
+    // Behind an interim one the next begins.
+    transfer.has_whole_header = transfer.status >= 200;
+    return size * count;
+  }
   if (line.rfind("HTTP/", 0) == 0) {
     // Also behind a `100 Continue`, and behind a dead connection of a read.
     transfer.answer_headers.clear();
     transfer.body.clear();
     long status = 0;
     curl_easy_getinfo(transfer.easy.get(), CURLINFO_RESPONSE_CODE, &status);
-    transfer.status = static_cast<int>(status);
+    // libcurl takes more digits.
+    transfer.status = status >= 100 && status <= 999 ? static_cast<int>(status) : 0;
     return size * count;
   }
   const std::size_t colon = line.find(':');
@@ -515,6 +525,7 @@ bool Client::State::FollowsRedirect(Transfer& transfer) {
   transfer.status = 0;
   transfer.answer_headers.clear();
   transfer.answer_header_bytes = 0;
+  transfer.has_whole_header = false;
   transfer.body.clear();
   return true;
 }
@@ -552,7 +563,10 @@ void Client::State::End(std::unique_ptr<Transfer> transfer, CURLcode code) {
                         FindHeader(transfer->answer_headers, "Content-Length") != nullptr ||
                         (encoding != nullptr && encoding->ends_with("chunked"));
     const bool success = transfer->status >= 200 && transfer->status < 300;
-    if (framed || !success || IsBracketed(transfer->body)) {
+    if (!transfer->has_whole_header) {
+      completion.delivery = Delivery::kBroken;
+      completion.error = "no whole header of an answer came";
+    } else if (framed || !success || IsBracketed(transfer->body)) {
       completion.delivery = Delivery::kComplete;
     } else {
       completion.delivery = Delivery::kBroken;

@@ -139,7 +139,7 @@ bool RequestReader::OnLine(std::string_view line) {
     case Part::kRequestLine:
       return OnRequestLine(line);
     case Part::kFields:
-      return line.empty() ? OnEndOfHeader() : OnField(line, false);
+      return line.empty() ? OnEndOfHeader() : OnField(line);
     case Part::kChunkLine:
       return OnChunkLine(line);
     case Part::kChunkEnd:
@@ -147,8 +147,8 @@ bool RequestReader::OnLine(std::string_view line) {
       part_ = Part::kChunkLine;
       line_bytes_ = 0;
       return true;
-    default:  // Trailers: looked at, and dropped.
-      if (!line.empty()) return OnField(line, true);
+    default:  // Trailers. Nobody sends any but to frame a request for one of two readers.
+      if (!line.empty()) return Refuse(400, "a field behind the body");
       part_ = Part::kWhole;
       return true;
   }
@@ -178,7 +178,7 @@ bool RequestReader::OnRequestLine(std::string_view line) {
   return true;
 }
 
-bool RequestReader::OnField(std::string_view line, bool is_trailer) {
+bool RequestReader::OnField(std::string_view line) {
   if (++fields_ > limits_.headers_max) return Refuse(431, "too many header fields");
   const std::size_t colon = line.find(':');
   // Also a folded line, and a blank before the colon.
@@ -187,7 +187,7 @@ bool RequestReader::OnField(std::string_view line, bool is_trailer) {
   }
   const std::string_view value = Trim(line.substr(colon + 1));
   if (!IsText(value)) return Refuse(400, "a control character in a header field");
-  if (!is_trailer) request_.headers.emplace_back(line.substr(0, colon), value);
+  request_.headers.emplace_back(line.substr(0, colon), value);
   return true;
 }
 

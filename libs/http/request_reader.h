@@ -27,7 +27,7 @@ struct ServerRequest {
 class RequestReader {
  public:
   struct Limits {
-    /// Request line and header fields; the same again for each chunk's line and for all trailers.
+    /// Request line and header fields; the same again for each chunk's line.
     std::size_t header_bytes_max = 8u << 10;
     int headers_max = 100;
     std::size_t body_bytes_max = 1u << 20;
@@ -76,14 +76,14 @@ class RequestReader {
   // False: refused.
   bool OnLine(std::string_view line);
   bool OnRequestLine(std::string_view line);
-  bool OnField(std::string_view line, bool is_trailer);
+  bool OnField(std::string_view line);
   bool OnEndOfHeader();
   bool OnChunkLine(std::string_view line);
 
   Limits limits_;
   Part part_ = Part::kRequestLine;
   ServerRequest request_;
-  /// Of the header, of a chunk's line, or of the trailers: whatever is being read.
+  /// Of the header or of a chunk's line, whichever is being read.
   std::size_t line_bytes_ = 0;
   int fields_ = 0;
   bool is_http_10_ = false;

@@ -33,7 +33,7 @@ void Connection::BeginPass(Now now) {
   Track& events = track(StreamKind::kEvents);
   BeginScan(now, events);
   events.scan.reset();
-  pass_.emplace();
+  pass_ = Pass();
   pass_->since = SinceIdOf(events.cursor);
   pass_->last = pass_->since;
   pass_->candidate = pass_->since;

@@ -38,8 +38,9 @@ std::vector<std::string> IndexRecord(std::string_view key, const eventlog::Table
   bool is_parked = false;
   const bool is_whole =
       ForEachField(entry.value, [&](int field, std::string_view bytes, std::uint64_t integer) {
-        if (field == v1::RecordEntry::kIdFieldNumber) id = bytes;
-        if (field == v1::RecordEntry::kStatusFieldNumber) {
+        // Without data: an integer stands there, and the message knows no such field.
+        if (field == v1::RecordEntry::kIdFieldNumber && bytes.data() != nullptr) id = bytes;
+        if (field == v1::RecordEntry::kStatusFieldNumber && bytes.data() == nullptr) {
           is_parked = integer == v1::RecordEntry::STATUS_PARKED;
         }
       });
@@ -60,7 +61,9 @@ std::vector<std::string> IndexCommand(std::string_view key, const eventlog::Tabl
   std::string_view customer;
   const bool is_whole =
       ForEachField(entry.value, [&](int field, std::string_view bytes, std::uint64_t) {
-        if (field == v1::Command::kCustomerFieldNumber) customer = bytes;
+        if (field == v1::Command::kCustomerFieldNumber && bytes.data() != nullptr) {
+          customer = bytes;
+        }
       });
   const auto [tenant, sync, kind, name] = EncodedParts(key);
   if (!is_whole || customer.empty() || name.empty()) return rows;

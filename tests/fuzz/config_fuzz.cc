@@ -4,6 +4,8 @@
 #include <string>
 #include <string_view>
 
+#include "google/protobuf/util/message_differencer.h"
+
 #include "libs/config/config.h"
 #include "libs/config/nearest.h"
 #include "libs/config/quantities.h"
@@ -70,7 +72,8 @@ void CheckFile(std::string_view input) {
 
   v1::ConfigFile checked = loaded.config;
   Require(Check("network", options, checked).empty(), "what was accepted is accepted again");
-  Require(checked.SerializeAsString() == loaded.config.SerializeAsString(), "and as it is");
+  Require(google::protobuf::util::MessageDifferencer::Equals(checked, loaded.config),
+          "and as it is");
   v1::ConfigFile read;
   Require(read.ParseFromString(loaded.config.SerializeAsString()), "and can travel");
 }

@@ -206,6 +206,38 @@ TEST_F(ClientTest, SaysBrokenWithTheStatusWhenTheBodyIsTruncated) {
   }
 }
 
+TEST_F(ClientTest, SaysBrokenWhenNoWholeHeaderOfAFinalAnswerCame) {
+  for (const char* answer :
+       {"HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n",
+        "HTTP/1.1 103 Early Hints\r\nLink: x\r\n", "HTTP/2 1010. OK\r\n\r\n"}) {
+    ScriptedServer server([answer](Socket& socket, int) {
+      socket.ReadRequest();
+      socket.Write(answer);
+    });
+    for (const char* method : {"POST", "HEAD"}) {
+      Request request = Post(server.url());
+      request.method = method;
+      if (request.method == "HEAD") request.body.clear();
+      EXPECT_EQ(Do(std::move(request)).delivery, Delivery::kBroken) << method << answer;
+    }
+  }
+}
+
+TEST_F(ClientTest, WhatStandsBehindTheChunksChangesNothing) {
+  ScriptedServer server([](Socket& socket, int) {
+    socket.ReadRequest();
+    socket.Write(
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n"
+        "HTTP/1.1 500 No: x\r\nRetry-After: 5\r\n\r\n");
+  });
+
+  const Completion completion = Do(Post(server.url()));
+
+  EXPECT_EQ(completion.delivery, Delivery::kComplete);
+  EXPECT_EQ(completion.body, "{}");
+  EXPECT_EQ(FindHeader(completion.headers, "Retry-After"), nullptr);
+}
+
 TEST_F(ClientTest, TakesChunksToTheirEnd) {
   ScriptedServer server([](Socket& socket, int) {
     socket.ReadRequest();

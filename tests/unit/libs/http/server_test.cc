@@ -146,6 +146,9 @@ TEST_F(ServerTest, RefusesWhatTwoReadersCouldFrameDifferently) {
       kChunked + "2\r\nab\n0\r\n\r\n",
       kChunked + "0\r\nX: a\n\r\n",
       kChunked + "0\r\nno colon\r\n\r\n",
+      kChunked + "0\r\nX: y\r\n\r\n",
+      kChunked + "0\r\nTransfer-Encoding: chunked\r\n\r\n",
+      kChunked + "0\r\nContent-Length: 40\r\n\r\n",
   };
   for (const std::string& request : requests) {
     const std::string answer = Exchange(request + "GET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n");
@@ -180,9 +183,6 @@ TEST_F(ServerTest, RefusesWhatIsTooLarge) {
   EXPECT_THAT(Exchange(chunked + std::string(2'000, '0')), StartsWith("HTTP/1.1 431 "));
   EXPECT_THAT(Exchange(chunked + "0\r\nX: " + std::string(2'000, 'y') + "\r\n\r\n"),
               StartsWith("HTTP/1.1 431 "));
-  std::string trailers = chunked + "0\r\n";
-  for (int i = 0; i < 20; ++i) trailers += "X: y\r\n";
-  EXPECT_THAT(Exchange(trailers + "\r\n"), StartsWith("HTTP/1.1 431 "));
   EXPECT_THAT(Exchange("GET / HTTP/1.1\r\nHost: h\r\nX: " + std::string(10'000, 'x')),
               StartsWith("HTTP/1.1 431 "))
       << "a line without an end";
