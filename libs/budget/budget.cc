@@ -62,6 +62,15 @@ Instant Budget::NextSendAt(Now now, bool is_live) {
   return next;
 }
 
+Duration Budget::Spacing(Now now) {
+  Duration spacing = RateCounts() ? Interval() : Duration::zero();
+  for (Window& window : windows_) {
+    const std::optional<std::int64_t> ceiling = window.standing(now).ceiling;
+    if (ceiling) spacing = std::max(spacing, window.options().length / *ceiling);
+  }
+  return spacing;
+}
+
 Budget::Ticket Budget::Sent(Now now) {
   Ticket ticket{.at = now.steady};
   for (std::size_t i = 0; i < windows_.size(); ++i) ticket.marks[i] = windows_[i].Sent(now);
@@ -82,7 +91,7 @@ void Budget::Close(Now now, const Ticket& ticket) {
     allowed_ = std::max(1, allowed_ - 1);
     warned_at_ = now.steady;
   } else if (allowed_ < options_.concurrency_max &&
-             now.steady - warned_at_ >= options_.recover_after) {
+             now.steady - std::max(warned_at_, paused_until_) >= options_.recover_after) {
     ++allowed_;
     warned_at_ = now.steady;
   }
@@ -108,7 +117,7 @@ void Budget::Refused(Now now, const Ticket& ticket, const http::Headers& headers
   ++refused_;
   if (options_.refusals_are_of_concurrency) {
     allowed_ = 1;
-    warned_at_ = std::max(now.steady, paused_until_);
+    warned_at_ = now.steady;
   }
   if (windows_.empty()) return;
   // The one that says it is full; else the shortest, as the one that is full most often.
@@ -124,30 +133,54 @@ void Budget::Refused(Now now, const Ticket& ticket, const http::Headers& headers
   for (std::size_t i = 0; i < windows_.size(); ++i) {
     if (i != full) windows_[i].Answered(now, ticket.marks[i], headers, lag_);
   }
-  if (windows_[full].Refused(now, ticket.marks[full], headers, &rest)) {
+  if (windows_[full].Refused(now, ticket.marks[full], headers, retry_after, &rest)) {
     PauseUntil(now.steady + rest);
   }
+}
+
+void Budget::AddTo(Usage& usage, Now now) {
+  const Standing one = standing(now);
+  usage.ceiling[static_cast<std::size_t>(one.reason)] += one.requests_per_second;
+  usage.used_share = std::max(usage.used_share, one.used_share);
+}
+
+std::optional<Budget::Wait> Budget::WaitsFor(Now now, bool is_live) {
+  const Instant until = NextSendAt(now, is_live);
+  if (until <= now.steady) return std::nullopt;
+  Wait out{.until = until, .what = "its rate"};
+  if (until == paused_until_) out.what = "the pause that the server asked for";
+  for (Window& window : windows_) {
+    if (until == paused_until_ || window.NextAt(now, is_live) != until) continue;
+    const Window::Standing standing = window.standing(now);
+    out.what =
+        "quota `" + window.options().name + "`: " + std::to_string(standing.used) + " of " +
+        std::to_string(standing.ceiling.value_or(0)) + " used" +
+        (is_live || window.options().reserve_for_live <= 0 ? "" : ", the rest is for changes");
+    break;
+  }
+  return out;
 }
 
 Budget::Standing Budget::standing(Now now) {
   Standing out;
   out.paused_until = paused_until_;
-  if (RateCounts()) {
-    out.requests_per_second = options_.requests_per_second * options_.share;
-    out.window = "second";
-  }
   for (Window& window : windows_) {
     const Window::Standing standing = window.standing(now);
     if (!standing.ceiling) continue;
-    const double seconds = static_cast<double>(window.options().length.count()) / 1e6;
-    const double rate = static_cast<double>(*standing.ceiling) / seconds;
     const double share = std::clamp(
         static_cast<double>(standing.used) / static_cast<double>(*standing.ceiling), 0.0, 1.0);
-    if (out.requests_per_second > 0 && rate >= out.requests_per_second) continue;
-    out.requests_per_second = rate;
+    if (!out.window.empty() && share <= out.used_share) continue;
+    const double seconds = static_cast<double>(window.options().length.count()) / 1e6;
+    out.requests_per_second = static_cast<double>(*standing.ceiling) / seconds;
     out.reason = standing.reason;
     out.used_share = share;
     out.window = window.options().name;
+  }
+  const double rate = options_.requests_per_second * options_.share;
+  if (RateCounts() && (out.window.empty() || rate < out.requests_per_second)) {
+    out.requests_per_second = rate;
+    out.reason = Reason::kConfigured;
+    out.window = "second";
   }
   return out;
 }

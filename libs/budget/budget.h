@@ -39,6 +39,18 @@ struct Options {
 
 inline constexpr std::size_t kWindowsMax = 4;
 
+/// Of all budgets of one integration, for metrics.
+struct Usage {
+  /// Requests a second that they allow together, by the reason of the ceiling.
+  std::array<double, kReasons> ceiling{};
+  /// Of the one that is used most, in [0, 1].
+  double used_share = 0;
+  /// Refusals for too much use.
+  std::int64_t refused = 0;
+  /// For how long something waited for a budget alone.
+  Duration waited{};
+};
+
 class Budget {
  public:
   explicit Budget(Options options);
@@ -56,6 +68,8 @@ class Budget {
   bool MayOpen(Now now) const;
   /// When the next request may leave. In the past: now.
   Instant NextSendAt(Now now, bool is_live);
+  /// Between requests in a row, as things are.
+  Duration Spacing(Now now);
   Ticket Sent(Now now);
   /// It certainly did not reach the server: not a byte left.
   void NotSent(const Ticket& ticket);
@@ -79,7 +93,7 @@ class Budget {
 
   /// For people and metrics.
   struct Standing {
-    /// Of the window that allows least. 0: nothing limits it.
+    /// Of the window that is used most. 0: nothing limits it.
     double requests_per_second = 0;
     Reason reason = Reason::kConfigured;
     /// Of what this window allows, in [0, 1].
@@ -88,6 +102,16 @@ class Budget {
     Instant paused_until{};
   };
   Standing standing(Now now);
+  /// Adds ceiling and use.
+  void AddTo(Usage& usage, Now now);
+
+  struct Wait {
+    Instant until{};
+    /// For people.
+    std::string what;
+  };
+  /// What the next request waits for. None: nothing.
+  std::optional<Wait> WaitsFor(Now now, bool is_live);
 
  private:
   Duration Interval() const;

@@ -24,6 +24,8 @@ constexpr Duration kProbeDelayMax = hours(1);
 constexpr Duration kDay = hours(24);
 /// Of a fixed window: so many must have counted before fewer tell of a reset.
 constexpr std::int64_t kResetSeenMin = 16;
+/// Fewer in a window are not taken for its limit at once.
+constexpr std::int64_t kLearntMin = 4;
 constexpr std::int64_t kAnyNumber = std::numeric_limits<std::int64_t>::max();
 
 std::optional<std::int64_t> HeaderNumber(const http::Headers& headers, const std::string& name,
@@ -264,14 +266,20 @@ void Window::Answered(Now now, const Mark& mark, const http::Headers& headers, D
   is_answered_ = true;
   if (mark.at > refused_at_) refused_in_a_row_ = 0;
   Hear(now, mark, mark.own, headers);
-  if (search_until_ && mark.own >= *search_until_) {
+  if (!search_until_) return;
+  if (mark.own >= *search_until_) {
     learnt_ = search_until_;
     search_until_.reset();
     probe_at_ = now.steady + probe_delay_;
+  } else if (now.steady - search_began_ >= options_.length * 2) {
+    // Nothing refuses what goes one at a time: no limit is in sight.
+    learnt_.reset();
+    search_until_.reset();
   }
 }
 
-bool Window::Refused(Now now, const Mark& mark, const http::Headers& headers, Duration* rest) {
+bool Window::Refused(Now now, const Mark& mark, const http::Headers& headers,
+                     std::optional<Duration> told, Duration* rest) {
   Advance(now);
   is_answered_ = true;
   const std::int64_t accepted = std::max<std::int64_t>(0, mark.own - 1);
@@ -294,12 +302,22 @@ bool Window::Refused(Now now, const Mark& mark, const http::Headers& headers, Du
     const bool is_more = !learnt_ || accepted > *learnt_ + *learnt_ / 8 + 1;
     probe_delay_ = is_more ? kProbeDelayMin : std::min(probe_delay_ * 2, kProbeDelayMax);
     // Others come and go unseen: a little less than was possible now.
-    learnt_ = std::max<std::int64_t>(1, accepted - accepted / 24);
-    search_until_.reset();
-    probe_at_ = now.steady + probe_delay_;
-    if (accepted > 0) return true;
-    // Nothing of ours is in the window, and still: it is longer than we think, or others fill it.
-    *rest = std::max(*rest, std::min(options_.length * refused_in_a_row_, kRestMax));
+    const bool is_rare = accepted < kLearntMin && now.steady >= doubtful_until_;
+    if (accepted > 0 && !is_rare) {
+      learnt_ = std::max<std::int64_t>(1, accepted - accepted / 24);
+      search_until_.reset();
+      probe_at_ = now.steady + probe_delay_;
+      return true;
+    }
+    // Next to nothing of ours is in the window, and still: it is longer than we think, or others
+    // fill it, or it is no matter of numbers. Only if it comes again is it the limit.
+    doubtful_until_ = now.steady + kProbeDelayMin;
+    if (!told || refused_in_a_row_ > 1) {
+      *rest = std::max(*rest, std::min(options_.length * refused_in_a_row_, kRestMax));
+    }
+    learnt_.reset();
+    search_until_ = kAnyNumber;
+    search_began_ = now.steady + *rest;
     return true;
   }
   // The limit fell, nobody says how far. What is in the window would be in the way of every
@@ -307,6 +325,7 @@ bool Window::Refused(Now now, const Mark& mark, const http::Headers& headers, Du
   search_until_ = std::max<std::int64_t>(1, *learnt_ - std::max<std::int64_t>(1, *learnt_ / 16));
   learnt_.reset();
   *rest = std::max(*rest, options_.length + lag_ + Slices());
+  search_began_ = now.steady + *rest;
   return true;
 }
 
@@ -349,6 +368,7 @@ Instant Window::NextAt(Now now, bool is_live) {
   if (own_ + 1 > *ceiling) {
     if (learnt_ == ceiling && !search_until_ && now.steady >= probe_at_) {
       search_until_ = kAnyNumber;
+      search_began_ = now.steady;
       return Instant::min();
     }
     return FreeAt(now, own_ + 1 - *ceiling);

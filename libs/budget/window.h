@@ -77,8 +77,9 @@ class Window {
   /// `lag`: how much later than others a request may have been counted.
   void Answered(Now now, const Mark& mark, const http::Headers& headers, Duration lag);
   /// A 429. True: it is news, not a late echo of one that is known already. Then nothing is sent
-  /// for the time at `rest`.
-  bool Refused(Now now, const Mark& mark, const http::Headers& headers, Duration* rest);
+  /// for the time at `rest`. `told`: what the server asked for, if it did.
+  bool Refused(Now now, const Mark& mark, const http::Headers& headers,
+               std::optional<Duration> told, Duration* rest);
 
   /// When the next one may leave. In the past: now.
   Instant NextAt(Now now, bool is_live);
@@ -163,6 +164,8 @@ class Window {
   std::optional<std::int64_t> learnt_;
   /// The limit is looked for, at most up to there.
   std::optional<std::int64_t> search_until_;
+  Instant search_began_{};
+  Instant doubtful_until_ = Instant::min();
   Instant probe_at_ = Instant::max();
   Duration probe_delay_{};
 };

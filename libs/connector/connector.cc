@@ -127,4 +127,17 @@ Duration Connector::IndexLagOf(const Account& account) const {
                               kIndexLagMax);
 }
 
+std::string Connector::ScopeOf(const Account& account) const {
+  if (limits.scope.empty()) return "";
+  const Lookup settings_of = [&](std::string_view name) -> std::optional<json::Value> {
+    constexpr std::string_view kPrefix = "settings.";
+    if (!name.starts_with(kPrefix)) return std::nullopt;
+    const auto found = account.settings.find(std::string(name.substr(kPrefix.size())));
+    if (found == account.settings.end()) return std::nullopt;
+    return json::Value(found->second);
+  };
+  const std::optional<std::string> scope = limits.scope.Render(settings_of, nullptr);
+  return scope ? integration + " " + account.url + " " + *scope : "";
+}
+
 }  // namespace tributary::connector

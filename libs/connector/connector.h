@@ -12,6 +12,7 @@
 
 #include "absl/status/statusor.h"
 
+#include "libs/budget/window.h"
 #include "libs/connector/template.h"
 #include "libs/http/message.h"
 #include "libs/json/value.h"
@@ -180,11 +181,12 @@ struct Authentication {
 
 struct Limits {
   std::int32_t concurrency = 4;
+  /// Until the server's headers say more. 0: no ceiling.
   double requests_per_second = 10;
-  /// Headers by which a server tells its window. Empty: it does not.
-  std::string limit_header;
-  std::string remaining_header;
-  std::string interval_milliseconds_header;
+  /// What shares one quota there, of `{settings.…}`, beside the URL: a location, an app. Empty:
+  /// each connection has its own.
+  Template scope;
+  std::vector<budget::WindowOptions> windows;
 };
 
 struct Setting {
@@ -231,6 +233,8 @@ class Connector {
   /// L and S, a connection's own settings counted.
   Duration SettleOf(const Account& account) const;
   Duration IndexLagOf(const Account& account) const;
+  /// Accounts of one scope share a quota. Empty: this one has its own.
+  std::string ScopeOf(const Account& account) const;
 };
 
 /// `90s`, `5m`, `250ms`, `2h`. None: malformed.

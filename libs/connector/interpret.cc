@@ -1,7 +1,6 @@
 #include "libs/connector/interpret.h"
 
 #include <algorithm>
-#include <charconv>
 #include <unordered_map>
 
 namespace tributary::connector {
@@ -124,16 +123,6 @@ bool LeafEquals(const json::Value& value, std::string_view text, bool contains) 
   const std::optional<std::string> leaf = value.ToIdText();
   if (!leaf) return false;
   return contains ? leaf->find(text) != std::string::npos : *leaf == text;
-}
-
-std::optional<std::int64_t> HeaderNumber(const http::Headers& headers, const std::string& name) {
-  if (name.empty()) return std::nullopt;
-  const std::string* text = http::FindHeader(headers, name);
-  if (text == nullptr) return std::nullopt;
-  std::int64_t value = 0;
-  const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), value);
-  if (error != std::errc() || end != text->data() + text->size()) return std::nullopt;
-  return value;
 }
 
 }  // namespace
@@ -279,19 +268,14 @@ TokenAnswer InterpretToken(const Connector& connector, const http::Completion& c
   return out;
 }
 
-std::optional<double> RateOf(const Limits& limits, const http::Headers& headers) {
-  const auto limit = HeaderNumber(headers, limits.limit_header);
-  const auto interval = HeaderNumber(headers, limits.interval_milliseconds_header);
-  if (!limit || !interval || *limit <= 0 || *interval <= 0) return std::nullopt;
-  return 0.9 * 1000.0 * static_cast<double>(*limit) / static_cast<double>(*interval);
-}
-
-std::optional<Duration> ExhaustedFor(const Limits& limits, const http::Headers& headers) {
-  const auto remaining = HeaderNumber(headers, limits.remaining_header);
-  if (!remaining || *remaining > 0) return std::nullopt;
-  const auto interval = HeaderNumber(headers, limits.interval_milliseconds_header);
-  return std::chrono::milliseconds(
-      interval && *interval > 0 ? std::min<std::int64_t>(*interval, 600'000) : 1000);
+bool SaysThrottled(const Connector& connector, const Call* call,
+                   const http::Completion& completion) {
+  // The rest of the answer may be missing; the status came.
+  if (completion.delivery != Delivery::kComplete) return completion.status == 429;
+  const AnswerRule* rule =
+      call == nullptr ? nullptr : FindRule(call->answers, completion.status, completion.body);
+  if (rule == nullptr) rule = FindRule(connector.answers, completion.status, completion.body);
+  return rule != nullptr ? rule->means == AnswerRule::Means::kThrottled : completion.status == 429;
 }
 
 }  // namespace tributary::connector

@@ -63,11 +63,8 @@ struct TokenAnswer {
 TokenAnswer InterpretToken(const Connector& connector, const http::Completion& completion,
                            WallTime now_wall);
 
-/// Requests a second that the server's headers allow, with a tenth in reserve. None: they say
-/// nothing.
-std::optional<double> RateOf(const Limits& limits, const http::Headers& headers);
-/// Nothing is left of the window, which lasts at most so long. None: something is, or they say
-/// nothing.
-std::optional<Duration> ExhaustedFor(const Limits& limits, const http::Headers& headers);
+/// It is refused for too much use. `call` may be null.
+bool SaysThrottled(const Connector& connector, const Call* call,
+                   const http::Completion& completion);
 
 }  // namespace tributary::connector

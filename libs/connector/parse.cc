@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "libs/budget/budget.h"
 #include "libs/config/nearest.h"
 #include "libs/connector/connector.h"
 #include "libs/yaml/load.h"
@@ -544,12 +545,64 @@ void ReadAuthentication(Reader& reader, const YAML::Node& root, Authentication& 
                                  std::chrono::hours(1));
 }
 
+std::optional<Duration> TimeOfDay(std::string_view text) {
+  const auto number = [](std::string_view digits) -> std::optional<int> {
+    int value = 0;
+    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
+    if (digits.size() != 2 || error != std::errc() || end != digits.data() + 2) return std::nullopt;
+    return value;
+  };
+  const std::size_t colon = text.find(':');
+  if (colon == std::string_view::npos) return std::nullopt;
+  const auto hour = number(text.substr(0, colon));
+  const auto minute = number(text.substr(colon + 1));
+  if (!hour || !minute || *hour > 23 || *minute > 59 || *hour < 0 || *minute < 0) {
+    return std::nullopt;
+  }
+  return std::chrono::hours(*hour) + std::chrono::minutes(*minute);
+}
+
+budget::WindowOptions ReadWindow(Reader& reader, const YAML::Node& map) {
+  budget::WindowOptions out;
+  if (!reader.Map(map, "a window",
+                  {"name", "kind", "length", "requests", "reserve_for_live", "limit_header",
+                   "remaining_header", "used_header", "reset_header",
+                   "interval_milliseconds_header", "header_part", "resets_at"})) {
+    return out;
+  }
+  out.name = reader.Text(map, "name", true);
+  if (const std::string kind = reader.Text(map, "kind", false); kind == "fixed") {
+    out.kind = budget::WindowOptions::Kind::kFixed;
+  } else if (!kind.empty() && kind != "sliding") {
+    reader.Problem(map["kind"], "`kind` must be sliding or fixed");
+  }
+  out.length = reader.Time(map, "length", out.length, std::chrono::milliseconds(100),
+                           std::chrono::hours(24 * 31));
+  out.requests = reader.Integer(map, "requests", 0, 1, 1'000'000'000);
+  out.reserve_for_live =
+      static_cast<double>(reader.Integer(map, "reserve_for_live", 0, 0, 90)) / 100;
+  out.limit_header = reader.Text(map, "limit_header", false);
+  out.remaining_header = reader.Text(map, "remaining_header", false);
+  out.used_header = reader.Text(map, "used_header", false);
+  out.reset_header = reader.Text(map, "reset_header", false);
+  out.interval_milliseconds_header = reader.Text(map, "interval_milliseconds_header", false);
+  out.header_part = static_cast<std::int32_t>(reader.Integer(map, "header_part", 0, 0, 8));
+  if (const std::string text = reader.Text(map, "resets_at", false); !text.empty()) {
+    out.resets_at = TimeOfDay(text);
+    if (!out.resets_at)
+      reader.Problem(map["resets_at"], "`resets_at` must be a time such as 00:00");
+  }
+  const bool is_fixed = out.kind == budget::WindowOptions::Kind::kFixed;
+  if (!is_fixed && (out.resets_at || !out.reset_header.empty())) {
+    reader.Problem(map, "a sliding window is never reset; write `kind: fixed`");
+  }
+  return out;
+}
+
 void ReadLimits(Reader& reader, const YAML::Node& root, Limits& out) {
   const YAML::Node map = root["limits"];
   if (!map) return;
-  if (!reader.Map(map, "limits",
-                  {"concurrency", "requests_per_second", "limit_header", "remaining_header",
-                   "interval_milliseconds_header"})) {
+  if (!reader.Map(map, "limits", {"concurrency", "requests_per_second", "scope", "windows"})) {
     return;
   }
   out.concurrency = static_cast<std::int32_t>(reader.Integer(map, "concurrency", 4, 1, 1024));
@@ -563,9 +616,20 @@ void ReadLimits(Reader& reader, const YAML::Node& root, Limits& out) {
       out.requests_per_second = value;
     }
   }
-  out.limit_header = reader.Text(map, "limit_header", false);
-  out.remaining_header = reader.Text(map, "remaining_header", false);
-  out.interval_milliseconds_header = reader.Text(map, "interval_milliseconds_header", false);
+  out.scope = reader.Pattern(map, "scope", false);
+  for (const std::string& name : out.scope.placeholders()) {
+    if (!name.starts_with("settings.")) {
+      reader.Problem(map["scope"], "`scope` is made of settings alone, such as {settings.app}");
+    }
+  }
+  const YAML::Node windows = map["windows"];
+  if (!windows) return;
+  if (!windows.IsSequence() || windows.size() > budget::kWindowsMax) {
+    reader.Problem(windows, "`windows` must be a list of at most " +
+                                std::to_string(budget::kWindowsMax) + " windows");
+    return;
+  }
+  for (const YAML::Node& window : windows) out.windows.push_back(ReadWindow(reader, window));
 }
 
 void ReadSettings(Reader& reader, const YAML::Node& root, Connector& out) {

@@ -28,6 +28,34 @@ void StandingMetrics::Set(const eventlog::Owner::Standing& standing) const {
   lease_left_.Set(static_cast<double>(standing.lease_left.count()) * 1e-6);
 }
 
+QuotaMetrics::QuotaMetrics(observe::Metrics& metrics, const std::string& integration)
+    : used_(metrics.AddGauge("tributary_quota_used_ratio",
+                             "Of what a quota's window allows; of the one that is used most.",
+                             {{"integration", integration}})),
+      refused_(metrics.AddCounter("tributary_quota_refusals_total",
+                                  "Requests that a server refused for too much use.",
+                                  {{"integration", integration}})),
+      waited_(metrics.AddCounter("tributary_quota_wait_seconds_total",
+                                 "For how long something waited for a quota alone.",
+                                 {{"integration", integration}})) {
+  for (std::size_t i = 0; i < budget::kReasons; ++i) {
+    ceiling_[i] = metrics.AddGauge(
+        "tributary_quota_ceiling", "Requests a second that quotas allow, by where that is from.",
+        {{"integration", integration},
+         {"reason", std::string(budget::Name(static_cast<budget::Reason>(i)))}});
+  }
+}
+
+void QuotaMetrics::Show(const budget::Usage& usage) {
+  for (std::size_t i = 0; i < budget::kReasons; ++i) ceiling_[i].Set(usage.ceiling[i]);
+  used_.Set(usage.used_share);
+  refused_.Follow(usage.refused);
+  if (usage.waited > waited_seen_) {
+    waited_.Increment(static_cast<double>((usage.waited - waited_seen_).count()) * 1e-6);
+  }
+  waited_seen_ = usage.waited;
+}
+
 SetAsideMetrics::SetAsideMetrics(observe::Metrics& metrics, const std::string& stage) {
   for (const eventlog::Topic topic : eventlog::kAllTopics) {
     counters_[static_cast<std::size_t>(topic)] = observe::FollowedCounter(

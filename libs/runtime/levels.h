@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 
+#include "libs/budget/budget.h"
 #include "libs/eventlog/log.h"
 #include "libs/eventlog/owner.h"
 #include "libs/observe/metrics.h"
@@ -31,6 +32,20 @@ class StandingMetrics {
  private:
   observe::Gauge ready_partitions_;
   observe::Gauge lease_left_;
+};
+
+/// What the budgets of one integration allow, and what became of it.
+class QuotaMetrics {
+ public:
+  QuotaMetrics(observe::Metrics& metrics, const std::string& integration);
+  void Show(const budget::Usage& usage);
+
+ private:
+  std::array<observe::Gauge, budget::kReasons> ceiling_;
+  observe::Gauge used_;
+  observe::FollowedCounter refused_;
+  observe::Counter waited_;
+  Duration waited_seen_{};
 };
 
 /// `tributary_set_aside_total`; `totals` are by eventlog::Topic.

@@ -231,6 +231,7 @@ class Planner {
     *connection.mutable_settings() = config.settings();
     connection.set_concurrency(config.concurrency());
     connection.set_requests_per_second(config.requests_per_second());
+    connection.set_quota_share(config.quota_share());
     connection.set_connector_file(ChooseFile(
         v1::Blob::KIND_CONNECTOR_FILE, config.connector_file(), what,
         old.connection.connector_file(), old.has_default_connector_file,
@@ -277,6 +278,7 @@ class Planner {
          "settings");
     note(a.concurrency() != b.concurrency(), "concurrency");
     note(a.requests_per_second() != b.requests_per_second(), "requests_per_second");
+    note(a.quota_share() != b.quota_share(), "quota_share");
     return changed;
   }
 

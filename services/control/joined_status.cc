@@ -116,7 +116,8 @@ class Joined {
         }
       }
       for (const v1::ConnectionReport& report : peer.status->connections()) {
-        if (counts(report.tenant()) && !report.problem().empty()) {
+        const bool is_news = !report.problem().empty() || !report.waits_for().empty();
+        if (counts(report.tenant()) && is_news) {
           connections_.emplace(ConnectionName(report.tenant(), report.connection()), report);
         }
       }

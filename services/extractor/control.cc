@@ -2,6 +2,7 @@
 #include <charconv>
 
 #include "libs/ids/keys.h"
+#include "services/extractor/entity_times.h"
 #include "services/extractor/stage.h"
 
 namespace tributary::extractor {
@@ -10,6 +11,8 @@ namespace {
 using eventlog::Topic;
 
 constexpr std::size_t kNearestMax = 5;
+/// Shorter waits come and go.
+constexpr Duration kShownWaitMin = std::chrono::seconds(5);
 
 std::int64_t Distance(std::string_view a, std::string_view b) {
   std::int64_t left = 0;
@@ -85,7 +88,15 @@ void Extractor::Report() {
   v1::FromService message;
   v1::ServiceStatus* status = message.mutable_status();
   status->set_ready(owner_.all_ready());
-  for (const auto& [key, site] : sites_) site->connection.AddStatus(*status);
+  for (const auto& [key, site] : sites_) {
+    const int first = status->connections_size();
+    site->connection.AddStatus(*status);
+    const std::optional<budget::Budget::Wait> wait = site->budget.WaitsFor(now_, true);
+    if (!wait || wait->until - now_.steady < kShownWaitMin) continue;
+    v1::ConnectionReport& report = *status->mutable_connections(first);
+    report.set_waits_for(wait->what);
+    SetTime(report.mutable_waits_until(), now_.wall + (wait->until - now_.steady));
+  }
   for (const v1::ConnectionReport& report : status->connections()) {
     std::string& last = reported_[SiteKey(report.tenant(), report.connection())];
     const std::string now = report.problem() + "\n" + report.fix();

@@ -53,23 +53,37 @@ void Extractor::OnHttp(Now now, http::Completion completion) {
   if (found == requests_.end()) return;
   const Sent sent = found->second;
   requests_.erase(found);
-  sent.gate->Leave(now, completion.elapsed);
-  const http::AnswerClass answer = http::Classify(completion, true, false, now.wall).answer;
-  ++counters_.requests[static_cast<std::size_t>(sent.operation)][static_cast<std::size_t>(answer)];
+  Settle(sent, completion);
   if (Owned* owned = FindOwned(sent.partition)) owned->reads_in_flight.erase(sent.read);
   Site* site = FindSite(sent.site);
   if (site != nullptr && site->connection.owns_request(completion.id)) {
     site->connection.OnAnswer(now, completion);
     Schedule(*site);
   }
-  // Who else waits for this gate.
-  const std::set<std::string> waiting = gate_members_[sent.gate];
+  // Who else waits for this budget.
+  const std::set<std::string> waiting = budget_members_[sent.budget];
   for (const std::string& key : waiting) {
     if (key == sent.site) continue;
     if (Site* other = FindSite(key)) {
       other->connection.Pump(now);
       Schedule(*other);
     }
+  }
+}
+
+void Extractor::Settle(const Sent& sent, const http::Completion& completion) {
+  const http::Classified classified = http::Classify(completion, true, false, now_.wall);
+  if (!completion.refused_at_send) {
+    ++counters_.requests[static_cast<std::size_t>(sent.operation)]
+                        [static_cast<std::size_t>(classified.answer)];
+  }
+  if (completion.delivery == http::Delivery::kNotSent) {
+    sent.budget->NotSent(sent.ticket);
+  } else if (classified.answer == http::AnswerClass::kThrottled) {
+    ++counters_.quota.refused;
+    sent.budget->Refused(now_, sent.ticket, completion.headers, classified.retry_after);
+  } else {
+    sent.budget->Answered(now_, sent.ticket, completion.headers);
   }
 }
 
@@ -128,6 +142,10 @@ Levels Extractor::levels(Now now) const {
     levels.unacknowledged_pages =
         std::max(levels.unacknowledged_pages,
                  static_cast<std::int64_t>(site->connection.unacknowledged_pages()));
+  }
+  levels.quota = counters_.quota;
+  for (const auto& [url, budget] : budgets_) {
+    if (!budget_members_.at(budget.get()).empty()) budget->AddTo(levels.quota, now);
   }
   for (const auto& [partition, owned] : owned_) {
     levels.unread_entries =

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "libs/budget/budget.h"
 #include "libs/eventlog/log.h"
 #include "libs/eventlog/owner.h"
 #include "libs/stage/set_aside.h"
@@ -36,6 +37,8 @@ struct Counters {
   std::int64_t events = 0;
   /// Records that could not be decoded.
   std::array<std::int64_t, eventlog::kAllTopics.size()> set_aside{};
+  /// Only what grows; the rest is in Levels.
+  budget::Usage quota;
 };
 
 struct Levels {
@@ -50,6 +53,8 @@ struct Levels {
   /// Of the partition where most wait.
   std::int64_t unread_entries = 0;
   std::int64_t unread_entries_max = 0;
+  /// Of all sites.
+  budget::Usage quota;
 };
 
 class ReadingStage : public Stage {

@@ -23,6 +23,7 @@ struct StageNumbers::State {
         pages(metrics, kStage, "unacknowledged_pages"),
         unread(metrics, kStage, "unread_entries"),
         requests_open(metrics, kStage, "source_requests"),
+        quota(metrics, "chargify"),
         sites(metrics.AddGauge("tributary_sites", "Sites that are read.")),
         changes(metrics.AddCounter("tributary_changes_total", "Changes that were written.")),
         events(metrics.AddCounter("tributary_source_events_total", "Events that were written.")) {
@@ -42,6 +43,7 @@ struct StageNumbers::State {
   runtime::QueueMetrics pages;
   runtime::QueueMetrics unread;
   runtime::QueueMetrics requests_open;
+  runtime::QuotaMetrics quota;
   observe::Gauge sites;
   observe::FollowedCounter changes;
   observe::FollowedCounter events;
@@ -58,6 +60,7 @@ void StageNumbers::Show(const Counters& counters, const Levels& levels) {
   s.pages.Set(levels.unacknowledged_pages, levels.unacknowledged_pages_max);
   s.unread.Set(levels.unread_entries, levels.unread_entries_max);
   s.requests_open.Set(levels.requests, levels.requests_max);
+  s.quota.Show(levels.quota);
   s.sites.Set(static_cast<double>(levels.sites));
   s.changes.Follow(counters.changes);
   s.events.Follow(counters.events);

@@ -22,7 +22,7 @@ Operation OperationOf(std::string_view path) {
 }  // namespace
 
 Site::Site(Extractor& extractor, Owned& owner, const v1::Connection& connection_settings,
-           std::string tenant_name, SiteGate& site_gate, const Options& options, Now now)
+           std::string tenant_name, budget::Budget& site_budget, const Options& options, Now now)
     : stage(extractor),
       owned(owner),
       settings(connection_settings),
@@ -31,7 +31,7 @@ Site::Site(Extractor& extractor, Owned& owner, const v1::Connection& connection_
       base_url(BaseUrl(connection_settings)),
       origin("/chargify/" + tenant + "/" + connection_settings.name()),
       number(++extractor.sites_made_),
-      gate(site_gate),
+      budget(site_budget),
       connection(
           {.tenant = tenant, .name = connection_settings.name(), .generation = owner.generation},
           options, *owner.mirror, *this, now) {}
@@ -44,8 +44,9 @@ std::optional<ConnectionHost::Ticket> Site::TrySend(std::string_view path, Insta
     retry_at = now.steady + std::chrono::milliseconds(200);
     return std::nullopt;
   }
-  if (gate.paused(now)) {
-    retry_at = gate.paused_until();
+  if (const Instant next = budget.NextSendAt(now, true); next > now.steady) {
+    if (!waits_since) waits_since = now.steady;
+    retry_at = next;
     return std::nullopt;
   }
   if (!stage.owner_.may_send(now, owned.partition)) {
@@ -53,7 +54,7 @@ std::optional<ConnectionHost::Ticket> Site::TrySend(std::string_view path, Insta
     return std::nullopt;
   }
   const auto limit = static_cast<std::size_t>(stage.options_.requests_in_flight_total_max);
-  if (!gate.may_enter(now) || stage.requests_.size() >= limit) {
+  if (!budget.MayOpen(now) || stage.requests_.size() >= limit) {
     retry_at = now.steady + std::chrono::seconds(1);
     return std::nullopt;
   }
@@ -61,9 +62,11 @@ std::optional<ConnectionHost::Ticket> Site::TrySend(std::string_view path, Insta
   ticket.id = stage.next_request_++;
   ticket.read = NextRead();
   owned.reads_in_flight.insert(ticket.read.number());
-  gate.Enter();
+  if (waits_since) stage.counters_.quota.waited += now.steady - *waits_since;
+  waits_since.reset();
   stage.requests_.emplace(ticket.id, Extractor::Sent{.site = key,
-                                                     .gate = &gate,
+                                                     .budget = &budget,
+                                                     .ticket = budget.Sent(now),
                                                      .partition = owned.partition,
                                                      .read = ticket.read.number(),
                                                      .operation = OperationOf(path)});
@@ -81,7 +84,7 @@ std::optional<ConnectionHost::Ticket> Site::TrySend(std::string_view path, Insta
 
 void Site::Cancel(http::RequestId id) { stage.ports_.http.Cancel(id); }
 
-void Site::OnThrottled(Instant until) { gate.Refused(stage.now_, until); }
+void Site::OnThrottled(Instant until) { budget.PauseUntil(until); }
 
 v1::ReadSequence Site::NextRead() {
   v1::ReadSequence read;

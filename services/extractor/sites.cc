@@ -70,6 +70,7 @@ void Extractor::Reconcile(Partition partition, const std::string& tenant) {
       if (connection->credential_revision() > site->credential_revision) {
         site->AskCredential(0);
       }
+      site->budget.SetOptions(BudgetOptionsOf(*connection));
       continue;
     }
     AddSite(*owned, tenant, key, *connection);
@@ -88,6 +89,29 @@ bool Extractor::SameSite(const v1::Connection& a, const v1::Connection& b) {
   return true;
 }
 
+budget::Options Extractor::BudgetOptionsOf(const v1::Connection& connection) const {
+  budget::Options out;
+  out.refusals_are_of_concurrency = true;
+  out.concurrency_max = options_.requests_in_flight_max;
+  if (connection.concurrency() > 0) {
+    out.concurrency_max = std::min(out.concurrency_max, connection.concurrency());
+  }
+  const auto number = [](const std::string& text) {
+    double value = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    return error == std::errc() && end == text.data() + text.size() && value > 0 ? value : 0.0;
+  };
+  out.requests_per_second = number(connection.requests_per_second());
+  out.rate_is_given = out.requests_per_second > 0;
+  if (const double share = number(connection.quota_share()); share > 0 && share < 1) {
+    out.share = share;
+    // Here the limit is of requests open at once.
+    out.concurrency_max =
+        std::max(1, static_cast<std::int32_t>(share * static_cast<double>(out.concurrency_max)));
+  }
+  return out;
+}
+
 void Extractor::AddSite(Owned& owned, const std::string& tenant, const std::string& key,
                         const v1::Connection& connection) {
   const std::string url = BaseUrl(connection);
@@ -96,17 +120,14 @@ void Extractor::AddSite(Owned& owned, const std::string& tenant, const std::stri
                       {{"tenant", tenant}, {"connection", connection.name()}});
     return;
   }
-  auto gate = gates_.find(url);
-  if (gate == gates_.end()) {
-    SiteGate::Options limits;
-    limits.in_flight_max = options_.requests_in_flight_max;
-    if (connection.concurrency() > 0) {
-      limits.in_flight_max = std::min(limits.in_flight_max, connection.concurrency());
-    }
-    gate = gates_.emplace(url, std::make_unique<SiteGate>(limits)).first;
+  std::unique_ptr<budget::Budget>& budget = budgets_[url];
+  if (budget == nullptr) {
+    budget = std::make_unique<budget::Budget>(BudgetOptionsOf(connection));
+  } else {
+    budget->SetOptions(BudgetOptionsOf(connection));
   }
-  gate->second->SingleUntil(owned.single_until);
-  gate_members_[gate->second.get()].insert(key);
+  budget->SingleUntil(owned.single_until);
+  budget_members_[budget.get()].insert(key);
   Options options = options_;
   if (const std::string* text = FindSetting(connection, "poll_interval")) {
     options.poll_interval = ParseSetting(*text).value_or(options.poll_interval);
@@ -115,8 +136,7 @@ void Extractor::AddSite(Owned& owned, const std::string& tenant, const std::stri
     options.visibility_lag = ParseSetting(*text).value_or(options.visibility_lag);
   }
   owned.sites.insert(key);
-  auto site =
-      std::make_unique<Site>(*this, owned, connection, tenant, *gate->second, options, now_);
+  auto site = std::make_unique<Site>(*this, owned, connection, tenant, *budget, options, now_);
   site->scheduled = Instant::max();
   Site& added = *site;
   site_by_number_[added.number] = &added;
@@ -137,7 +157,7 @@ void Extractor::RemoveSite(const std::string& key) {
   site->connection.Stop();
   agenda_.erase({site->scheduled, key});
   site->owned.sites.erase(key);
-  gate_members_[&site->gate].erase(key);
+  budget_members_[&site->budget].erase(key);
   site_by_number_.erase(site->number);
   sites_.erase(key);
 }

@@ -12,12 +12,12 @@
 #include <utility>
 #include <vector>
 
+#include "libs/budget/budget.h"
 #include "libs/eventlog/owner.h"
 #include "libs/tenants/directory.h"
 #include "services/extractor/connection.h"
 #include "services/extractor/extractor.h"
 #include "services/extractor/mirror.h"
-#include "services/extractor/site_gate.h"
 #include "tributary/v1/changes.pb.h"
 #include "tributary/v1/control.pb.h"
 #include "tributary/v1/tenants.pb.h"
@@ -53,7 +53,7 @@ std::string BaseUrl(const v1::Connection& connection);
 class Site final : public ConnectionHost {
  public:
   Site(Extractor& stage, Owned& owned, const v1::Connection& connection, std::string tenant,
-       SiteGate& gate, const Options& options, Now now);
+       budget::Budget& budget, const Options& options, Now now);
 
   std::optional<Ticket> TrySend(std::string_view path, Instant& retry_at) override;
   void Cancel(http::RequestId id) override;
@@ -82,7 +82,10 @@ class Site final : public ConnectionHost {
   const std::string origin;
   /// Never given twice.
   const std::int64_t number;
-  SiteGate& gate;
+  /// Of the site, whoever asks: the site counts all of them, queues what is too many and then
+  /// refuses (trap 21). Slow answers are its first sign.
+  budget::Budget& budget;
+  std::optional<Instant> waits_since;
   std::string authorization;
   std::int64_t credential_revision = 0;
   /// As entered in the agenda.
@@ -120,7 +123,8 @@ class Extractor final : public ReadingStage, private eventlog::OwnerListener {
 
   struct Sent {
     std::string site;
-    SiteGate* gate = nullptr;
+    budget::Budget* budget = nullptr;
+    budget::Budget::Ticket ticket;
     eventlog::Partition partition = 0;
     std::int64_t read = 0;
     Operation operation{};
@@ -162,6 +166,12 @@ class Extractor final : public ReadingStage, private eventlog::OwnerListener {
 
   void RemoveSite(const std::string& key);
 
+  /// What a site allows, for this connection to it.
+  budget::Options BudgetOptionsOf(const v1::Connection& connection) const;
+
+  /// What the answer says of it.
+  void Settle(const Sent& sent, const http::Completion& completion);
+
   void Schedule(Site& site);
 
   /// Keys whose newest entry cannot be decoded.
@@ -195,8 +205,8 @@ class Extractor final : public ReadingStage, private eventlog::OwnerListener {
   Now now_{};
   std::map<eventlog::Partition, std::unique_ptr<Owned>> owned_;
   /// By URL: two connections to one site share its four requests. Never removed.
-  std::map<std::string, std::unique_ptr<SiteGate>> gates_;
-  std::map<const SiteGate*, std::set<std::string>> gate_members_;
+  std::map<std::string, std::unique_ptr<budget::Budget>> budgets_;
+  std::map<const budget::Budget*, std::set<std::string>> budget_members_;
   std::map<std::string, std::unique_ptr<Site>> sites_;
   std::set<std::pair<Instant, std::string>> agenda_;
   std::map<http::RequestId, Sent> requests_;

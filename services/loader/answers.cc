@@ -42,7 +42,9 @@ void LoaderStage::OnCallAnswer(Lane& lane, const connector::Interpreted& answer,
         return;
       }
       ++counters_.throttled;
-      if (target != nullptr && lane.batch == 0) PauseAfterFailure(*target, answer.retry_after);
+      if (target != nullptr && lane.batch == 0 && IsFailure(answer.answer, completion)) {
+        PauseAfterFailure(*target, answer.retry_after);
+      }
       PutBack(lane);
       return;
     case AnswerClass::kUnauthorised:
@@ -314,7 +316,9 @@ void LoaderStage::OnLookupAnswer(Lane& lane, const http::Completion& completion)
       return;
     case AnswerClass::kThrottled:
       ++counters_.throttled;
-      if (target != nullptr) PauseAfterFailure(*target, found.answer.retry_after);
+      if (target != nullptr && IsFailure(found.answer.answer, completion)) {
+        PauseAfterFailure(*target, found.answer.retry_after);
+      }
       Rest(lane);
       return;
     case AnswerClass::kRefused:
@@ -364,7 +368,7 @@ void LoaderStage::OnBatchAnswer(const Flight& flight, const http::Completion& co
   const Batch batch = std::move(found->second);
   batches_.erase(found);
   Target* target = FindTarget(batch.target);
-  if (target != nullptr) target->budget.ReturnSlots(Budget::kSlotsPerRequest);
+  if (target != nullptr) target->backoff.ReturnSlots(Backoff::kSlotsPerRequest);
   const connector::Object& object = *batch.connector->FindObject(batch.object);
   std::vector<std::string> ids;
   for (const std::string& key : batch.keys) {
@@ -384,9 +388,15 @@ void LoaderStage::OnBatchAnswer(const Flight& flight, const http::Completion& co
         OnUnauthorised(*target, flight.proof);
       } else if (first.misconfigured) {
         OnMisconfigured(*target, first.detail);
-      } else if (first.answer == AnswerClass::kThrottled || first.answer == AnswerClass::kUnknown) {
+      } else if (IsFailure(first.answer, completion)) {
         PauseAfterFailure(*target, first.retry_after);
       }
+    } else if (std::any_of(answers.begin(), answers.end(), [](const connector::Interpreted& item) {
+                 return item.answer == AnswerClass::kThrottled;
+               })) {
+      // Some of it was too much; which window, nobody says.
+      target->quota->budget.PauseUntil(now_.steady +
+                                       first.retry_after.value_or(std::chrono::seconds(1)));
     }
   }
   for (std::size_t i = 0; i < batch.keys.size(); ++i) {

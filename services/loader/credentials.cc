@@ -9,7 +9,6 @@ namespace tributary::loader {
 namespace {
 
 constexpr Duration kAskAgain = std::chrono::seconds(15);
-constexpr Duration kPauseMax = std::chrono::minutes(5);
 
 }  // namespace
 
@@ -23,8 +22,10 @@ bool LoaderStage::HasProof(Target& target) {
   if (authentication.kind != connector::Authentication::Kind::kTokenRequest) return true;
   if (!target.token.empty() && now_.steady < target.token_ends) return true;
   if (target.token_asked) return false;
-  if (target.budget.paused_until() > now_.steady) {
-    WakeAt(target, target.budget.paused_until());
+  const Instant paused_until =
+      std::max(target.backoff.paused_until(), target.quota->budget.paused_until());
+  if (paused_until > now_.steady) {
+    WakeAt(target, paused_until);
     return false;
   }
   absl::StatusOr<http::Request> request =
@@ -98,7 +99,7 @@ void LoaderStage::OnTokenAnswer(Target& target, const http::Completion& completi
     // A short-lived one is used for half of its life.
     target.token_ends = now_.steady + std::max(life - before, life / 2);
     // A token says that the key is right; only a call that it opens ends the count of refusals.
-    target.budget.Succeeded();
+    target.backoff.Succeeded();
     return;
   }
   if (answer.answer.answer == http::AnswerClass::kUnauthorised) {
@@ -110,7 +111,9 @@ void LoaderStage::OnTokenAnswer(Target& target, const http::Completion& completi
     OnMisconfigured(target, answer.answer.detail);
     return;
   }
-  PauseAfterFailure(target, answer.answer.retry_after);
+  if (IsFailure(answer.answer.answer, completion)) {
+    PauseAfterFailure(target, answer.answer.retry_after);
+  }
 }
 
 void LoaderStage::OnUnauthorised(Target& target, std::int64_t proof) {
@@ -132,11 +135,11 @@ void LoaderStage::OnUnauthorised(Target& target, std::int64_t proof) {
   // The fresh one is refused too: rest, and let one request try from time to time.
   target.problem = "the target refuses the credential";
   target.fix = "give the connection a valid credential";
-  target.budget.Failed();
+  target.backoff.Failed();
   const Duration pause = std::min<Duration>(
-      std::chrono::seconds(5) * (1 << std::min(target.refusals - 2, 6)), kPauseMax);
-  target.budget.PauseUntil(now_.steady + pause);
-  WakeAt(target, target.budget.paused_until());
+      std::chrono::seconds(5) * (1 << std::min(target.refusals - 2, 6)), options_.target_delay_max);
+  target.backoff.PauseUntil(now_.steady + pause);
+  WakeAt(target, target.backoff.paused_until());
   ReportConnection(target);
 }
 

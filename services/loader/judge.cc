@@ -181,6 +181,12 @@ LoaderStage::Verdict LoaderStage::JudgeAction(const Lane& lane, const v1::Comman
   return {.kind = Kind::kSend};
 }
 
+Priority LoaderStage::PriorityOf(const Lane& lane) {
+  if (lane.entry.attempts() > 0) return Priority::kRetry;
+  const bool is_backfill = lane.desired != nullptr && lane.desired->state().backfill();
+  return is_backfill ? Priority::kBackfill : Priority::kLive;
+}
+
 void LoaderStage::Evaluate(Lane& lane) {
   const auto state = partitions_.find(lane.partition);
   if (state == partitions_.end() || lane.busy()) return;
@@ -255,13 +261,7 @@ void LoaderStage::Evaluate(Lane& lane) {
       }
       return;
     case Verdict::Kind::kSend: {
-      Priority priority = Priority::kLive;
-      if (lane.entry.attempts() > 0) {
-        priority = Priority::kRetry;
-      } else if (lane.desired->state().backfill()) {
-        priority = Priority::kBackfill;
-      }
-      Enqueue(lane, priority);
+      Enqueue(lane, PriorityOf(lane));
       return;
     }
   }

@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 
+#include "libs/budget/budget.h"
 #include "libs/connector/connector.h"
 #include "libs/eventlog/log.h"
 #include "libs/eventlog/owner.h"
@@ -44,6 +45,8 @@ struct Options {
   Duration retry_delay_min = std::chrono::seconds(1);
   Duration retry_delay_max = std::chrono::minutes(10);
   std::int32_t attempts_max = 12;
+  /// A connection rests no longer after failures in a row.
+  Duration target_delay_max = std::chrono::minutes(5);
   std::int32_t ready_keys_max = 2048;
   /// Of one target, in batches from their intents to their entries; some six kilobytes each.
   std::int32_t batched_keys_max = 1024;
@@ -72,6 +75,8 @@ struct IntegrationCounters {
   std::array<std::int64_t, kReasons> parked{};
   /// By Operation and http::AnswerClass.
   std::array<std::array<std::int64_t, kAnswers>, kOperations> requests{};
+  /// Of `quota` only what grows; the rest is in Levels.
+  budget::Usage quota;
 };
 
 /// Since the stage was made. Only ever grow.
@@ -125,6 +130,8 @@ struct Levels {
   std::int64_t batched_keys_max = 0;
   /// Keys of which something is open.
   std::int64_t lanes = 0;
+  /// By integration.
+  std::map<std::string, budget::Usage> quotas;
 };
 
 class Loader : public Stage {

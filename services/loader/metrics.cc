@@ -17,7 +17,8 @@ constexpr std::array<const char*, kOperations> kOperationNames = {"write", "acti
                                                                   "batch", "token"};
 
 struct OfIntegration {
-  OfIntegration(observe::Metrics& metrics, const std::string& integration) {
+  OfIntegration(observe::Metrics& metrics, const std::string& integration)
+      : quota(metrics, integration) {
     for (std::size_t i = 1; i < kOutcomes; ++i) {
       outcomes[i] = observe::FollowedCounter(
           metrics.AddCounter("tributary_outcomes_total", "What became of commands.",
@@ -49,6 +50,7 @@ struct OfIntegration {
     }
   }
 
+  runtime::QuotaMetrics quota;
   std::array<observe::FollowedCounter, kOutcomes> outcomes;
   std::array<observe::FollowedCounter, kReasons> parked;
   std::array<std::array<observe::FollowedCounter, kAnswers>, kOperations> requests;
@@ -105,6 +107,8 @@ void StageNumbers::Show(const Counters& counters, const Levels& levels) {
       known = s.integrations.emplace(integration, OfIntegration(s.metrics, integration)).first;
     }
     known->second.Follow(numbers);
+    const auto quota = levels.quotas.find(integration);
+    known->second.quota.Show(quota == levels.quotas.end() ? numbers.quota : quota->second);
   }
 }
 

@@ -16,6 +16,10 @@ using eventlog::Topic;
 constexpr std::size_t kScanFoundMax = 512;
 constexpr std::size_t kScanSeenMax = 4096;
 constexpr char kBatchMark = '#';
+/// For the intent, which is written before the send.
+constexpr Duration kBeginsBefore = std::chrono::milliseconds(100);
+/// Whoever's turn it is says so; this is for one that cannot any more.
+constexpr Duration kTurnLooksAgain = std::chrono::seconds(1);
 
 }  // namespace
 
@@ -27,7 +31,11 @@ void LoaderStage::Enqueue(Lane& lane, Priority priority) {
   }
   MarkDirty(target);
   const auto ready_max = static_cast<std::size_t>(options_.ready_keys_max);
-  if (target->ready_count() < ready_max) {
+  // A backfill never takes the place of what is more urgent.
+  const std::size_t others = priority == Priority::kBackfill
+                                 ? target->ready_count()
+                                 : target->ready[static_cast<std::size_t>(priority)].size();
+  if (others < ready_max) {
     target->Push(lane.key, priority);
     // So many wait with what was read of them; the others are read again when it is their turn.
     if (lanes_.size() <= ready_max) return;
@@ -122,21 +130,79 @@ void LoaderStage::Pump(Target& target) {
     }
     ScanMore(target);
   }
-  const bool has_work = !target.waiting_for_rate.empty() || target.ready_count() > 0;
-  if (!has_work || !target.linked) return;
-  if (!HasProof(target)) return;
+  const bool has_work = target.waiting_count() > 0 || target.ready_count() > 0;
+  if (!has_work || !target.linked || !HasProof(target)) {
+    LeaveTurns(target);
+    target.waits_since.reset();
+    return;
+  }
+  SendWaiting(target);
+  BeginReady(target);
+}
 
-  while (!target.waiting_for_rate.empty() && target.budget.MayOpen()) {
-    const Instant at = target.budget.NextSendAt();
-    if (at > now_.steady) {
-      WakeAt(target, at);
+void LoaderStage::WaitForQuota(Target& target, Instant until) {
+  if (until == Instant::max()) return;
+  if (!target.waits_since) target.waits_since = now_.steady;
+  WakeAt(target, until);
+}
+
+void LoaderStage::SendWaiting(Target& target) {
+  budget::Budget& budget = target.quota->budget;
+  while (const std::optional<Priority> priority = target.NextWaiting()) {
+    if (!target.backoff.MayOpen(now_.steady)) {
+      if (target.backoff.paused_until() > now_.steady) {
+        WakeAt(target, target.backoff.paused_until());
+      }
+      LeaveTurns(target);
+      return;
+    }
+    if (!TakesTurn(target)) {
+      WaitForQuota(target, now_.steady + kTurnLooksAgain);
+      return;
+    }
+    const Instant at = budget.NextSendAt(now_, *priority != Priority::kBackfill);
+    const bool may_open = budget.MayOpen(now_);
+    if (at > now_.steady || !may_open) {
+      if (target.quota->targets > 1 && target.quota->turns.empty()) {
+        target.quota->turns.push_back(target.key);
+      }
+      // Otherwise an answer wakes it.
+      WaitForQuota(target, at > now_.steady ? at : Instant::max());
+      return;
+    }
+    std::deque<std::string>& queue = target.waiting[static_cast<std::size_t>(*priority)];
+    const std::string name = std::move(queue.front());
+    queue.pop_front();
+    SendName(target, name);
+    std::deque<TargetKey>& turns = target.quota->turns;
+    if (turns.empty() || turns.front() != target.key) continue;
+    turns.pop_front();
+    if (turns.empty()) continue;
+    MarkDirty(turns.front());
+    if (target.NextWaiting()) turns.push_back(target.key);
+  }
+}
+
+Instant LoaderStage::BeginAt(Target& target, Priority priority) {
+  // Before it is its turn only so early that its intent is written by then: until then a newer
+  // state or a more urgent key may come, or another key for its batch.
+  std::int64_t ahead = 0;
+  for (std::size_t i = 0; i <= static_cast<std::size_t>(priority); ++i) {
+    ahead += static_cast<std::int64_t>(target.waiting[i].size());
+  }
+  budget::Budget& budget = target.quota->budget;
+  const Instant next =
+      std::max(budget.NextSendAt(now_, priority != Priority::kBackfill), now_.steady);
+  return next + budget.Spacing(now_) * ahead - kBeginsBefore;
+}
+
+void LoaderStage::BeginReady(Target& target) {
+  while (const std::optional<Priority> priority = target.NextReady()) {
+    if (!target.backoff.HasSlot(now_.steady, *priority != Priority::kBackfill)) break;
+    if (const Instant at = BeginAt(target, *priority); at > now_.steady) {
+      WaitForQuota(target, at);
       break;
     }
-    const std::string name = std::move(target.waiting_for_rate.front());
-    target.waiting_for_rate.pop_front();
-    SendName(target, name);
-  }
-  while (target.ready_count() > 0 && target.budget.HasSlot(now_.steady)) {
     const std::string key = *target.Pop();
     const connector::Object* const object = BatchObjectOf(target, key);
     if (object == nullptr) {
@@ -144,17 +210,40 @@ void LoaderStage::Pump(Target& target) {
     } else if (target.batched_keys > 0 &&
                target.batched_keys + object->batch->size > options_.batched_keys_max) {
       // A key that rests makes room.
-      target.queued.insert(key);
-      target.ready[0].push_front(key);
+      target.PutBack(key, *priority);
       break;
     } else {
       FillBatch(target, *object, key);
     }
     if (target.ready_count() == 0) ScanMore(target);
   }
-  if (target.ready_count() > 0 && target.budget.paused_until() > now_.steady) {
-    WakeAt(target, target.budget.paused_until());
+  if (target.ready_count() > 0 && target.backoff.paused_until() > now_.steady) {
+    WakeAt(target, target.backoff.paused_until());
   }
+}
+
+void LoaderStage::Settle(const Flight& flight, const http::Completion& completion) {
+  Quota& quota = *flight.quota;
+  if (!quota.turns.empty()) MarkDirty(quota.turns.front());
+  if (completion.delivery == http::Delivery::kNotSent) {
+    quota.budget.NotSent(flight.ticket);
+    return;
+  }
+  const connector::Call* call = nullptr;
+  std::shared_ptr<const connector::Connector> connector;
+  if (const Lane* const lane = FindLane(flight.key); lane != nullptr && lane->call != nullptr) {
+    call = lane->call;
+    connector = lane->connector;
+  } else if (const Target* const target = FindTarget(flight.target)) {
+    connector = target->connector;
+  }
+  if (connector != nullptr && connector::SaysThrottled(*connector, call, completion)) {
+    ++CountersOf(flight.target).quota.refused;
+    quota.budget.Refused(now_, flight.ticket, completion.headers,
+                         http::Classify(completion, true, false, now_.wall).retry_after);
+    return;
+  }
+  quota.budget.Answered(now_, flight.ticket, completion.headers);
 }
 
 const connector::Object* LoaderStage::BatchObjectOf(const Target& target, const std::string& key) {
@@ -174,15 +263,16 @@ void LoaderStage::FillBatch(Target& target, const connector::Object& object,
   batch.partition = target.partition;
   batch.connector = target.connector;
   batch.object = object.name;
+  if (const Lane* const lane = LaneOf(first)) batch.priority = PriorityOf(*lane);
   // Its keys are many already.
-  target.budget.TakeSlots(Budget::kSlotsPerRequest);
+  target.backoff.TakeSlots(Backoff::kSlotsPerRequest);
   Begin(first, id);
   while (batch.keys.size() < static_cast<std::size_t>(object.batch->size) &&
          target.ready_count() > 0) {
+    const Priority priority = *target.NextReady();
     const std::string next = *target.Pop();
     if (BatchObjectOf(target, next) != &object) {
-      target.queued.insert(next);
-      target.ready[0].push_front(next);
+      target.PutBack(next, priority);
       break;
     }
     Begin(next, id);
@@ -190,9 +280,9 @@ void LoaderStage::FillBatch(Target& target, const connector::Object& object,
   batch.closed = true;
   if (batch.keys.empty()) {
     batches_.erase(id);
-    target.budget.ReturnSlots(Budget::kSlotsPerRequest);
+    target.backoff.ReturnSlots(Backoff::kSlotsPerRequest);
   } else if (batch.unacknowledged == 0) {
-    target.waiting_for_rate.push_back(std::string(1, kBatchMark) + std::to_string(id));
+    target.Await(std::string(1, kBatchMark) + std::to_string(id), batch.priority);
   }
 }
 
@@ -213,8 +303,14 @@ http::RequestId LoaderStage::Send(Target& target, http::Request request, Flight 
   flight.partition = target.partition;
   flight.proof = target.proof;
   const http::RequestId id = ++next_request_;
+  flight.quota = target.quota;
+  flight.ticket = target.quota->budget.Sent(now_);
   flights_[id] = std::move(flight);
-  target.budget.Sent(now_.steady);
+  target.backoff.Opened();
+  if (target.waits_since) {
+    target.quota->counters->quota.waited += now_.steady - *target.waits_since;
+    target.waits_since.reset();
+  }
   ++counters_.requests;
   ports_.http.Send(id, std::move(request));
   return id;
@@ -252,7 +348,7 @@ void LoaderStage::BatchIntentAcknowledged(std::uint64_t id) {
   if (batch.unacknowledged > 0) --batch.unacknowledged;
   if (!batch.closed || batch.unacknowledged > 0) return;
   if (Target* target = FindTarget(batch.target)) {
-    target->waiting_for_rate.push_back(std::string(1, kBatchMark) + std::to_string(id));
+    target->Await(std::string(1, kBatchMark) + std::to_string(id), batch.priority);
   }
 }
 
@@ -262,7 +358,7 @@ void LoaderStage::DissolveBatch(std::uint64_t id) {
   const Batch batch = std::move(found->second);
   batches_.erase(found);
   if (Target* target = FindTarget(batch.target)) {
-    target->budget.ReturnSlots(Budget::kSlotsPerRequest);
+    target->backoff.ReturnSlots(Backoff::kSlotsPerRequest);
   }
   for (const std::string& key : batch.keys) {
     Lane* lane = FindLane(key);

@@ -52,6 +52,7 @@ Options OptionsFrom(const v1::ConfigFile& file) {
   options.action_age = DurationOf(loader.action_age(), options.action_age);
   options.retry_delay_min = DurationOf(loader.retry_delay_min(), options.retry_delay_min);
   options.retry_delay_max = DurationOf(loader.retry_delay_max(), options.retry_delay_max);
+  options.target_delay_max = DurationOf(loader.target_delay_max(), options.target_delay_max);
   if (loader.attempts_max() > 0) options.attempts_max = loader.attempts_max();
   if (loader.ready_keys_max() > 0) options.ready_keys_max = loader.ready_keys_max();
   if (loader.body_bytes_max() > 0) {
@@ -140,10 +141,12 @@ void LoaderStage::OnHttp(Now now, http::Completion completion) {
   flights_.erase(found);
   if (completion.refused_at_send) ++counters_.refused_at_send;
   Target* target = FindTarget(flight.target);
-  if (target != nullptr) target->budget.Answered();
+  if (target != nullptr) target->backoff.Closed();
+  Settle(flight, completion);
   const auto count_plain = [&](Operation operation) {
     const bool acts = flight.kind != Flight::Kind::kToken;
-    CountAnswer(flight.target, operation, http::Classify(completion, true, acts, now.wall).answer);
+    CountAnswer(flight.target, operation, completion,
+                http::Classify(completion, true, acts, now.wall).answer);
   };
   switch (flight.kind) {
     case Flight::Kind::kToken:
@@ -163,7 +166,7 @@ void LoaderStage::OnHttp(Now now, http::Completion completion) {
         const connector::Interpreted answer =
             connector::Interpret(*lane->connector, *lane->call, completion, now.wall);
         const bool is_action = lane->parts.kind == ids::CommandKey::Kind::kAction;
-        CountAnswer(flight.target, is_action ? Operation::kAction : Operation::kWrite,
+        CountAnswer(flight.target, is_action ? Operation::kAction : Operation::kWrite, completion,
                     answer.answer);
         OnCallAnswer(*lane, answer, completion);
       }
@@ -181,7 +184,10 @@ IntegrationCounters& LoaderStage::CountersOf(const TargetKey& key) {
   return counters_.by_integration["unknown"];
 }
 
-void LoaderStage::CountAnswer(const TargetKey& key, Operation operation, http::AnswerClass answer) {
+void LoaderStage::CountAnswer(const TargetKey& key, Operation operation,
+                              const http::Completion& completion, http::AnswerClass answer) {
+  // What we held back ourselves is no answer; it has a counter of its own.
+  if (completion.refused_at_send) return;
   ++CountersOf(key).requests[static_cast<std::size_t>(operation)][static_cast<std::size_t>(answer)];
 }
 
@@ -433,7 +439,7 @@ void LoaderStage::OnWritten(eventlog::ProduceId id, eventlog::Offset offset) {
     if (lane.batch != 0) {
       BatchIntentAcknowledged(lane.batch);
     } else if (target != nullptr) {
-      target->waiting_for_rate.push_back(lane.key);
+      target->Await(lane.key, PriorityOf(lane));
     }
     MarkDirty(target);
     const Partition partition = lane.partition;
@@ -518,6 +524,9 @@ void LoaderStage::OnGone(Partition partition) {
   std::erase_if(timers_, [&](const auto& t) { return keys.contains(t.second); });
   std::erase_if(match_locks_, [&](const auto& m) { return keys.contains(m.second.key); });
   std::erase_if(lanes_, [&](const auto& l) { return l.second.partition == partition; });
+  for (auto& [key, target] : targets_) {
+    if (target.partition == partition) LeaveQuota(target);
+  }
   std::erase_if(dirty_targets_, [&](const Target* t) { return t->partition == partition; });
   std::erase_if(targets_, [&](const auto& t) { return t.second.partition == partition; });
   const auto is_ours = [&](const std::string& tenant) { return PartitionOf(tenant) == partition; };

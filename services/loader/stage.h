@@ -74,6 +74,8 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
     TargetKey target;
     eventlog::Partition partition = 0;
     std::int64_t proof = 0;
+    std::shared_ptr<Quota> quota;
+    budget::Budget::Ticket ticket;
   };
 
   /// Lanes that go in one request. Takes one slot.
@@ -84,6 +86,8 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
     std::string object;
     std::vector<std::string> keys;
     std::size_t unacknowledged = 0;
+    /// Of its first key, the most urgent one.
+    Priority priority = Priority::kLive;
     /// No more lanes join.
     bool closed = false;
     bool sent = false;
@@ -141,7 +145,8 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
   void Log(Logger::Level level, std::string_view message, Logger::Fields fields);
   /// Of the integration of a connection.
   IntegrationCounters& CountersOf(const TargetKey& key);
-  void CountAnswer(const TargetKey& key, Operation operation, http::AnswerClass answer);
+  void CountAnswer(const TargetKey& key, Operation operation, const http::Completion& completion,
+                   http::AnswerClass answer);
 
   // ---- takeover.cc ----
   void LoadRecords(eventlog::Partition partition);
@@ -195,6 +200,7 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
   Verdict JudgeState(const Lane& lane, const v1::Command& command);
   Verdict JudgeAction(const Lane& lane, const v1::Command& command);
   void Evaluate(Lane& lane);
+  static Priority PriorityOf(const Lane& lane);
 
   // ---- accounts.cc ----
   /// Counts the key as what its lane says now. A key without a lane is counted as what the tables
@@ -266,9 +272,21 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
   void MarkDirty(Target* target);
   void MarkDirty(const TargetKey& key) { MarkDirty(FindTarget(key)); }
   void WakeAt(Target& target, Instant at);
+  /// What it may spend, and with whom together.
+  void RefreshQuota(Target& target, const v1::Connection& connection);
+  void LeaveQuota(Target& target);
+  /// Those that share a quota send in turn while it is short.
+  bool TakesTurn(Target& target);
+  void LeaveTurns(Target& target);
   void OnMisconfigured(Target& target, const std::string& detail);
   void PauseAfterFailure(Target& target, std::optional<Duration> retry_after);
   void OnTargetAnswered(Target& target, const http::Completion& completion, bool good);
+  /// Of the target as a whole. Too much use is none: the quota counts it.
+  static bool IsFailure(http::AnswerClass answer, const http::Completion& completion) {
+    return answer == http::AnswerClass::kUnknown ||
+           (answer == http::AnswerClass::kThrottled &&
+            completion.delivery == http::Delivery::kNotSent);
+  }
 
   // ---- credentials.cc ----
   bool HasProof(Target& target);
@@ -286,6 +304,13 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
   /// Null pointer: it goes alone.
   const connector::Object* BatchObjectOf(const Target& target, const std::string& key);
   void FillBatch(Target& target, const connector::Object& object, const std::string& first);
+  void SendWaiting(Target& target);
+  void BeginReady(Target& target);
+  /// When the next key of this priority should begin.
+  Instant BeginAt(Target& target, Priority priority);
+  void WaitForQuota(Target& target, Instant until);
+  /// What the answer says of the quota.
+  void Settle(const Flight& flight, const http::Completion& completion);
   void SendName(Target& target, const std::string& name);
   void SendLane(Target& target, Lane& lane);
   void SendBatch(Target& target, std::uint64_t id);
@@ -298,6 +323,8 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
   // ---- status.cc ----
   void ReportStatus();
   void ReportConnection(Target& target);
+  /// What it waits for, long enough to be shown. None: nothing.
+  std::optional<budget::Budget::Wait> QuotaWaitOf(const Target& target);
   void AnswerParked(std::int64_t id, const v1::ListParkedRequest& request);
   void AnswerDecide(std::int64_t id, const v1::DecideParkedRequest& request);
   std::string Decide(const v1::DecideParkedRequest& request);
@@ -321,6 +348,8 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
   tenants::Directory directory_;
   std::map<eventlog::Partition, PartitionState> partitions_;
   std::map<TargetKey, Target> targets_;
+  /// By scope.
+  std::map<std::string, std::shared_ptr<Quota>> quotas_;
   std::unordered_map<std::string, Lane> lanes_;
   std::unordered_map<eventlog::ProduceId, Lane*> writes_;
   std::unordered_map<http::RequestId, Flight> flights_;

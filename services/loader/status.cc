@@ -12,6 +12,8 @@ namespace {
 using eventlog::Topic;
 
 constexpr std::int32_t kParkedItemsMax = 1000;
+/// Shorter ones come and go with every request.
+constexpr Duration kShownWaitMin = std::chrono::seconds(5);
 constexpr std::int32_t kRefusalsMin = 3;
 /// A target's own fault of half an hour has been seen; a person is asked after more.
 constexpr Duration kRefusedFor = std::chrono::minutes(30);
@@ -29,7 +31,23 @@ Levels LoaderStage::levels(Now now) const {
         std::max(levels.ready_keys, static_cast<std::int64_t>(target.ready_count()));
     levels.batched_keys = std::max(levels.batched_keys, std::int64_t{target.batched_keys});
   }
+  for (const auto& [integration, counters] : counters_.by_integration) {
+    budget::Usage& out = levels.quotas[integration] = counters.quota;
+    for (const auto& [scope, quota] : quotas_) {
+      if (quota->counters == &counters) quota->budget.AddTo(out, now);
+    }
+  }
   return levels;
+}
+
+std::optional<budget::Budget::Wait> LoaderStage::QuotaWaitOf(const Target& target) {
+  std::optional<Priority> next = target.NextWaiting();
+  if (!next) next = target.NextReady();
+  if (!next || !target.linked || target.quota == nullptr) return std::nullopt;
+  std::optional<budget::Budget::Wait> wait =
+      target.quota->budget.WaitsFor(now_, *next != Priority::kBackfill);
+  if (wait && wait->until - now_.steady < kShownWaitMin) wait.reset();
+  return wait;
 }
 
 void LoaderStage::ReportConnection(Target& target) {
@@ -101,8 +119,13 @@ void LoaderStage::ReportStatus() {
   });
   for (auto& [key, target] : targets_) {
     ReportConnection(target);
-    if (target.problem.empty()) continue;
+    const std::optional<budget::Budget::Wait> wait = QuotaWaitOf(target);
+    if (target.problem.empty() && !wait) continue;
     v1::ConnectionReport& report = *status.add_connections();
+    if (wait) {
+      report.set_waits_for(wait->what);
+      SetTime(now_.wall + (wait->until - now_.steady), report.mutable_waits_until());
+    }
     report.set_tenant(key.first);
     report.set_connection(key.second);
     report.set_problem(target.problem);

@@ -9,11 +9,12 @@
 #include <unordered_set>
 #include <utility>
 
+#include "libs/budget/budget.h"
 #include "libs/connector/render.h"
 #include "libs/eventlog/log.h"
-#include "services/loader/budget.h"
+#include "services/loader/backoff.h"
 
-// One target connection of one tenant: its connector, its credential, its budget and its queue.
+// One target connection of one tenant: its connector, its credential, its quota and its queue.
 
 namespace tributary::loader {
 
@@ -24,6 +25,15 @@ using TargetKey = std::pair<std::string, std::string>;
 
 enum class Priority : std::uint8_t { kLive, kRetry, kBackfill };
 inline constexpr std::size_t kPriorities = 3;
+
+/// What all connections of one scope spend together.
+struct Quota {
+  budget::Budget budget;
+  IntegrationCounters* counters = nullptr;
+  /// Those that have to wait, in turn. Not used while there is only one.
+  std::deque<TargetKey> turns;
+  std::int32_t targets = 0;
+};
 
 struct Target {
   TargetKey key;
@@ -38,8 +48,6 @@ struct Target {
   Duration settle{};
   Duration index_lag{};
   bool linked = false;
-  /// A person's own ceiling stands whatever headers say.
-  bool rate_is_given = false;
 
   // What proves who we are.
   std::optional<connector::Credentials> credentials;
@@ -57,7 +65,11 @@ struct Target {
   std::int32_t refusals = 0;
   Instant first_refused_at{};
 
-  Budget budget;
+  Backoff backoff;
+  std::shared_ptr<Quota> quota;
+  std::string scope;
+  /// Something has waited for the quota since then. None: nothing does.
+  std::optional<Instant> waits_since;
   /// Why it rests, for people. Empty: it does not.
   std::string problem;
   std::string fix;
@@ -75,15 +87,31 @@ struct Target {
   Instant rescan_at = Instant::max();
   bool scanning = false;
   std::string scan_from;
-  /// Keys or batches that wait for the rate alone.
-  std::deque<std::string> waiting_for_rate;
+  /// Keys or batches that wait for the quota alone.
+  std::array<std::deque<std::string>, kPriorities> waiting;
   Instant wake = Instant::max();
   bool is_dirty = false;
 
   std::size_t ready_count() const { return queued.size(); }
+  std::size_t waiting_count() const {
+    std::size_t count = 0;
+    for (const std::deque<std::string>& queue : waiting) count += queue.size();
+    return count;
+  }
+  /// Of those that wait for the quota. None: nobody does.
+  std::optional<Priority> NextWaiting() const { return First(waiting); }
+  std::optional<Priority> NextReady() const { return First(ready); }
+  void Await(std::string name, Priority priority) {
+    waiting[static_cast<std::size_t>(priority)].push_back(std::move(name));
+  }
   void Push(const std::string& name, Priority priority) {
     if (!queued.insert(name).second) return;
     ready[static_cast<std::size_t>(priority)].push_back(name);
+  }
+  /// To the front of its queue.
+  void PutBack(const std::string& name, Priority priority) {
+    queued.insert(name);
+    ready[static_cast<std::size_t>(priority)].push_front(name);
   }
   std::optional<std::string> Pop() {
     for (std::deque<std::string>& queue : ready) {
@@ -92,6 +120,15 @@ struct Target {
       queue.pop_front();
       queued.erase(name);
       return name;
+    }
+    return std::nullopt;
+  }
+
+ private:
+  static std::optional<Priority> First(
+      const std::array<std::deque<std::string>, kPriorities>& queues) {
+    for (std::size_t i = 0; i < kPriorities; ++i) {
+      if (!queues[i].empty()) return static_cast<Priority>(i);
     }
     return std::nullopt;
   }

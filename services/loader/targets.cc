@@ -9,8 +9,15 @@
 namespace tributary::loader {
 namespace {
 
-constexpr Duration kTargetDelayMax = std::chrono::minutes(5);
 constexpr Duration kTargetDelayMin = std::chrono::milliseconds(500);
+
+/// None: not a number above 0.
+std::optional<double> PositiveNumber(const std::string& text) {
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || value <= 0) return std::nullopt;
+  return value;
+}
 
 }  // namespace
 
@@ -97,15 +104,7 @@ void LoaderStage::RefreshTarget(Target& target, const v1::Connection& connection
                                          std::move(settings));
   target.settle = file_says.SettleOf(target.account);
   target.index_lag = file_says.IndexLagOf(target.account);
-  double rate = file_says.limits.requests_per_second;
-  const std::string& given = connection.requests_per_second();
-  double parsed_rate = 0;
-  const auto [end, error] = std::from_chars(given.data(), given.data() + given.size(), parsed_rate);
-  target.rate_is_given = !given.empty() && error == std::errc() && parsed_rate > 0 &&
-                         end == given.data() + given.size();
-  if (target.rate_is_given) rate = parsed_rate;
-  target.budget.SetCeiling(
-      connection.concurrency() > 0 ? connection.concurrency() : file_says.limits.concurrency, rate);
+  RefreshQuota(target, connection);
   if (!problems.empty()) {
     target.problem = problems.front();
     target.fix = "correct the connection's settings";
@@ -125,38 +124,77 @@ void LoaderStage::RefreshTarget(Target& target, const v1::Connection& connection
   ReportConnection(target);
 }
 
+void LoaderStage::RefreshQuota(Target& target, const v1::Connection& connection) {
+  const connector::Limits& limits = target.connector->limits;
+  std::string scope = target.connector->ScopeOf(target.account);
+  if (scope.empty()) scope = target.key.first + "/" + target.key.second;
+  budget::Options options;
+  options.concurrency_max =
+      connection.concurrency() > 0 ? connection.concurrency() : limits.concurrency;
+  const std::optional<double> given = PositiveNumber(connection.requests_per_second());
+  options.rate_is_given = given.has_value();
+  options.requests_per_second = given.value_or(limits.requests_per_second);
+  options.share = std::min(PositiveNumber(connection.quota_share()).value_or(1.0), 1.0);
+  options.windows = limits.windows;
+  target.backoff.SetConcurrency(options.concurrency_max);
+  if (target.quota == nullptr || target.scope != scope) {
+    LeaveQuota(target);
+    std::shared_ptr<Quota>& quota = quotas_[scope];
+    if (quota == nullptr) quota = std::make_shared<Quota>(Quota{.budget = budget::Budget(options)});
+    target.quota = quota;
+    target.scope = scope;
+    ++quota->targets;
+  }
+  target.quota->counters = target.counters;
+  target.quota->budget.SetOptions(std::move(options));
+}
+
+void LoaderStage::LeaveQuota(Target& target) {
+  if (target.quota == nullptr) return;
+  LeaveTurns(target);
+  if (--target.quota->targets == 0) quotas_.erase(target.scope);
+  target.quota.reset();
+}
+
+void LoaderStage::LeaveTurns(Target& target) {
+  std::deque<TargetKey>& turns = target.quota->turns;
+  if (turns.empty()) return;
+  const bool was_first = turns.front() == target.key;
+  turns.erase(std::remove(turns.begin(), turns.end(), target.key), turns.end());
+  if (was_first && !turns.empty()) MarkDirty(turns.front());
+}
+
+bool LoaderStage::TakesTurn(Target& target) {
+  std::deque<TargetKey>& turns = target.quota->turns;
+  if (turns.empty() || turns.front() == target.key) return true;
+  if (std::find(turns.begin(), turns.end(), target.key) == turns.end()) {
+    turns.push_back(target.key);
+  }
+  return false;
+}
+
 void LoaderStage::OnMisconfigured(Target& target, const std::string& detail) {
   target.problem = detail;
   target.fix = "correct the connection: no record of it is accepted as it is set up";
-  target.budget.Failed();
-  target.budget.PauseUntil(now_.steady +
-                           kTargetDelayMax / 5 * std::min(target.budget.failures(), 5));
-  WakeAt(target, target.budget.paused_until());
+  target.backoff.Failed();
+  target.backoff.PauseUntil(now_.steady +
+                            options_.target_delay_max / 5 * std::min(target.backoff.failures(), 5));
+  WakeAt(target, target.backoff.paused_until());
   ReportConnection(target);
 }
 
 void LoaderStage::PauseAfterFailure(Target& target, std::optional<Duration> retry_after) {
-  target.budget.Failed();
-  const Duration jitter =
-      FullJitter(kTargetDelayMin, kTargetDelayMax, target.budget.failures() - 1, ports_.random());
-  target.budget.PauseUntil(now_.steady + std::max(jitter, retry_after.value_or(Duration::zero())));
-  WakeAt(target, target.budget.paused_until());
+  target.backoff.Failed();
+  const Duration jitter = FullJitter(kTargetDelayMin, options_.target_delay_max,
+                                     target.backoff.failures() - 1, ports_.random());
+  target.backoff.PauseUntil(now_.steady + std::max(jitter, retry_after.value_or(Duration::zero())));
+  WakeAt(target, target.backoff.paused_until());
 }
 
 void LoaderStage::OnTargetAnswered(Target& target, const http::Completion& completion, bool good) {
   if (completion.delivery != http::Delivery::kComplete) return;
-  const connector::Limits& limits = target.connector->limits;
-  if (!target.rate_is_given) {
-    if (const std::optional<double> rate = connector::RateOf(limits, completion.headers)) {
-      target.budget.Learn(*rate);
-    }
-  }
-  if (const std::optional<Duration> rest = connector::ExhaustedFor(limits, completion.headers)) {
-    target.budget.PauseUntil(now_.steady + *rest);
-    WakeAt(target, target.budget.paused_until());
-  }
   if (!good) return;
-  target.budget.Succeeded();
+  target.backoff.Succeeded();
   target.refusals = 0;
   if (!target.problem.empty() && !target.problem.starts_with("setting ") &&
       !target.problem.starts_with("loader.")) {

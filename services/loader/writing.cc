@@ -54,7 +54,7 @@ void LoaderStage::Begin(const std::string& key, std::uint64_t batch) {
   }
   if (batch == 0) {
     lane.has_slot = true;
-    target->budget.TakeSlots(1);
+    target->backoff.TakeSlots(1);
   }
   lane.connector = target->connector;
   TakeCommand(lane, lane.desired, lane.desired_bytes);
@@ -222,7 +222,7 @@ void LoaderStage::NextLookup(Lane& lane) {
   lane.request = *std::move(request);
   lane.request_id = 0;
   lane.phase = Lane::Phase::kLookingUp;
-  target->waiting_for_rate.push_back(lane.key);
+  target->Await(lane.key, PriorityOf(lane));
   MarkDirty(target);
 }
 
@@ -606,7 +606,7 @@ void LoaderStage::Rest(Lane& lane) {
   if (lane.has_slot) {
     lane.has_slot = false;
     Target* const target = FindTarget(lane.target);
-    if (target != nullptr) target->budget.ReturnSlots(1);
+    if (target != nullptr) target->backoff.ReturnSlots(1);
     MarkDirty(target);
   }
   Touch(lane);

@@ -122,6 +122,7 @@ struct SimulatorServer::State {
   http::ServerResponse HandleControl(const http::ServerRequest& request);
   http::ServerResponse MoveClock(std::string_view body);
   http::ServerResponse Mutate(std::string_view body);
+  http::ServerResponse MoveQuota(std::string_view body);
 
   std::mutex mutex;
   Clock clock;
@@ -166,6 +167,7 @@ http::ServerResponse SimulatorServer::State::HandleControl(const http::ServerReq
   }
   if (path == "/_sim/clock") return MoveClock(request.body);
   if (path == "/_sim/mutate") return Mutate(request.body);
+  if (path == "/_sim/quota") return MoveQuota(request.body);
   if (path == "/_sim/stop_mutating") {
     world.StopMutating();
     return Says(200, "{}");
@@ -196,6 +198,20 @@ http::ServerResponse SimulatorServer::State::MoveClock(std::string_view text) {
   }
   clock.Move(std::chrono::milliseconds(milliseconds), factor);
   world.Advance(clock.Now());
+  return Says(200, "{}");
+}
+
+http::ServerResponse SimulatorServer::State::MoveQuota(std::string_view text) {
+  const auto body = json::Parse(text);
+  if (!body.ok() || body->object() == nullptr) return Refuses(422, "an object is expected");
+  const json::Value* max = body->Find("requests_max");
+  const auto requests = max == nullptr ? std::nullopt : max->ToInt64();
+  const json::Value* percent = body->Find("neighbour_percent");
+  const auto share = percent == nullptr ? std::optional<std::int64_t>(0) : percent->ToInt64();
+  if (!requests || *requests < 0 || !share || *share < 0 || *share > 100) {
+    return Refuses(422, "requests_max from 0, and neighbour_percent from 0 to 100, are expected");
+  }
+  world.SetQuota(clock.Now(), *requests, static_cast<double>(*share) / 100);
   return Says(200, "{}");
 }
 

@@ -53,7 +53,11 @@ std::string Quoted(std::string_view text) {
 }  // namespace
 
 HighLevel::HighLevel(const WorldOptions& options)
-    : options_(options), random_(options.seed, 11), token_("pit-" + NewId()), location_(NewId()) {
+    : options_(options),
+      random_(options.seed, 11),
+      token_("pit-" + NewId()),
+      location_(NewId()),
+      quota_({.requests_max = options.highlevel_requests_max, .length = options.highlevel_window}) {
   token_ += "-" + options.tenant;
 }
 
@@ -68,17 +72,14 @@ std::string HighLevel::NewId() {
 Answer HighLevel::Json(int status, std::string body) const {
   Answer answer;
   answer.status = status;
-  answer.headers = {
-      {"Content-Type", "application/json; charset=utf-8"},
-      {"X-RateLimit-Limit-Daily", "200000"},
-      {"X-RateLimit-Daily-Remaining",
-       std::to_string(std::max<std::int64_t>(0, 200'000 - requests_))},
-      {"X-RateLimit-Interval-Milliseconds",
-       std::to_string(options_.highlevel_window.count() / 1'000)},
-      {"X-RateLimit-Max", std::to_string(options_.highlevel_requests_max)},
-      {"X-RateLimit-Remaining",
-       std::to_string(std::max<std::int64_t>(
-           0, options_.highlevel_requests_max - static_cast<std::int64_t>(recent_.size())))}};
+  answer.headers = {{"Content-Type", "application/json; charset=utf-8"},
+                    {"X-RateLimit-Limit-Daily", "200000"},
+                    {"X-RateLimit-Daily-Remaining",
+                     std::to_string(std::max<std::int64_t>(0, 200'000 - requests_))},
+                    {"X-RateLimit-Interval-Milliseconds",
+                     std::to_string(options_.highlevel_window.count() / 1'000)},
+                    {"X-RateLimit-Max", std::to_string(quota_.options().requests_max)},
+                    {"X-RateLimit-Remaining", std::to_string(quota_.remaining())}};
   answer.body = std::move(body);
   answer.delay = options_.answer_delay;
   return answer;
@@ -142,8 +143,7 @@ bool HighLevel::FindBy(std::string_view what, const std::string& value, const st
 }
 
 Answer HighLevel::Handle(WallTime now, const Asked& asked, bool* applied) {
-  while (!recent_.empty() && recent_.front() <= now - options_.highlevel_window)
-    recent_.pop_front();
+  quota_.Advance(now);
   const std::string_view authorization = asked.Header("Authorization");
   if (authorization.empty()) return Error(401, "Invalid JWT", "Unauthorized");
   if (authorization != "Bearer " + token_) {
@@ -155,14 +155,12 @@ Answer HighLevel::Handle(WallTime now, const Asked& asked, bool* applied) {
   if (version.empty()) return Error(401, "version header was not found.", "Unauthorized");
   if (!Holds(kVersions, version)) return Error(401, "version header is invalid", "Unauthorized");
 
-  if (static_cast<std::int64_t>(recent_.size()) >= options_.highlevel_requests_max) {
-    ++provoked_429_;
+  if (!quota_.Take(now)) {
     Answer answer = Error(429, "Too Many Requests", "");
-    const Duration wait = recent_.front() + options_.highlevel_window - now;
-    answer.headers.emplace_back("Retry-After", std::to_string(wait.count() / 1'000'000 + 1));
+    answer.headers.emplace_back("Retry-After",
+                                std::to_string(quota_.retry_after(now).count() / 1'000'000 + 1));
     return answer;
   }
-  recent_.push_back(now);
   ++requests_;
 
   json::Value body;

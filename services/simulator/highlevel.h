@@ -13,6 +13,7 @@
 #include "libs/json/value.h"
 #include "libs/time/time.h"
 #include "services/simulator/query.h"
+#include "services/simulator/quota.h"
 #include "services/simulator/random.h"
 #include "services/simulator/stored.h"
 #include "services/simulator/world.h"
@@ -56,7 +57,8 @@ class HighLevel {
   const std::string& location() const { return location_; }
   const std::vector<Contact>& contacts() const { return contacts_; }
   const std::vector<Mark>& marks() const { return marks_; }
-  std::int64_t provoked_429() const { return provoked_429_; }
+  Quota& quota() { return quota_; }
+  const Quota& quota() const { return quota_; }
   void WriteRecords(std::string& out) const;
   static Flat Flattened(const State& state);
 
@@ -94,9 +96,8 @@ class HighLevel {
   std::unordered_map<std::string, std::uint32_t> by_id_;
   /// `email:…`, `phone:…`, `custom:KEY:…` → contacts that have or had it.
   std::unordered_map<std::string, std::vector<std::uint32_t>> by_value_;
-  std::deque<WallTime> recent_;
+  Quota quota_;
   std::int64_t requests_ = 0;
-  std::int64_t provoked_429_ = 0;
   std::vector<Mark> marks_;
 };
 

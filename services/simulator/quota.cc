@@ -57,6 +57,13 @@ void Quota::SetMax(WallTime now, std::int64_t requests_max) {
   }
 }
 
+void Quota::SetNeighbour(WallTime now, double share) {
+  Advance(now);
+  if (share == options_.neighbour_share) return;
+  options_.neighbour_share = share;
+  neighbour_at_ = now;
+}
+
 std::int64_t Quota::remaining() const {
   return std::max<std::int64_t>(0,
                                 options_.requests_max - static_cast<std::int64_t>(counted_.size()));

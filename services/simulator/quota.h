@@ -32,6 +32,7 @@ class Quota {
   /// True: the request is counted. False: there were too many.
   bool Take(WallTime now);
   void SetMax(WallTime now, std::int64_t requests_max);
+  void SetNeighbour(WallTime now, double share);
 
   /// After Advance() or Take().
   std::int64_t remaining() const;

@@ -171,6 +171,13 @@ absl::Status World::Set(WallTime now, std::string_view entity, std::string_view 
 bool World::finished_mutating() const { return parts_->site.finished_mutating(); }
 std::int64_t World::mutations() const { return parts_->site.mutations(); }
 
+void World::SetQuota(WallTime now, std::int64_t requests_max, double neighbour_share) {
+  parts_->Advance(now);
+  Quota& quota = parts_->highlevel.quota();
+  quota.SetNeighbour(now, neighbour_share);
+  quota.SetMax(now, requests_max);
+}
+
 absl::Status World::SetFaults(std::string_view json) { return parts_->faults.Set(json); }
 
 void World::ForEachTruth(const std::function<void(std::string_view line)>& line) const {
@@ -225,7 +232,7 @@ std::string World::Records() const {
 Judgement World::Judge(WallTime now, JudgeScope scope) const {
   parts_->Advance(now);
   Judgement judgement = JudgeRecords(parts_->site, parts_->highlevel, parts_->rest, scope);
-  judgement.provoked_429 = parts_->provoked_429 + parts_->highlevel.provoked_429();
+  judgement.provoked_429 = parts_->provoked_429 + parts_->highlevel.quota().refused();
   return judgement;
 }
 

@@ -173,6 +173,9 @@ class World {
   bool finished_mutating() const;
   std::int64_t mutations() const;
 
+  /// HighLevel: so many requests in its window from now on, of which a neighbour takes this part.
+  void SetQuota(WallTime now, std::int64_t requests_max, double neighbour_share);
+
   /// Replaces all faults by a JSON array of {"target","match","kind",…}; see faults.h.
   absl::Status SetFaults(std::string_view json);
 

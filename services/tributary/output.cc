@@ -221,10 +221,14 @@ std::string StatusJson(const v1::StatusResponse& response) {
   }
   Array connections;
   for (const v1::ConnectionReport& report : response.connections()) {
-    connections.push_back(Object{{"tenant", report.tenant()},
-                                 {"connection", report.connection()},
-                                 {"problem", TextOrNull(report.problem())},
-                                 {"fix", TextOrNull(report.fix())}});
+    connections.push_back(Object{
+        {"tenant", report.tenant()},
+        {"connection", report.connection()},
+        {"problem", TextOrNull(report.problem())},
+        {"fix", TextOrNull(report.fix())},
+        {"waits_for", TextOrNull(report.waits_for())},
+        {"waits_until",
+         report.has_waits_until() ? json::Value(TimeText(report.waits_until())) : json::Value()}});
   }
   Array streams;
   for (const v1::StreamStatus& stream : response.streams()) {
@@ -269,6 +273,10 @@ std::string StatusText(const v1::StatusResponse& response) {
   for (const v1::ConnectionReport& report : response.connections()) {
     add("connection " + report.tenant() + "/" + report.connection(), report.problem(),
         report.fix());
+    if (!report.waits_for().empty()) {
+      text += "connection " + report.tenant() + "/" + report.connection() + ": waits for " +
+              report.waits_for() + ", until " + TimeText(report.waits_until()) + "\n";
+    }
     told.insert(report.tenant() + "/connection " + report.connection() + ": " + report.problem());
     told.insert(report.tenant() + "/" + report.problem());
   }

@@ -392,6 +392,22 @@ TEST(ConfigTest, WhatComesOverTheNetworkIsCheckedByTheSameRules) {
                   HasSubstr("there is no connection `billing`")));
 }
 
+TEST(ConfigTest, AQuotaShareIsAPartAndNeverNothing) {
+  v1::ConfigFile config;
+  LoadOptions options;
+  options.allow_tenants = true;
+  *config.add_tenants() = LoadTenants(kGoodTenants).config.tenants(0);
+  v1::ConnectionConfig& connection = *config.mutable_tenants(0)->mutable_connections(0);
+  for (const char* share : {"", "1", "1.0", "0.5", ".25", "0.050", "0.333"}) {
+    connection.set_quota_share(share);
+    EXPECT_THAT(Check("request", options, config), IsEmpty()) << share;
+  }
+  for (const char* share : {"0", "0.0", ".000", "1.5", "2", "50%", "-0.5"}) {
+    connection.set_quota_share(share);
+    EXPECT_EQ(Check("request", options, config).size(), 1U) << share;
+  }
+}
+
 class ConfigFilesTest : public ::testing::Test {
  protected:
   void SetUp() override {

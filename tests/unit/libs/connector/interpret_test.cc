@@ -172,13 +172,15 @@ TEST_F(InterpretTest, ATokenAnswerNeedsAToken) {
       AnswerClass::kUnauthorised);
 }
 
-TEST_F(InterpretTest, TheServersHeadersTellItsWindow) {
-  const http::Headers headers = {{"X-RateLimit-Max", "100"},
-                                 {"X-RateLimit-Interval-Milliseconds", "10000"},
-                                 {"X-RateLimit-Remaining", "0"}};
-  EXPECT_DOUBLE_EQ(*RateOf(highlevel_.limits, headers), 9.0);
-  EXPECT_EQ(ExhaustedFor(highlevel_.limits, headers), std::chrono::seconds(10));
-  EXPECT_FALSE(RateOf(highlevel_.limits, {}).has_value());
+TEST_F(InterpretTest, ThrottledIsA429OrWhatTheFileSaysIsOne) {
+  EXPECT_TRUE(SaysThrottled(highlevel_, nullptr, Answer(429, "")));
+  EXPECT_FALSE(SaysThrottled(highlevel_, nullptr, Answer(403, "REQUEST_LIMIT_EXCEEDED")));
+  Connector other = highlevel_;
+  other.answers.insert(
+      other.answers.begin(),
+      {.status = 403, .text = "REQUEST_LIMIT_EXCEEDED", .means = AnswerRule::Means::kThrottled});
+  EXPECT_TRUE(SaysThrottled(other, nullptr, Answer(403, "REQUEST_LIMIT_EXCEEDED")));
+  EXPECT_FALSE(SaysThrottled(other, nullptr, Answer(403, "")));
 }
 
 }  // namespace

@@ -62,6 +62,36 @@ TEST(ConnectorFileTest, TellsEveryProblemWithItsPlaceAndTheNearestName) {
   EXPECT_THAT(text, HasSubstr("a write needs an `id`"));
 }
 
+TEST(ConnectorFileTest, LimitsSayWhatSharesAQuotaAndWhoTellsOfIt) {
+  const Connector highlevel = Builtin("highlevel.yaml");
+  ASSERT_EQ(highlevel.limits.windows.size(), 2U);
+  EXPECT_EQ(highlevel.limits.windows[0].remaining_header, "X-RateLimit-Remaining");
+  EXPECT_EQ(highlevel.limits.windows[1].kind, budget::WindowOptions::Kind::kFixed);
+  EXPECT_EQ(highlevel.limits.windows[1].reserve_for_live, 0.1);
+  EXPECT_EQ(highlevel.limits.windows[1].resets_at, Duration::zero());
+  const auto scope = [&](const Connector& connector, const std::string& location) {
+    return connector.ScopeOf(connector.MakeAccount("", false, {{"location", location}}));
+  };
+  EXPECT_EQ(scope(highlevel, "a"), scope(highlevel, "a"));
+  EXPECT_NE(scope(highlevel, "a"), scope(highlevel, "b"));
+  EXPECT_EQ(scope(Builtin("rest.yaml"), "a"), "");
+
+  const auto parsed = Connector::Parse("mine.yaml",
+                                       "integration: mine\n"
+                                       "credentials: [key]\n"
+                                       "limits:\n"
+                                       "  scope: \"{credentials.key}\"\n"
+                                       "  windows:\n"
+                                       "    - {name: day, length: 24h, resets_at: \"25:00\"}\n"
+                                       "    - {name: burst, kind: rolling, reserve_for_liv: 10}\n");
+  ASSERT_FALSE(parsed.ok());
+  const std::string text(parsed.status().message());
+  EXPECT_THAT(text, HasSubstr("mine.yaml:4:10: error: `scope` is made of settings alone"));
+  EXPECT_THAT(text, HasSubstr("mine.yaml:6:43: error: `resets_at` must be a time such as 00:00"));
+  EXPECT_THAT(text, HasSubstr("`kind` must be sliding or fixed"));
+  EXPECT_THAT(text, HasSubstr("did you mean `reserve_for_live`?"));
+}
+
 TEST(ConnectorFileTest, MalformedYamlHasAPlace) {
   const auto parsed = Connector::Parse("mine.yaml", "integration: [mine\nobjects: }");
   ASSERT_FALSE(parsed.ok());

@@ -265,6 +265,7 @@ std::string Rig::Contact(int customer, const std::string& email, const std::stri
   v1::Command command;
   v1::DesiredState& state = *command.mutable_state();
   state.set_presence(v1::DesiredState::PRESENCE_PRESENT);
+  state.set_backfill(is_backfill);
   state.set_object("contact");
   AddText(state, "customFields.chargify_customer_id", std::to_string(customer));
   if (!email.empty()) AddText(state, "email", email);
@@ -286,6 +287,7 @@ std::string Rig::Client(int customer, const std::string& name, int version) {
   v1::Command command;
   v1::DesiredState& state = *command.mutable_state();
   state.set_presence(v1::DesiredState::PRESENCE_PRESENT);
+  state.set_backfill(is_backfill);
   state.set_object("client");
   AddText(state, "client_id", std::to_string(customer));
   AddText(state, "name", name);

@@ -98,6 +98,8 @@ class Rig {
   /// Control answers with the right credentials, or with these.
   std::map<std::string, std::string> credentials;
   bool control_answers = true;
+  /// Of the states that follow.
+  bool is_backfill = false;
 
  private:
   struct Process;

@@ -1,5 +1,6 @@
 #include "services/tributary/output.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 namespace tributary::cli {
@@ -61,6 +62,17 @@ TEST(OutputTest, StatusIsGroupedByTenant) {
             "acme    second  active   0s      0        0         0\n"
             "connection acme/crm: 401\n"
             "  fix: exchange the token\n");
+
+  report.clear_problem();
+  report.clear_fix();
+  report.set_waits_for("quota `day`: 180000 of 180000 used");
+  report.mutable_waits_until()->set_seconds(1'760'054'400);
+  EXPECT_THAT(StatusText(response),
+              testing::HasSubstr("connection acme/crm: waits for quota `day`: 180000 of 180000 "
+                                 "used, until 2025-10-10T00:00:00Z\n"));
+  EXPECT_THAT(StatusJson(response),
+              testing::HasSubstr(R"("waits_for":"quota `day`: 180000 of 180000 used",)"
+                                 R"("waits_until":"2025-10-10T00:00:00Z")"));
 }
 
 TEST(OutputTest, TraceTellsVersionsAndRecords) {
