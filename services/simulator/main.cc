@@ -23,6 +23,7 @@ int main(int argc, char** argv) {
   tributary::simulator::WorldOptions& world = settings.world;
   std::string listen = "127.0.0.1:8700";
   std::int64_t offset_seconds = 0;
+  std::int64_t visibility_lag_ms = world.visibility_lag / std::chrono::milliseconds(1);
   CLI::App app("A simulated Chargify site and simulated CRMs", "simulator");
   app.add_option("--seed", world.seed, "Same seed, same history");
   app.add_option("--customers", world.customers, "Customers of the site at its start")
@@ -37,6 +38,9 @@ int main(int argc, char** argv) {
   app.add_option("--mutations-per-page", world.switches.mutations_per_page,
                  "Changes right after each page that is read");
   app.add_option("--clock-offset", offset_seconds, "Seconds that the site's clock is ahead");
+  app.add_option("--visibility-lag-ms", visibility_lag_ms,
+                 "How late the site shows a change at most; 0: at once")
+      ->check(CLI::Range(0, 3'600'000));
   CLI11_PARSE(app, argc, argv);
 
   const auto address = tributary::http::ParseListen(listen);
@@ -46,6 +50,8 @@ int main(int argc, char** argv) {
   }
   settings.host = address->first;
   settings.port = address->second;
+  world.visibility_lag = std::chrono::milliseconds(visibility_lag_ms);
+  world.switches.late_visibility = visibility_lag_ms > 0;
   world.site_clock_offset = std::chrono::seconds(offset_seconds);
   auto server = tributary::simulator::SimulatorServer::Start(std::move(settings));
   if (!server.ok()) {

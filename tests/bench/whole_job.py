@@ -22,6 +22,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "end_to_end
 import run_end_to_end  # noqa: E402
 
 TICKS = os.sysconf("SC_CLK_TCK")
+SERVICES = ("control", "extractor", "transformer", "loader")
 
 
 def cpu_seconds(pid):
@@ -57,6 +58,23 @@ class Job(run_end_to_end.Run):
             rest = rest.replace("index_lag: 1s}", 'index_lag: 1s, batch: "true"}')
         return head + rest.replace('requests_per_second: "1500"', 'requests_per_second: "100000"')
 
+    def start_services(self):
+        """Simulator, control and services; the tenants are applied. Returns how to reach control."""
+        self.start_simulator()
+        prefix = f"bench-{os.getpid()}-{int(time.time())}."
+        ports = {"control": run_end_to_end.free_port()}
+        self.call("tributary", "tls", "init", str(self.directory / "tls"))
+        (self.directory / "tenants.yaml").write_text(self.tenants_yaml())
+        for name in (*SERVICES, "tributary"):
+            (self.directory / f"{name}.yaml").write_text(self.service_yaml(name, prefix, ports))
+        for name in SERVICES:
+            self.start(name, "--config", f"{name}.yaml")
+        reach = ("--control", f"127.0.0.1:{ports['control']}", "--tls-dir", "tls/tributary")
+        while self.call("tributary", "apply", "-f", "tenants.yaml", *reach, check=False).returncode != 0:
+            self.assert_alive()
+            time.sleep(0.5)
+        return reach
+
     def peaks(self, peak):
         for label, process in self.processes:
             peak[label] = max(peak.get(label, 0.0), anonymous_megabytes(process.pid))
@@ -76,21 +94,8 @@ def main():
     options.began = time.monotonic()
     directory = pathlib.Path(tempfile.mkdtemp(prefix="tributary-bench-"))
     job = Job(options, directory)
-    services = ("control", "extractor", "transformer", "loader")
     try:
-        job.start_simulator()
-        prefix = f"bench-{os.getpid()}-{int(time.time())}."
-        ports = {"control": run_end_to_end.free_port()}
-        job.call("tributary", "tls", "init", str(directory / "tls"))
-        (directory / "tenants.yaml").write_text(job.tenants_yaml())
-        for name in (*services, "tributary"):
-            (directory / f"{name}.yaml").write_text(job.service_yaml(name, prefix, ports))
-        for name in services:
-            job.start(name, "--config", f"{name}.yaml")
-        reach = ("--control", f"127.0.0.1:{ports['control']}", "--tls-dir", "tls/tributary")
-        while job.call("tributary", "apply", "-f", "tenants.yaml", *reach, check=False).returncode != 0:
-            job.assert_alive()
-            time.sleep(0.5)
+        reach = job.start_services()
         pids = {label: process.pid for label, process in job.processes}
         begin, began = {label: cpu_seconds(pid) for label, pid in pids.items()}, time.monotonic()
         peak, quiet, last, finished = {}, 0, None, began
@@ -110,8 +115,8 @@ def main():
         report = {
             "customers": options.customers, "bare": options.bare, "batch": 100 if options.batch else 1,
             "seconds": round(finished - began, 1), "requests": last,
-            "cpu_seconds_per_1000": {n: round((used[n] - begin[n]) / thousands, 4) for n in services},
-            "anonymous_megabytes_peak": {n: round(peak[n], 1) for n in services},
+            "cpu_seconds_per_1000": {n: round((used[n] - begin[n]) / thousands, 4) for n in SERVICES},
+            "anonymous_megabytes_peak": {n: round(peak[n], 1) for n in SERVICES},
         }
         report["cpu_seconds_per_1000"]["sum"] = round(sum(report["cpu_seconds_per_1000"].values()), 4)
         verified = job.call("tributary", "verify", "--json", *reach, check=False)
