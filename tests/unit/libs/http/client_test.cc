@@ -238,6 +238,31 @@ TEST_F(ClientTest, WhatStandsBehindTheChunksChangesNothing) {
   EXPECT_EQ(FindHeader(completion.headers, "Retry-After"), nullptr);
 }
 
+TEST_F(ClientTest, SaysNotSentWhenANameIsUnknown) {
+  Make({.connect_timeout = seconds(5)});
+
+  const Completion completion = Do(Post("https://no-such-host.invalid/"));
+
+  EXPECT_EQ(completion.delivery, Delivery::kNotSent);
+  EXPECT_FALSE(completion.error.empty());
+  EXPECT_TRUE(asked_.empty());
+}
+
+// It asks for no compression, so what a server compresses nevertheless is nobody's to inflate.
+TEST_F(ClientTest, InflatesNothing) {
+  const std::string bomb = "\x1f\x8b\x08 as small as this";
+  ScriptedServer server([&bomb](Socket& socket, int) {
+    EXPECT_EQ(socket.ReadRequest().find("ccept-Encoding"), std::string::npos);
+    socket.Write("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: " +
+                 std::to_string(bomb.size()) + "\r\n\r\n" + bomb);
+  });
+
+  const Completion completion = Do(Get(server.url()));
+
+  EXPECT_EQ(completion.delivery, Delivery::kComplete);
+  EXPECT_EQ(completion.body, bomb);
+}
+
 TEST_F(ClientTest, TakesChunksToTheirEnd) {
   ScriptedServer server([](Socket& socket, int) {
     socket.ReadRequest();

@@ -1,10 +1,13 @@
 #include <csignal>
+#include <cstdio>
 #include <cstdlib>
 #include <mutex>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <openssl/pem.h>
 #include <openssl/ssl.h>
+#include <openssl/x509v3.h>
 
 #include "libs/http/client.h"
 #include "libs/tls/tls.h"
@@ -153,6 +156,87 @@ TEST_F(ClientTlsTest, SendsNothingToAServerWithTheCertificateOfAnotherHost) {
   EXPECT_FALSE(completion.error.empty());
   EXPECT_EQ(server.handshakes(), 1);
   EXPECT_EQ(server.seen(), "");
+}
+
+/// A certificate for localhost that vouches for itself, valid from so many seconds from now on to
+/// so many.
+std::string MakeCertificate(long from_seconds, long to_seconds) {
+  const std::string directory = NewDirectory();
+  EVP_PKEY* const key = EVP_EC_gen("P-256");
+  X509* const certificate = X509_new();
+  X509_set_version(certificate, 2);
+  ASN1_INTEGER_set(X509_get_serialNumber(certificate), 1);
+  X509_gmtime_adj(X509_getm_notBefore(certificate), from_seconds);
+  X509_gmtime_adj(X509_getm_notAfter(certificate), to_seconds);
+  X509_NAME* const name = X509_get_subject_name(certificate);
+  X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC,
+                             reinterpret_cast<const unsigned char*>("localhost"), -1, -1, 0);
+  X509_set_issuer_name(certificate, name);
+  X509_set_pubkey(certificate, key);
+  for (const auto& [kind, value] : {std::pair(NID_basic_constraints, "critical,CA:TRUE"),
+                                    std::pair(NID_subject_alt_name, "DNS:localhost")}) {
+    X509_EXTENSION* const extension = X509V3_EXT_conf_nid(nullptr, nullptr, kind, value);
+    X509_add_ext(certificate, extension, -1);
+    X509_EXTENSION_free(extension);
+  }
+  X509_sign(certificate, key, EVP_sha256());
+  const auto write = [&](const std::string& file, const auto& put) {
+    FILE* const out = std::fopen((directory + file).c_str(), "w");
+    EXPECT_NE(out, nullptr);
+    EXPECT_EQ(put(out), 1);
+    std::fclose(out);
+  };
+  write("/cert.pem", [&](FILE* out) { return PEM_write_X509(out, certificate); });
+  write("/key.pem", [&](FILE* out) {
+    return PEM_write_PrivateKey(out, key, nullptr, nullptr, 0, nullptr, nullptr);
+  });
+  X509_free(certificate);
+  EVP_PKEY_free(key);
+  return directory;
+}
+
+TEST_F(ClientTlsTest, SendsNothingToAServerWhoseCertificateHasEndedOrNotBegun) {
+  for (const auto& [from, to, delivery] : {std::tuple(-86'400L, 86'400L, Delivery::kComplete),
+                                           std::tuple(-2 * 86'400L, -86'400L, Delivery::kNotSent),
+                                           std::tuple(86'400L, 2 * 86'400L, Delivery::kNotSent)}) {
+    const std::string directory = MakeCertificate(from, to);
+    TlsServer server(directory);
+
+    const Completion completion = Post(server.url("localhost"), directory + "/cert.pem");
+
+    EXPECT_EQ(completion.delivery, delivery) << from << " " << completion.error;
+    EXPECT_EQ(server.seen().empty(), delivery == Delivery::kNotSent);
+  }
+}
+
+TEST_F(ClientTlsTest, SendsNothingWithoutTheAuthoritiesItWasGiven) {
+  TlsServer server(ours_ + "/site");
+
+  const Completion completion = Post(server.url("localhost"), ours_ + "/nobody.pem");
+
+  EXPECT_EQ(completion.delivery, Delivery::kNotSent);
+  EXPECT_FALSE(completion.error.empty());
+  EXPECT_EQ(server.seen(), "");
+}
+
+TEST_F(ClientTlsTest, GivesUpOnAHandshakeThatStalls) {
+  testing::ScriptedServer server([](testing::Socket& socket, int) {
+    // The client's greeting, and then nothing until it has gone.
+    while (!socket.ReadSome().empty()) {
+    }
+  });
+  Client client({.connect_timeout = milliseconds(300), .ca_file = ours_ + "/ca.pem"},
+                [](RequestId) { return true; });
+  client.Send(1, {.method = "POST",
+                  .url = "https://localhost:" + std::to_string(server.port()) + "/",
+                  .body = "{}",
+                  .timeout = seconds(60),
+                  .is_write = true});
+  std::vector<Completion> ended;
+  for (int i = 0; i < 200 && ended.empty(); ++i) ended = client.Poll({}, milliseconds(50));
+
+  ASSERT_EQ(ended.size(), 1U);
+  EXPECT_EQ(ended[0].delivery, Delivery::kNotSent);
 }
 
 TEST_F(ClientTlsTest, TrustsNoAuthorityOfItsOwnMaking) {
