@@ -15,6 +15,10 @@ sigset_t Watched() {
   sigemptyset(&set);
   sigaddset(&set, SIGTERM);
   sigaddset(&set, SIGINT);
+  // Ignored already: somebody wants it to outlive its terminal.
+  struct sigaction hangup {};
+  sigaction(SIGHUP, nullptr, &hangup);
+  if (hangup.sa_handler != SIG_IGN) sigaddset(&set, SIGHUP);
   // From the destructor to the thread.
   sigaddset(&set, SIGUSR2);
   return set;

@@ -5,8 +5,8 @@
 
 namespace tributary::runtime {
 
-/// SIGTERM and SIGINT of this process, received by a thread that does nothing else. The second one
-/// ends the process at once with 128 + its number. SIGPIPE is ignored.
+/// SIGTERM, SIGINT and SIGHUP of this process, received by a thread that does nothing else. The
+/// second one ends the process at once with 128 + its number. SIGPIPE is ignored.
 ///
 /// To be made first in main(), before any other thread, since every thread inherits the blocked
 /// signals. One for a process.

@@ -90,7 +90,7 @@ class Process {
 };
 
 TEST(ServiceShellTest, EndsWithZeroWhenASignalHasDrainedIt) {
-  for (const int signal : {SIGTERM, SIGINT}) {
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP}) {
     Process process(milliseconds(100), seconds(20));
     ASSERT_TRUE(process.SawLine("Ready."));
 
