@@ -86,9 +86,9 @@ bool IsWithoutIo(const Source& source) {
        {"services/extractor/", "services/transformer/", "services/loader/"}) {
     if (source.In(directory)) return !IsShell(source);
   }
-  for (const char* directory :
-       {"libs/time/", "libs/ids/", "libs/json/", "libs/stage/", "libs/tenants/", "libs/cel/",
-        "libs/mapping/", "libs/connector/", "libs/budget/", "libs/http/message.", "libs/eventlog/testing/"}) {
+  for (const char* directory : {"libs/time/", "libs/ids/", "libs/json/", "libs/stage/",
+                                "libs/tenants/", "libs/cel/", "libs/mapping/", "libs/connector/",
+                                "libs/budget/", "libs/http/message.", "libs/eventlog/testing/"}) {
     if (source.In(directory)) return true;
   }
   // Directly in it: the port and what is built on it. Real logs and stores name what they are.
@@ -258,6 +258,29 @@ TEST(TidyTest, EverySourceIsInABuildFile) {
                                  std::regex(R"((^|[\s(]|/))" + name + R"(([\s)]|$))"));
     }
     if (!listed) found.push_back(source.path);
+  }
+  EXPECT_THAT(found, ::testing::IsEmpty());
+}
+
+TEST(TidyTest, DocumentsNameTestsThatThereAre) {
+  std::string tests;
+  for (const Source& source : Sources()) {
+    if (!source.path.ends_with("_test.cc")) continue;
+    for (const std::string& line : source.lines) {
+      // TEST(Suite, Name), also of TEST_F and the typed ones.
+      const std::size_t begin = line.find('(');
+      if (line.find("TEST") == std::string::npos || begin == std::string::npos) continue;
+      tests += line.substr(begin) + "\n";
+    }
+  }
+  std::vector<std::string> found;
+  for (const char* file : {"docs/limits.md", "docs/faults.md", "docs/threat-model.md"}) {
+    const std::string text = ReadFile(kTop / file);
+    const std::regex name(R"(`([A-Z]\w*)\.([A-Z]\w*)`)");
+    for (std::sregex_iterator it(text.begin(), text.end(), name), end; it != end; ++it) {
+      const std::string test = "(" + (*it)[1].str() + ", " + (*it)[2].str() + ")";
+      if (tests.find(test) == std::string::npos) found.push_back(std::string(file) + test);
+    }
   }
   EXPECT_THAT(found, ::testing::IsEmpty());
 }

@@ -467,6 +467,40 @@ TEST_F(RulesTest, Rule45ThePositionFollowsTheAcknowledgements) {
   EXPECT_GE(first_cursor - last_customer, 4s);
 }
 
+TEST_F(RulesTest, ReadsNoFurtherThanTheLogTakesIt) {
+  World world(WorldOptionsWith(13, 200));
+  ExtractorBench::Setup setup = SetupFor(world);
+  setup.options.page_size = 10;
+  setup.options.unacknowledged_pages_max = 3;
+  setup.options.unread_entries_max = 25;
+  ExtractorBench bench(setup, HandlerOf(world));
+  bench.SlowLog(2s);
+  bench.Start();
+  std::int64_t pages = 0;
+  std::int64_t entries = 0;
+  const bool settled = bench.RunUntil(
+      [&] {
+        const Levels levels = dynamic_cast<const ReadingStage&>(bench.stage())
+                                  .levels({.steady = bench.steady(), .wall = bench.wall()});
+        EXPECT_EQ(levels.unacknowledged_pages_max, 3);
+        EXPECT_EQ(levels.unread_entries_max, 25);
+        pages = std::max(pages, levels.unacknowledged_pages);
+        entries = std::max(entries, levels.unread_entries);
+        const v1::StreamStatus* customers = bench.Stream("customers");
+        return customers != nullptr && customers->settled();
+      },
+      60min);
+
+  EXPECT_TRUE(settled);
+  // What is under way when the limit is met still comes: a page of each stream.
+  EXPECT_GE(entries, 25);
+  constexpr int kStreams = 6;
+  EXPECT_LE(entries, 25 + 10 * kStreams);
+  EXPECT_LE(pages, 3);
+  ASSERT_TRUE(bench.RunUntilSettled(60min));
+  ExpectMirrorIsTruth(world, bench.Read());
+}
+
 TEST_F(RulesTest, Rule45ACursorOfAnotherGenerationIsVoid) {
   World world(WorldOptionsWith(12, 30));
   ExtractorBench bench(SetupFor(world), HandlerOf(world));
