@@ -36,8 +36,16 @@ v1::Entity Connection::EntityOf(StreamKind kind, Row row, const v1::ReadSequence
 
 bool Connection::Take(Now now, StreamKind kind, v1::Entity entity, Track& acknowledged_by) {
   const std::string key = Key(kind, entity.id());
-  std::optional<v1::Entity> folded = mirror_.Fold(key, std::move(entity));
-  if (!folded) return false;
+  const std::string id = entity.id();
+  bool is_contested = false;
+  std::optional<v1::Entity> folded = mirror_.Fold(key, std::move(entity), is_contested);
+  if (is_contested) Repair(kind, id);
+  if (!folded) {
+    // It is there; its components may not be, if whoever wrote it died in between.
+    const auto known = kind == StreamKind::kSubscriptions ? mirror_.Find(key) : nullptr;
+    if (known) CarryToComponents(now, *known, acknowledged_by);
+    return false;
+  }
   Produce(now, kind, key, *std::move(folded), acknowledged_by);
   return true;
 }
@@ -83,7 +91,8 @@ void Connection::CarryToComponents(Now now, const v1::Entity& subscription,
       *component.mutable_updated_at() = subscription.updated_at();
     }
     *component.mutable_read() = host_.NextRead();
-    if (auto folded = mirror_.Fold(key, std::move(component))) {
+    bool is_contested = false;
+    if (auto folded = mirror_.Fold(key, std::move(component), is_contested)) {
       Produce(now, StreamKind::kComponents, key, *std::move(folded), acknowledged_by);
     }
   }

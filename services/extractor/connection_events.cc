@@ -195,7 +195,11 @@ void Connection::TakeDeletion(Now now, const EventRow& row) {
   v1::Entity gone;
   if (const auto known = mirror_.Find(Key(kind, id))) {
     gone = *known;
-    if (gone.gone()) return;
+    if (gone.gone()) {
+      // Whoever wrote that may have died before it wrote the same of the components.
+      if (kind == StreamKind::kSubscriptions) CarryToComponents(now, gone, events);
+      return;
+    }
   } else {
     gone.set_connection(identity_.name);
     gone.set_kind(std::string(Name(kind)));

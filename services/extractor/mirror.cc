@@ -121,21 +121,30 @@ v1::Entity Mirror::WithFormerCustomers(std::string_view key, v1::Entity read) co
   return read;
 }
 
-std::optional<v1::Entity> Mirror::Fold(std::string_view key, v1::Entity read) {
+std::optional<v1::Entity> Mirror::Fold(std::string_view key, v1::Entity read, bool& is_contested) {
+  is_contested = false;
   const std::shared_ptr<const v1::Entity> known = Find(key);
   if (!known) return WithFormerCustomers(key, std::move(read));
   AddFormer(read, *known);
 
+  const bool says_otherwise = !known->gone() && IsBefore(read.read(), known->read()) &&
+                              known->document_hash() != read.document_hash();
   const bool both_timed = known->has_updated_at() && read.has_updated_at();
   if (both_timed) {
     const auto read_time = OrderOf(read.updated_at());
     const auto known_time = OrderOf(known->updated_at());
     if (read_time < known_time) return std::nullopt;
-    if (read_time == known_time && !IsBefore(known->read(), read.read())) return std::nullopt;
+    if (read_time == known_time && !IsBefore(known->read(), read.read())) {
+      is_contested = says_otherwise;
+      return std::nullopt;
+    }
     // A row that is still shown in the second of its deletion was read before or shown late.
     if (known->gone() && !read.gone() && read_time == known_time) return std::nullopt;
   } else {
-    if (!IsBefore(known->read(), read.read())) return std::nullopt;
+    if (!IsBefore(known->read(), read.read())) {
+      is_contested = says_otherwise;
+      return std::nullopt;
+    }
     if (known->gone() && !read.gone()) return std::nullopt;
   }
   const bool same_time =
@@ -144,6 +153,7 @@ std::optional<v1::Entity> Mirror::Fold(std::string_view key, v1::Entity read) {
   if (same_time) {
     const auto confirmed = confirmed_.find(key);
     if (confirmed != confirmed_.end() && IsBefore(read.read(), confirmed->second)) {
+      is_contested = known->document_hash() != read.document_hash();
       return std::nullopt;
     }
   }

@@ -30,8 +30,10 @@ class Mirror {
   bool is_unknown(std::string_view key) const;
 
   /// What is to be produced so that the mirror shows `read`, former customers filled in. None:
-  /// nothing, because the same or something newer is there.
-  std::optional<v1::Entity> Fold(std::string_view key, v1::Entity read);
+  /// nothing, because the same or something newer is there. `is_contested`: it began before what is
+  /// known, and says something else of the same moment. The two were under way together, and which
+  /// of them the source answered first nobody knows: a third read decides.
+  std::optional<v1::Entity> Fold(std::string_view key, v1::Entity read, bool& is_contested);
   /// The same without the question whether it is newer: for the entities that an event carries.
   v1::Entity WithFormerCustomers(std::string_view key, v1::Entity read) const;
 

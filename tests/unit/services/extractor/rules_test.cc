@@ -9,6 +9,7 @@
 #include "gtest/gtest.h"
 
 #include "libs/eventlog/table.h"
+#include "libs/ids/keys.h"
 #include "libs/time/rfc3339.h"
 #include "services/extractor/extractor.h"
 #include "tests/unit/services/extractor/simulated_site.h"
@@ -311,6 +312,42 @@ TEST_F(RulesTest, Rule38ReadsARowAgainThatWasReadInTheSecondOfItsChange) {
     if (bench.request_times()[i] - read >= 1s && hour <= of_change) again = true;
   }
   EXPECT_TRUE(again);
+}
+
+// Seed 2635 of the simulation: the process died between the entry of a deleted subscription and
+// those of its components.
+TEST_F(RulesTest, Rule38WhatASubscriptionSaysReachesItsComponentsAfterACrashToo) {
+  World world(WorldOptionsWith(4, 5));
+  ExtractorBench bench(SetupFor(world), HandlerOf(world));
+  bench.Start();
+  ASSERT_TRUE(bench.RunUntilSettled(5min));
+  const std::map<std::string, v1::ChangeEvent> changes = bench.Read().changes;
+  const auto key_of = [](std::string_view kind, std::string_view id) {
+    return ids::ChangeKey(ExtractorBench::kTenant, ExtractorBench::kConnection, kind, id);
+  };
+  const auto component = changes.lower_bound(key_of("components", ""));
+  ASSERT_TRUE(component != changes.end() && component->second.entity().kind() == "components");
+  const std::string id = component->second.entity().id();
+  const std::string subscription = id.substr(0, id.find('-'));
+  bench.Kill();
+  v1::ChangeEvent gone = changes.at(key_of("subscriptions", subscription));
+  gone.mutable_entity()->set_gone(true);
+  gone.mutable_entity()->mutable_updated_at()->set_seconds(
+      bench.wall().time_since_epoch().count() / 1'000'000 + 3600);
+  eventlog::Token token;
+  for (const eventlog::Record& record : bench.log().records(Topic::kChanges, 0)) {
+    if (record.key.starts_with("!f/") && record.value) token = {1'700'000'000, record.offset};
+  }
+  bench.log().Append(Topic::kChanges, 0, key_of("subscriptions", subscription),
+                     gone.SerializeAsString(),
+                     {{std::string(eventlog::kTokenHeader), eventlog::FormatToken(token)}});
+  // It is read again, and what is read is no news.
+  ASSERT_TRUE(world.Set(bench.wall(), "subscriptions", subscription, R"({"memo":"x"})").ok());
+
+  bench.Start();
+  bench.RunFor(2min);
+
+  EXPECT_TRUE(bench.Read().changes.at(key_of("components", id)).entity().gone());
 }
 
 TEST_F(RulesTest, Rule39NeverClosesAWindow) {
