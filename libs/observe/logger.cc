@@ -6,6 +6,7 @@
 #include <ctime>
 #include <mutex>
 
+#include <google/protobuf/stubs/logging.h>
 #include <unistd.h>
 
 namespace tributary::observe {
@@ -168,6 +169,9 @@ class LineLogger final : public Logger {
 }  // namespace
 
 std::unique_ptr<Logger> MakeLogger(const LogOptions& options, Metrics& metrics) {
+  // It writes a line of its own for each text that is no UTF-8. Whoever reads such a message sets
+  // it aside and says so.
+  google::protobuf::SetLogHandler(nullptr);
   return std::make_unique<LineLogger>(options, metrics);
 }
 

@@ -7,6 +7,8 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include "tributary/v1/records.pb.h"
+
 namespace tributary::observe {
 namespace {
 
@@ -44,6 +46,15 @@ TEST_F(LoggerTest, WritesOneJsonObjectALine) {
                            R"("level":"warning","service":"loader","msg":"Partition lost\.",)"
                            R"("partition":"3","level_":"x"\})"
                            "\n"));
+}
+
+TEST_F(LoggerTest, NobodyElseWritesBesideIt) {
+  const auto logger = Make(LogOptions::Format::kJson);
+  // Its id, a text that is no UTF-8.
+  const std::string bytes = "\x0a\x02\xff\xfe";
+  ::testing::internal::CaptureStderr();
+  EXPECT_FALSE(v1::RecordEntry().ParseFromString(bytes));
+  EXPECT_EQ(::testing::internal::GetCapturedStderr(), "");
 }
 
 TEST_F(LoggerTest, IsJsonWhereNobodyLooks) {
