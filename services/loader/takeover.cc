@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "services/loader/entries.h"
+#include "services/loader/fields.h"
 #include "services/loader/index_rows.h"
 #include "services/loader/stage.h"
 
@@ -17,6 +18,18 @@ namespace {
 // How far a source's clock may be behind ours where what it says decides whether an action is
 // looked up first.
 constexpr Duration kSourceClockMargin = std::chrono::minutes(1);
+
+// Of a state that can be read.
+bool IsBackfill(std::string_view command) {
+  bool is_backfill = false;
+  const auto look = [&](int field, std::string_view, std::uint64_t integer) {
+    if (field == v1::DesiredState::kBackfillFieldNumber) is_backfill = integer != 0;
+  };
+  ForEachField(command, [&](int field, std::string_view bytes, std::uint64_t) {
+    if (field == v1::Command::kStateFieldNumber) ForEachField(bytes, look);
+  });
+  return is_backfill;
+}
 
 }  // namespace
 
@@ -115,6 +128,9 @@ void LoaderStage::LoadCommands(const eventlog::Takeover& takeover) {
   if (commands == nullptr || records == nullptr) return;
   const bool are_unknown = partitions_[partition].records_were_lost && takeover.unclean;
   std::vector<std::string> actions;
+  // The scan of the difference finds keys in their order: what is more urgent than a backfill does
+  // not wait for it.
+  std::vector<std::string> live;
   commands->Scan("", "", [&](std::string_view key, const eventlog::TableEntry& entry) {
     if (key.starts_with('!')) return true;
     const std::optional<ids::CommandKey> parts = ids::ParseCommandKey(key);
@@ -125,7 +141,13 @@ void LoaderStage::LoadCommands(const eventlog::Takeover& takeover) {
       KeepAside(Topic::kCommands, partition, entry.offset, std::string(key), entry.value);
     }
     if (!parts) return true;
-    StatsOf(*parts).Add(ShareInTables(*parts, key));
+    const Share share = ShareInTables(*parts, key);
+    StatsOf(*parts).Add(share);
+    if (share.is_pending && is_readable && !entry.is_void && !head->is_action &&
+        live.size() < static_cast<std::size_t>(options_.ready_keys_max) &&
+        !IsBackfill(entry.value)) {
+      live.emplace_back(key);
+    }
     if (is_readable && !entry.is_void && parts->kind == ids::CommandKey::Kind::kAction) {
       actions.emplace_back(key);
     }
@@ -143,6 +165,7 @@ void LoaderStage::LoadCommands(const eventlog::Takeover& takeover) {
     // A final entry that was read back, and whose tombstone got lost with its owner.
     Tombstone(key);
   }
+  for (const std::string& key : live) Touch(*LaneOf(key));
   for (auto& [key, target] : targets_) {
     if (target.partition != partition) continue;
     target.scan_wanted = true;

@@ -114,6 +114,18 @@ TEST_F(LoaderQuotaTest, ALiveChangePassesALargeBackfill) {
   }
 }
 
+TEST_F(LoaderQuotaTest, ALiveChangeFromBeforeARestartPassesABackfillToo) {
+  GiveRate(1, "10");
+  rig_.is_backfill = true;
+  for (int i = 1; i <= 20'000; ++i) rig_.Client(i, "old", 1);
+  rig_.is_backfill = false;
+  // The last one in the order of keys.
+  rig_.Client(9'999'999, "live", 1);
+  rig_.Start();
+  rig_.Run(seconds(20));
+  EXPECT_LE(SentBefore("/9999999", Instant()), 3U);
+}
+
 TEST_F(LoaderQuotaTest, UnderPressureOnlyTheNewestStateOfARecordIsSent) {
   GiveRate(1, "10");
   rig_.Start();
