@@ -61,8 +61,15 @@ class Joined {
   v1::StatusResponse Make() {
     AddWhatServicesSay();
     for (const auto& [name, report] : sources_.reports) {
-      if (IsAsked(name.first)) {
-        connections_.emplace(name, report);
+      if (!IsAsked(name.first)) {
+        continue;
+      }
+      const auto [said, is_new] = connections_.emplace(name, report);
+      if (!is_new && said->second.problem().empty()) {
+        // What waits for a quota has no problem of its own to tell.
+        said->second.set_problem(report.problem());
+        said->second.set_fix(report.fix());
+        said->second.set_credential_refused(report.credential_refused());
       }
     }
     for (const auto& [name, tenant] : sources_.tenants) {
@@ -204,7 +211,7 @@ class Joined {
     }
     for (const std::string& end : {sync.source(), sync.target()}) {
       const auto report = connections_.find({status.tenant(), end});
-      if (report != connections_.end()) {
+      if (report != connections_.end() && !report->second.problem().empty()) {
         status.set_problem("connection " + end + ": " + report->second.problem());
         status.set_fix(report->second.fix());
         return;

@@ -168,6 +168,7 @@ TEST_F(ControlCoreTest, ChangesAreNamed) {
   v1::TenantConfig& tenant = *request.mutable_tenants(0);
   tenant.mutable_connections(0)->set_url("https://other.chargify.com");
   (*tenant.mutable_connections(1)->mutable_settings())["location"] = "LOC2";
+  tenant.mutable_connections(1)->set_quota_share("0.5");
   (*request.mutable_credentials(1)->mutable_fields())["token"] = "another";
   tenant.mutable_syncs(0)->set_paused(true);
   tenant.mutable_syncs(0)->set_mapping("m.yaml");
@@ -175,9 +176,10 @@ TEST_F(ControlCoreTest, ChangesAreNamed) {
 
   EXPECT_THAT(Texts(Apply(request)),
               ElementsAre("CHANGED connection acme/billing (url)",
-                          "CHANGED connection acme/crm (settings, credential)",
+                          "CHANGED connection acme/crm (settings, quota_share, credential)",
                           "CHANGED sync acme/main (mapping, paused)"));
   EXPECT_EQ(core->WantedSnapshot("acme")->connections(1).credential_revision(), 2);
+  EXPECT_EQ(core->WantedSnapshot("acme")->connections(1).quota_share(), "0.5");
 }
 
 TEST_F(ControlCoreTest, AProblemChangesNothingAndAllAreTold) {
@@ -336,6 +338,34 @@ TEST_F(ControlCoreTest, ARefusedConnectionIsReportedOnceInTheVendorsWordsAndWith
   EXPECT_TRUE(joined.connections(0).credential_refused());
   ASSERT_EQ(joined.syncs_size(), 1);
   EXPECT_THAT(joined.syncs(0).problem(), HasSubstr("connection billing: the site refuses"));
+}
+
+TEST_F(ControlCoreTest, WaitingForAQuotaIsShownAndIsNoProblem) {
+  Apply(AcmeRequest());
+  const auto loader = AttachService("loader", {AcmePartition()});
+  v1::ServiceStatus status = LoaderStatus(1);
+  v1::ConnectionReport& waits = *status.add_connections();
+  waits.set_tenant("acme");
+  waits.set_connection("crm");
+  waits.set_waits_for("quota `day`: 9 of 9 used");
+  waits.mutable_waits_until()->set_seconds(1'760'054'400);
+  ReportReady(*loader, status);
+
+  const v1::StatusResponse joined = core->GetStatus({}).value();
+
+  ASSERT_EQ(joined.connections_size(), 1);
+  EXPECT_EQ(joined.connections(0).waits_for(), "quota `day`: 9 of 9 used");
+  EXPECT_EQ(joined.connections(0).waits_until().seconds(), 1'760'054'400);
+  EXPECT_EQ(joined.syncs(0).problem(), "");
+
+  // A problem that was told before is not hidden by it.
+  v1::FromService report;
+  report.mutable_connection_report()->set_tenant("acme");
+  report.mutable_connection_report()->set_connection("crm");
+  report.mutable_connection_report()->set_problem("a problem");
+  Send(*loader, report);
+  EXPECT_EQ(core->GetStatus({}).value().connections(0).problem(), "a problem");
+  EXPECT_EQ(core->GetStatus({}).value().connections(0).waits_for(), "quota `day`: 9 of 9 used");
 }
 
 TEST_F(ControlCoreTest, StatusNamesTheServicesThatAreMissing) {
