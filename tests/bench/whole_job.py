@@ -58,30 +58,66 @@ class Job(run_end_to_end.Run):
             rest = rest.replace("index_lag: 1s}", 'index_lag: 1s, batch: "true"}')
         return head + rest.replace('requests_per_second: "1500"', 'requests_per_second: "100000"')
 
-    def start_services(self):
-        """Simulator, control and services; the tenants are applied. Returns how to reach control."""
-        self.start_simulator()
-        prefix = f"bench-{os.getpid()}-{int(time.time())}."
-        ports = {"control": run_end_to_end.free_port()}
-        self.call("tributary", "tls", "init", str(self.directory / "tls"))
-        (self.directory / "tenants.yaml").write_text(self.tenants_yaml())
-        for name in (*SERVICES, "tributary"):
-            (self.directory / f"{name}.yaml").write_text(self.service_yaml(name, prefix, ports))
-        for name in SERVICES:
-            self.start(name, "--config", f"{name}.yaml")
-        reach = ("--control", f"127.0.0.1:{ports['control']}", "--tls-dir", "tls/tributary")
-        while self.call("tributary", "apply", "-f", "tenants.yaml", *reach, check=False).returncode != 0:
-            self.assert_alive()
-            time.sleep(0.5)
-        return reach
-
     def peaks(self, peak):
         for label, process in self.processes:
             peak[label] = max(peak.get(label, 0.0), anonymous_megabytes(process.pid))
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
+    def service_yaml(self, name, prefix, ports):
+        port = ports.setdefault("admin " + name, run_end_to_end.free_port())
+        return super().service_yaml(name, prefix, ports) + f"admin: {{listen: 127.0.0.1:{port}}}\n"
+
+    def start_services(self):
+        """Simulator, control and services; the tenants are applied. Returns how to reach control."""
+        self.start_simulator()
+        prefix = f"bench-{os.getpid()}-{int(time.time())}."
+        self.ports = {"control": run_end_to_end.free_port()}
+        self.call("tributary", "tls", "init", str(self.directory / "tls"))
+        (self.directory / "tenants.yaml").write_text(self.tenants_yaml())
+        for name in (*SERVICES, "tributary"):
+            (self.directory / f"{name}.yaml").write_text(self.service_yaml(name, prefix, self.ports))
+        for name in SERVICES:
+            self.start(name, "--config", f"{name}.yaml")
+        self.reach = ("--control", f"127.0.0.1:{self.ports['control']}", "--tls-dir", "tls/tributary")
+        while self.call("tributary", "apply", "-f", "tenants.yaml", *self.reach,
+                        check=False).returncode != 0:
+            self.assert_alive()
+            time.sleep(0.5)
+        return self.reach
+
+    def load(self):
+        """Until the CRM was asked nothing for ten seconds. What it cost and took."""
+        pids = {label: process.pid for label, process in self.processes}
+        begin, began = {label: cpu_seconds(pid) for label, pid in pids.items()}, time.monotonic()
+        peak, quiet, last, finished = {}, 0, None, began
+        while quiet < 10:
+            self.assert_alive()
+            if time.monotonic() - began > self.options.timeout:
+                raise run_end_to_end.Failure("did not come to rest")
+            time.sleep(1)
+            self.peaks(peak)
+            now = run_end_to_end.fetch(self.simulator + "/_sim/state")["rest_requests"]
+            if now != last:
+                quiet, last, finished = 0, now, time.monotonic()
+                used = {label: cpu_seconds(pid) for label, pid in pids.items()}
+            elif now > 2:
+                quiet += 1
+        thousands = self.options.customers / 1000
+        report = {
+            "customers": self.options.customers, "bare": self.options.bare,
+            "batch": 100 if self.options.batch else 1,
+            "seconds": round(finished - began, 1), "requests": last,
+            "cpu_seconds_per_1000": {n: round((used[n] - begin[n]) / thousands, 4) for n in SERVICES},
+            "anonymous_megabytes_peak": {n: round(peak[n], 1) for n in SERVICES},
+        }
+        report["cpu_seconds_per_1000"]["sum"] = round(sum(report["cpu_seconds_per_1000"].values()), 4)
+        return report
+
+    def verify(self):
+        return self.call("tributary", "verify", "--json", *self.reach, check=False).returncode
+
+
+def options_of(parser):
     parser.add_argument("--bin", required=True)
     parser.add_argument("--customers", type=int, default=100000)
     parser.add_argument("--bare", action="store_true", help="customers without any other rows")
@@ -92,43 +128,35 @@ def main():
     options = parser.parse_args()
     options.bin = os.path.abspath(options.bin)
     options.began = time.monotonic()
+    return options
+
+
+def run(options, measure):
+    """`measure(job)` gives the report. The work directory stays if something fails."""
     directory = pathlib.Path(tempfile.mkdtemp(prefix="tributary-bench-"))
     job = Job(options, directory)
     try:
-        reach = job.start_services()
-        pids = {label: process.pid for label, process in job.processes}
-        begin, began = {label: cpu_seconds(pid) for label, pid in pids.items()}, time.monotonic()
-        peak, quiet, last, finished = {}, 0, None, began
-        while quiet < 10:
-            job.assert_alive()
-            if time.monotonic() - began > options.timeout:
-                raise run_end_to_end.Failure("did not come to rest")
-            time.sleep(1)
-            job.peaks(peak)
-            now = run_end_to_end.fetch(job.simulator + "/_sim/state")["rest_requests"]
-            if now != last:
-                quiet, last, finished = 0, now, time.monotonic()
-                used = {label: cpu_seconds(pid) for label, pid in pids.items()}
-            elif now > 2:
-                quiet += 1
-        thousands = options.customers / 1000
-        report = {
-            "customers": options.customers, "bare": options.bare, "batch": 100 if options.batch else 1,
-            "seconds": round(finished - began, 1), "requests": last,
-            "cpu_seconds_per_1000": {n: round((used[n] - begin[n]) / thousands, 4) for n in SERVICES},
-            "anonymous_megabytes_peak": {n: round(peak[n], 1) for n in SERVICES},
-        }
-        report["cpu_seconds_per_1000"]["sum"] = round(sum(report["cpu_seconds_per_1000"].values()), 4)
-        verified = job.call("tributary", "verify", "--json", *reach, check=False)
-        report["verify"] = verified.returncode
-        print(json.dumps(report, indent=None if options.json else 2))
+        report = measure(job)
     except run_end_to_end.Failure as failure:
         print(f"FAILED: {failure}\nLogs: {directory}", file=sys.stderr)
         job.stop_all()
         return 1
+    print(json.dumps(report, indent=None if options.json else 2))
     job.stop_all()
     shutil.rmtree(directory)
     return 0
+
+
+def whole_job(job):
+    job.start_services()
+    report = job.load()
+    report["verify"] = job.verify()
+    return report
+
+
+def main():
+    return run(options_of(argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])),
+               whole_job)
 
 
 if __name__ == "__main__":
