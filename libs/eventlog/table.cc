@@ -57,6 +57,17 @@ std::string EncodeEntry(const TableEntry& entry) {
   return out;
 }
 
+std::optional<TableEntryView> ViewOf(std::string_view in) {
+  if (in.size() < kEntryPrefixBytes) return std::nullopt;
+  TableEntryView entry;
+  entry.offset = TakeInteger(in);
+  entry.token.generation = TakeInteger(in);
+  entry.token.offset = TakeInteger(in);
+  entry.is_void = in.front() != 0;
+  entry.value = in.substr(1);
+  return entry;
+}
+
 TableEntry DecodeEntry(std::string_view in) {
   TableEntry entry;
   if (in.size() < kEntryPrefixBytes) return entry;
@@ -378,15 +389,8 @@ std::optional<TableEntry> Table::Apply(const Record& record) {
 }
 
 std::optional<TableEntryView> Table::Find(std::string_view key) const {
-  std::optional<std::string_view> row = state_->FindRow(Row(kEntryRow, key));
-  if (!row || row->size() < kEntryPrefixBytes) return std::nullopt;
-  TableEntryView entry;
-  entry.offset = TakeInteger(*row);
-  entry.token.generation = TakeInteger(*row);
-  entry.token.offset = TakeInteger(*row);
-  entry.is_void = row->front() != 0;
-  entry.value = row->substr(1);
-  return entry;
+  const std::optional<std::string_view> row = state_->FindRow(Row(kEntryRow, key));
+  return row ? ViewOf(*row) : std::nullopt;
 }
 
 std::optional<TableEntry> Table::Get(std::string_view key) const {
@@ -400,6 +404,15 @@ void Table::Scan(std::string_view prefix, std::string_view from,
   state_->ScanRows(Row(kEntryRow, prefix), Row(kEntryRow, from),
                    [&visit](std::string_view row, std::string_view value) {
                      return visit(row.substr(1), DecodeEntry(value));
+                   });
+}
+
+void Table::ScanViews(
+    std::string_view prefix, std::string_view from,
+    const std::function<bool(std::string_view, const TableEntryView&)>& visit) const {
+  state_->ScanRows(Row(kEntryRow, prefix), Row(kEntryRow, from),
+                   [&visit](std::string_view row, std::string_view value) {
+                     return visit(row.substr(1), ViewOf(value).value_or(TableEntryView()));
                    });
 }
 

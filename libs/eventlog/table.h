@@ -83,6 +83,10 @@ class Table {
   /// void entries; excludes keys of the log itself other than `!b/`.
   void Scan(std::string_view prefix, std::string_view from,
             const std::function<bool(std::string_view key, const TableEntry& entry)>& visit) const;
+  /// The same without copies; a view lives until `visit` returns.
+  void ScanViews(
+      std::string_view prefix, std::string_view from,
+      const std::function<bool(std::string_view key, const TableEntryView& entry)>& visit) const;
   /// Visits primary keys whose entries contributed an index row that begins with `prefix`.
   void ScanIndex(
       std::string_view prefix,

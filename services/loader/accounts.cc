@@ -17,22 +17,24 @@ void LoaderStage::Account(Lane& lane) {
   lane.stats->Add(lane.counted);
 }
 
+RecordHead LoaderStage::RecordHeadInTable(const std::string& tenant, std::string_view key) const {
+  const eventlog::Table* records = Table(Topic::kRecords, tenant);
+  if (records == nullptr) return {};
+  const std::optional<eventlog::TableEntryView> entry = records->Find(key);
+  if (!entry || entry->is_void) return {};
+  return RecordHeadOf(entry->value).value_or(RecordHead());
+}
+
 Share LoaderStage::ShareInTables(const ids::CommandKey& parts, std::string_view key) const {
-  const eventlog::Table* commands = Table(Topic::kCommands, parts.tenant);
-  const eventlog::Table* records = Table(Topic::kRecords, parts.tenant);
   std::optional<CommandHead> command;
-  if (commands != nullptr) {
+  if (const eventlog::Table* commands = Table(Topic::kCommands, parts.tenant)) {
     if (const std::optional<eventlog::TableEntryView> entry = commands->Find(key)) {
       command = CommandHeadOf(entry->value);
       if (command && !command->IsOf(parts.kind)) command.reset();
     }
   }
-  RecordHead record;
-  if (records != nullptr) {
-    const std::optional<eventlog::TableEntryView> entry = records->Find(key);
-    if (entry && !entry->is_void) record = RecordHeadOf(entry->value).value_or(RecordHead());
-  }
-  return ShareOf(parts.kind == ids::CommandKey::Kind::kAction, command, record);
+  return ShareOf(parts.kind == ids::CommandKey::Kind::kAction, command,
+                 RecordHeadInTable(parts.tenant, key));
 }
 
 void LoaderStage::NoteNewest(SyncStats& stats, const std::string& key,

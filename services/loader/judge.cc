@@ -250,6 +250,12 @@ void LoaderStage::Evaluate(Lane& lane) {
     }
     case Verdict::Kind::kResolve:
     case Verdict::Kind::kPark:
+      if (Target* const target =
+              LogIsBusy() && !lane.intent_unsent ? FindTarget(lane.target) : nullptr) {
+        FindLater(*target);
+        ForgetIfIdle(lane);
+        return;
+      }
       TakeCommand(lane, lane.desired, lane.desired_bytes);
       lane.next_entry = WithoutPromises(lane);
       if (lane.parts.kind == ids::CommandKey::Kind::kAction) {

@@ -48,6 +48,9 @@ struct Options {
   /// A connection rests no longer after failures in a row.
   Duration target_delay_max = std::chrono::minutes(5);
   std::int32_t ready_keys_max = 2048;
+  /// Keys whose intent, receipt or entry is not acknowledged yet. Beyond it nothing begins that
+  /// needs no answer of a target, such as parking a million keys whose mapping fails.
+  std::int32_t open_writes_max = 4096;
   /// Of one target, in batches from their intents to their entries; some six kilobytes each.
   std::int32_t batched_keys_max = 1024;
   std::size_t body_bytes_max = 4u << 20;
@@ -128,6 +131,8 @@ struct Levels {
   /// Of the connection that has most of them.
   std::int64_t batched_keys = 0;
   std::int64_t batched_keys_max = 0;
+  std::int64_t open_writes = 0;
+  std::int64_t open_writes_max = 0;
   /// Keys of which something is open.
   std::int64_t lanes = 0;
   /// By integration.

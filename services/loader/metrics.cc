@@ -65,6 +65,7 @@ struct StageNumbers::State {
         set_aside(metrics, kStage),
         ready_keys(metrics, kStage, "ready_keys"),
         batched_keys(metrics, kStage, "batched_keys"),
+        open_writes(metrics, kStage, "open_writes"),
         lanes(metrics.AddGauge("tributary_records_in_flight", "Records of which something is open.",
                                {{"stage", kStage}})),
         refused_at_send(
@@ -81,6 +82,7 @@ struct StageNumbers::State {
   runtime::SetAsideMetrics set_aside;
   runtime::QueueMetrics ready_keys;
   runtime::QueueMetrics batched_keys;
+  runtime::QueueMetrics open_writes;
   observe::Gauge lanes;
   observe::FollowedCounter refused_at_send;
   observe::FollowedCounter unreadable;
@@ -97,6 +99,7 @@ void StageNumbers::Show(const Counters& counters, const Levels& levels) {
   s.set_aside.Follow(counters.set_aside);
   s.ready_keys.Set(levels.ready_keys, levels.ready_keys_max);
   s.batched_keys.Set(levels.batched_keys, levels.batched_keys_max);
+  s.open_writes.Set(levels.open_writes, levels.open_writes_max);
   s.lanes.Set(static_cast<double>(levels.lanes));
   s.refused_at_send.Follow(counters.refused_at_send);
   s.unreadable.Follow(counters.unreadable);

@@ -46,21 +46,24 @@ void LoaderStage::Enqueue(Lane& lane, Priority priority) {
 }
 
 bool LoaderStage::MayBeOpen(const ids::CommandKey& parts, std::string_view key,
-                            const eventlog::TableEntry& command) const {
-  const std::optional<CommandHead> head = CommandHeadOf(command.value);
+                            std::string_view command) const {
+  const std::optional<CommandHead> head = CommandHeadOf(command);
   // What cannot be read is set aside.
   if (!head || !head->IsOf(parts.kind)) return false;
-  const std::optional<eventlog::TableEntryView> entry =
-      Table(Topic::kRecords, parts.tenant)->Find(key);
-  const std::optional<RecordHead> record =
-      entry && !entry->is_void ? RecordHeadOf(entry->value) : std::nullopt;
-  if (!record) return true;
+  const RecordHead record = RecordHeadInTable(parts.tenant, key);
   return parts.kind == ids::CommandKey::Kind::kAction
-             ? !record->is_final || record->reason == v1::REASON_RECORD
-             : !record->resolved || *record->resolved < *head->version;
+             ? !record.is_final || record.reason == v1::REASON_RECORD
+             : !record.resolved || *record.resolved < *head->version;
+}
+
+void LoaderStage::FindLater(Target& target) {
+  target.scan_wanted = true;
+  if (LogIsBusy()) wait_for_log_.insert(target.key);
+  MarkDirty(&target);
 }
 
 void LoaderStage::ScanMore(Target& target) {
+  if (LogIsBusy()) return;
   if (!target.scanning) {
     if (!target.scan_wanted) return;
     target.scanning = true;
@@ -74,28 +77,29 @@ void LoaderStage::ScanMore(Target& target) {
   }
   const auto ready_max = static_cast<std::size_t>(options_.ready_keys_max);
   const std::size_t found_max =
-      std::min(ready_max - std::min(target.ready_count(), ready_max), kScanFoundMax);
+      std::min({ready_max - std::min(target.ready_count(), ready_max), kScanFoundMax,
+                static_cast<std::size_t>(options_.open_writes_max) - writes_.size()});
   std::vector<std::string> keys;
   std::size_t seen = 0;
   bool ended = true;
-  commands->Scan(ids::EncodePart(target.key.first) + "/", target.scan_from,
-                 [&](std::string_view key, const eventlog::TableEntry& entry) {
-                   if (keys.size() >= found_max || ++seen > kScanSeenMax) {
-                     target.scan_from = std::string(key);
-                     ended = false;
-                     return false;
-                   }
-                   const std::optional<ids::CommandKey> parts = ids::ParseCommandKey(key);
-                   if (!parts || parts->kind == ids::CommandKey::Kind::kMapped || entry.is_void ||
-                       TargetOf(*parts) != target.key) {
-                     return true;
-                   }
-                   const Lane* const lane = FindLane(std::string(key));
-                   if (lane != nullptr ? !lane->busy() : MayBeOpen(*parts, key, entry)) {
-                     keys.emplace_back(key);
-                   }
-                   return true;
-                 });
+  commands->ScanViews(ids::EncodePart(target.key.first) + "/", target.scan_from,
+                      [&](std::string_view key, const eventlog::TableEntryView& entry) {
+                        if (keys.size() >= found_max || ++seen > kScanSeenMax) {
+                          target.scan_from = std::string(key);
+                          ended = false;
+                          return false;
+                        }
+                        const std::optional<ids::CommandKey> parts = ids::ParseCommandKey(key);
+                        if (!parts || parts->kind == ids::CommandKey::Kind::kMapped ||
+                            entry.is_void || TargetOf(*parts) != target.key) {
+                          return true;
+                        }
+                        const Lane* const lane = FindLane(std::string(key));
+                        if (lane != nullptr ? !lane->busy() : MayBeOpen(*parts, key, entry.value)) {
+                          keys.emplace_back(key);
+                        }
+                        return true;
+                      });
   if (ended) target.scanning = false;
   for (const std::string& key : keys) Evaluate(*LaneOf(key));
 }
@@ -122,7 +126,8 @@ void LoaderStage::Pump(Target& target) {
   }
   if (target.connector == nullptr) return;
   // Resolving without a call needs neither credential nor slot.
-  for (int rounds = 0; target.ready_count() == 0 && (target.scan_wanted || target.scanning);
+  for (int rounds = 0;
+       target.ready_count() == 0 && (target.scan_wanted || target.scanning) && !LogIsBusy();
        ++rounds) {
     if (rounds == 8) {
       WakeAt(target, now_.steady);
@@ -130,6 +135,7 @@ void LoaderStage::Pump(Target& target) {
     }
     ScanMore(target);
   }
+  if (LogIsBusy() && (target.scan_wanted || target.scanning)) wait_for_log_.insert(target.key);
   const bool has_work = target.waiting_count() > 0 || target.ready_count() > 0;
   if (!has_work || !target.linked || !HasProof(target)) {
     LeaveTurns(target);

@@ -389,12 +389,12 @@ void LoaderStage::OnCommandEntry(Partition partition, const std::string& key,
     NoteNewest(stats, key, before_.command, head);
   }
   if (lane == nullptr) {
-    // What cannot even wait in the queue is found again by the scan.
+    // What cannot even wait is found again by the scan.
     Target* const target = FindTarget(TargetOf(*parts));
-    if (is_readable && !is_action && scratch_command_.state().backfill() && target != nullptr &&
-        target->ready_count() >= static_cast<std::size_t>(options_.ready_keys_max)) {
-      target->scan_wanted = true;
-      MarkDirty(target);
+    const bool is_full = target != nullptr && scratch_command_.state().backfill() &&
+                         target->ready_count() >= static_cast<std::size_t>(options_.ready_keys_max);
+    if (is_readable && !is_action && target != nullptr && (is_full || LogIsBusy())) {
+      FindLater(*target);
       return;
     }
     lane = &MakeLane(key, *std::move(parts));
@@ -421,6 +421,10 @@ void LoaderStage::OnWritten(eventlog::ProduceId id, eventlog::Offset offset) {
   if (found == writes_.end()) return;
   Lane& lane = *found->second;
   writes_.erase(found);
+  if (!wait_for_log_.empty() &&
+      writes_.size() <= static_cast<std::size_t>(options_.open_writes_max) / 2) {
+    for (const TargetKey& key : std::exchange(wait_for_log_, {})) MarkDirty(key);
+  }
   if (lane.write != id) return;
   lane.write = 0;
   if (lane.phase == Lane::Phase::kReceipt) {

@@ -206,6 +206,7 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
   /// Counts the key as what its lane says now. A key without a lane is counted as what the tables
   /// say.
   void Account(Lane& lane);
+  RecordHead RecordHeadInTable(const std::string& tenant, std::string_view key) const;
   Share ShareInTables(const ids::CommandKey& parts, std::string_view key) const;
   /// Rule 18: remembers that a larger version was seen than the one that stands there now.
   static void NoteNewest(SyncStats& stats, const std::string& key,
@@ -298,9 +299,15 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
   // ---- sending.cc ----
   void Pump(Target& target);
   void ScanMore(Target& target);
+  /// So much is being written that what needs no answer of a target waits.
+  bool LogIsBusy() const {
+    return writes_.size() >= static_cast<std::size_t>(options_.open_writes_max);
+  }
+  /// A key of it may be open and has no lane: the scan finds it.
+  void FindLater(Target& target);
   /// There may be something to do with the key of this command, which has no lane.
   bool MayBeOpen(const ids::CommandKey& parts, std::string_view key,
-                 const eventlog::TableEntry& command) const;
+                 std::string_view command) const;
   /// Null pointer: it goes alone.
   const connector::Object* BatchObjectOf(const Target& target, const std::string& key);
   void FillBatch(Target& target, const connector::Object& object, const std::string& first);
@@ -356,6 +363,8 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
   http::RequestId next_request_ = 0;
   std::map<std::uint64_t, Batch> batches_;
   std::uint64_t next_batch_ = 0;
+  /// Scan when the log is less busy.
+  std::set<TargetKey> wait_for_log_;
   std::deque<Lane*> todo_;
   std::set<std::string> blocked_;
   std::vector<Target*> dirty_targets_;

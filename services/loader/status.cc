@@ -25,6 +25,8 @@ Levels LoaderStage::levels(Now now) const {
   levels.standing = owner_->standing(now);
   levels.ready_keys_max = options_.ready_keys_max;
   levels.batched_keys_max = options_.batched_keys_max;
+  levels.open_writes = static_cast<std::int64_t>(writes_.size());
+  levels.open_writes_max = options_.open_writes_max;
   levels.lanes = static_cast<std::int64_t>(lanes_.size());
   for (const auto& [key, target] : targets_) {
     levels.ready_keys =

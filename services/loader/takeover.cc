@@ -77,7 +77,7 @@ void LoaderStage::LoadRecords(Partition partition) {
   std::vector<std::string> in_doubt;
   std::vector<std::string> later;
   const eventlog::Table* commands = owner_->table(Topic::kCommands, partition);
-  records->Scan("", "", [&](std::string_view key, const eventlog::TableEntry& entry) {
+  records->ScanViews("", "", [&](std::string_view key, const eventlog::TableEntryView& entry) {
     if (key.starts_with('!')) return true;
     any = true;
     const std::optional<ids::CommandKey> parts = ids::ParseCommandKey(key);
@@ -131,7 +131,7 @@ void LoaderStage::LoadCommands(const eventlog::Takeover& takeover) {
   // The scan of the difference finds keys in their order: what is more urgent than a backfill does
   // not wait for it.
   std::vector<std::string> live;
-  commands->Scan("", "", [&](std::string_view key, const eventlog::TableEntry& entry) {
+  commands->ScanViews("", "", [&](std::string_view key, const eventlog::TableEntryView& entry) {
     if (key.starts_with('!')) return true;
     const std::optional<ids::CommandKey> parts = ids::ParseCommandKey(key);
     if (parts && parts->kind == ids::CommandKey::Kind::kMapped) return true;
@@ -141,8 +141,11 @@ void LoaderStage::LoadCommands(const eventlog::Takeover& takeover) {
       KeepAside(Topic::kCommands, partition, entry.offset, std::string(key), entry.value);
     }
     if (!parts) return true;
-    const Share share = ShareInTables(*parts, key);
-    StatsOf(*parts).Add(share);
+    const Share share = ShareOf(parts->kind == ids::CommandKey::Kind::kAction,
+                                head && head->IsOf(parts->kind) ? head : std::nullopt,
+                                RecordHeadInTable(parts->tenant, key));
+    // Most are resolved and count for nothing.
+    if (share.is_pending || share.is_parked) StatsOf(*parts).Add(share);
     if (share.is_pending && is_readable && !entry.is_void && !head->is_action &&
         live.size() < static_cast<std::size_t>(options_.ready_keys_max) &&
         !IsBackfill(entry.value)) {

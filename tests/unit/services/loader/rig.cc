@@ -142,7 +142,10 @@ struct Rig::Process : http::ClientPort, ControlPort {
   }
 
   void Poll() {
-    for (const eventlog::Fact& fact : member->Poll()) loader->OnLog(rig.now(), fact);
+    for (const eventlog::Fact& fact : member->Poll()) {
+      loader->OnLog(rig.now(), fact);
+      if (rig.after_fact) rig.after_fact();
+    }
     AfterStep();
   }
 

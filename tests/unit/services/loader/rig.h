@@ -94,6 +94,8 @@ class Rig {
   v1::TenantSnapshot tenant;
   std::vector<Sent> sent;
   std::vector<v1::FromService> to_control;
+  /// Called behind each fact that the stage was told.
+  std::function<void()> after_fact;
   std::function<Wire(const http::Request&)> wire;
   /// Control answers with the right credentials, or with these.
   std::map<std::string, std::string> credentials;

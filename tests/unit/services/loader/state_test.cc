@@ -426,6 +426,34 @@ TEST_F(LoaderStateTest, ManyKeysThanFitIntoMemoryAreAllWritten) {
   EXPECT_THAT(rig_.SentTo("PUT"), SizeIs(200));
 }
 
+TEST_F(LoaderStateTest, WhatIsParkedWithoutACallWaitsForTheLogToo) {
+  rig_.options.open_writes_max = 20;
+  rig_.Start();
+  rig_.Run(seconds(3));
+  std::int64_t most = 0;
+  std::vector<std::string> keys;
+  for (int i = 1; i <= 400; ++i) {
+    v1::Command command;
+    command.mutable_version()->set_generation(1);
+    command.mutable_version()->set_offset(i);
+    command.mutable_state()->set_presence(v1::DesiredState::PRESENCE_PRESENT);
+    command.set_mapping_error("field `x`: no such member");
+    keys.push_back(rig_.Command(
+        ids::StateKey("acme", "crm", "client", "customers", std::to_string(i)), command));
+  }
+  rig_.after_fact = [&] {
+    const auto& loader = static_cast<const Loader&>(rig_.stage());
+    most = std::max(most, loader.levels(rig_.time.now()).open_writes);
+  };
+  rig_.Run(seconds(30));
+
+  EXPECT_GE(most, 10);
+  EXPECT_LE(most, 20);
+  for (const std::string& key : keys) {
+    EXPECT_EQ(rig_.Entry(key).reason(), v1::REASON_MAPPING) << key;
+  }
+}
+
 TEST_F(LoaderStateTest, NoMoreKeysThanAllowedAreInBatchesAtOnce) {
   rig_.options.batched_keys_max = 150;  // a batch takes 100
   (*rig_.tenant.mutable_connections(1)->mutable_settings())["batch"] = "true";
