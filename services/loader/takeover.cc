@@ -81,7 +81,9 @@ void LoaderStage::LoadRecords(Partition partition) {
     if (key.starts_with('!')) return true;
     any = true;
     const std::optional<ids::CommandKey> parts = ids::ParseCommandKey(key);
-    const std::optional<RecordHead> record = parts ? RecordHeadOf(entry.value) : std::nullopt;
+    // Nobody writes a record of `mapped`, and there is no lane for one.
+    const bool has_lane = parts && parts->kind != ids::CommandKey::Kind::kMapped;
+    const std::optional<RecordHead> record = has_lane ? RecordHeadOf(entry.value) : std::nullopt;
     if (!record) KeepAside(Topic::kRecords, partition, entry.offset, std::string(key), entry.value);
     if (!record || entry.is_void) {
       unknown.emplace_back(key);

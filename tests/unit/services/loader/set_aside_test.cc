@@ -141,6 +141,20 @@ TEST_F(LoaderSetAsideTest, ARecordThatCannotBeReadIsUnknownAndThereforeInDoubt) 
   EXPECT_EQ(rig_.Entry(other).resolved().offset(), 1);
 }
 
+// It made every start end in a crash.
+TEST_F(LoaderSetAsideTest, ARecordOfAKeyThatNoRecordCanHave) {
+  v1::RecordEntry entry;
+  entry.set_in_doubt(true);
+  entry.mutable_retry_at()->set_seconds(1);
+  rig_.AppendRaw(Topic::kRecords, ids::MappedKey("acme", "crm"), entry.SerializeAsString());
+  rig_.Start();
+  rig_.Client(1, "one", 1);
+  rig_.Run(seconds(2));
+
+  EXPECT_EQ(Aside(Topic::kRecords), 1);
+  EXPECT_THAT(*rig_.Clients().array(), SizeIs(1));
+}
+
 TEST_F(LoaderSetAsideTest, ATenantThatCannotBeReadKeepsItsLastGoodSnapshot) {
   rig_.Start();
   rig_.Run(seconds(1));
