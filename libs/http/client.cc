@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <deque>
 #include <map>
 #include <unordered_map>
@@ -96,6 +97,16 @@ bool IsBracketed(std::string_view body) {
   while (!body.empty() && is_blank(body.back())) body.remove_suffix(1);
   return body.size() >= 2 && ((body.front() == '{' && body.back() == '}') ||
                               (body.front() == '[' && body.back() == ']'));
+}
+
+/// libcurl takes a length that is no number, or none that it can hold, for none at all.
+bool HasLength(const Headers& headers, std::size_t size) {
+  const std::string* const text = FindHeader(headers, "Content-Length");
+  if (text == nullptr) return false;
+  std::size_t length = 0;
+  const char* const end = text->data() + text->size();
+  const auto [at, error] = std::from_chars(text->data(), end, length);
+  return error == std::errc() && at == end && length == size;
 }
 
 bool HasNoBody(std::string_view method, int status) {
@@ -560,7 +571,7 @@ void Client::State::End(std::unique_ptr<Transfer> transfer, CURLcode code) {
   if (code == CURLE_OK) {
     const std::string* const encoding = FindHeader(transfer->answer_headers, "Transfer-Encoding");
     const bool framed = HasNoBody(transfer->request.method, transfer->status) ||
-                        FindHeader(transfer->answer_headers, "Content-Length") != nullptr ||
+                        HasLength(transfer->answer_headers, transfer->body.size()) ||
                         (encoding != nullptr && encoding->ends_with("chunked"));
     const bool success = transfer->status >= 200 && transfer->status < 300;
     if (!transfer->has_whole_header) {

@@ -193,6 +193,7 @@ TEST_F(ClientTest, SaysBrokenWhenTheConnectionIsResetBehindTheRequest) {
 TEST_F(ClientTest, SaysBrokenWithTheStatusWhenTheBodyIsTruncated) {
   for (const char* answer :
        {"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{\"a\"",
+        "HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n{\"a\"",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{\"a\":\r\n"}) {
     ScriptedServer server([answer](Socket& socket, int) {
       socket.ReadRequest();
