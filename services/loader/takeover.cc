@@ -217,6 +217,15 @@ void LoaderStage::RepairVoid(Partition partition, const std::string& key, Instan
   if (found == nullptr) return;
   Lane& lane = *found;
   lane.entry.Clear();
+  if (lane.parts.kind == ids::CommandKey::Kind::kAction && hint.final() &&
+      DesiredOf(lane) == nullptr) {
+    // Its command was ended, and an end is an end, whoever tells it.
+    lane.entry = std::move(hint);
+    lane.entry.set_status(v1::RecordEntry::STATUS_WAITING);
+    lane.repair_wanted = true;
+    Touch(lane);
+    return;
+  }
   // Unknown, not absent: nothing is resolved, and the id may serve as a hint.
   lane.entry.set_id(hint.id());
   lane.entry.set_sends(hint.sends());

@@ -150,6 +150,26 @@ TEST_F(LoaderActionTest, Rule30_AnEndThatADeadOwnersIntentCoversIsFoundAgain) {
   EXPECT_THAT(rig_.SentTo("POST /clients/1/notes"), SizeIs(1));
 }
 
+// Seed 10662 of the simulation: the same, and what covers the end is an end.
+TEST_F(LoaderActionTest, Rule31_AnEndThatADeadOwnersEndCoversStaysOne) {
+  const std::string record = rig_.Client(1, "Ada", 1);
+  rig_.Start();
+  rig_.Run(seconds(3));
+  const std::string action = rig_.Note("e1", record);
+  rig_.Run(seconds(3));
+  ASSERT_TRUE(rig_.Entry(action).final());
+  ASSERT_FALSE(rig_.HasCommand(action));
+  rig_.Kill();
+  rig_.AppendVoid(action, rig_.Entry(action));
+  rig_.Start();
+  rig_.Run(seconds(60));
+
+  EXPECT_TRUE(rig_.Entry(action).final());
+  EXPECT_FALSE(rig_.Entry(action).in_doubt());
+  EXPECT_EQ(rig_.Entry(action).outcome(), v1::OUTCOME_APPLIED);
+  EXPECT_THAT(rig_.SentTo("POST /clients/1/notes"), SizeIs(1));
+}
+
 TEST_F(LoaderActionTest, Rule31_AnOldActionIsDroppedInSightAlsoWhileItWaits) {
   const std::string record = ids::StateKey("acme", "crm", "client", "customers", "1");
   const std::string old = rig_.Note("old", record, 40);
