@@ -480,6 +480,8 @@ Answer HighLevel::Notes(WallTime now, std::uint32_t index, const Asked& asked,
   if (asked.segments.size() == 3 && asked.method == "GET") {
     std::string out = "{\"notes\":[";
     for (const Note& note : contact.notes) {
+      const bool is_late = options_.switches.highlevel_late_notes;
+      if (is_late && note.added + options_.index_lag > now) continue;
       if (out.back() != '[') out += ",";
       write(out, note);
     }

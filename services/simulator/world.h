@@ -62,6 +62,8 @@ struct Switches {
   bool highlevel_strict_update = true;
   /// HighLevel: the location allows two contacts with one e-mail.
   bool highlevel_allows_duplicates = false;
+  /// HighLevel: a list of notes lags behind as searches do.
+  bool highlevel_late_notes = false;
   /// REST: batch answers leave out the results of some items.
   bool rest_batch_leaves_out = false;
   /// REST: a write with the header `Record-Version: G.O.R` below the stored one is a 409.

@@ -39,6 +39,8 @@ constexpr std::size_t kViolationsMax = 20;
 // Of the shipped rules; it has no condition.
 constexpr std::string_view kSignupEvent = "signup_success";
 constexpr std::string_view kSignupRule = "subscription-began";
+// Of simulation.cc.
+constexpr std::string_view kTrialRule = "began-in-trial";
 
 }  // namespace
 
@@ -65,27 +67,24 @@ Table& Checks::TableOf(Topic topic, Partition partition) {
 }
 
 void Checks::OnAppend(const Record& record, const std::string& by) {
-  std::string line = std::string(eventlog::Name(record.topic)) + "/" +
-                     std::to_string(record.partition) + "@" + std::to_string(record.offset) + " " +
-                     record.key;
-  line += record.value ? " " + std::to_string(record.value->size()) + " bytes " +
-                             Hex(Fingerprint(*record.value))
-                       : std::string(" tombstone");
-  std::optional<TableEntry> before;
   std::optional<TableEntry> entry;
   if (eventlog::IsTable(record.topic)) {
-    Table& table = TableOf(record.topic, record.partition);
-    before = table.Get(record.key);
-    entry = table.Apply(record);
-    if (entry && entry->is_void) {
-      line += " VOID";
-      ++counts_.void_entries;
-    }
+    entry = TableOf(record.topic, record.partition).Apply(record);
+    if (entry && entry->is_void) ++counts_.void_entries;
   }
-  trace_.Line("log", line + " by " + by);
+  if (trace_.keeps_lines()) {
+    std::string line = std::string(eventlog::Name(record.topic)) + "/" +
+                       std::to_string(record.partition) + "@" + std::to_string(record.offset) +
+                       " " + record.key;
+    line += record.value ? " " + std::to_string(record.value->size()) + " bytes " +
+                               Hex(Fingerprint(*record.value))
+                         : std::string(" tombstone");
+    if (entry && entry->is_void) line += " VOID";
+    trace_.Line("log", line + " by " + by);
+  }
   if (record.topic == Topic::kEvents) OnEvent(record);
   if (!entry) return;
-  if (record.topic == Topic::kCommands) OnCommand(record, by, before, *entry);
+  if (record.topic == Topic::kCommands) OnCommand(record, by, *entry);
   if (record.topic == Topic::kRecords) OnRecordEntry(record, by, *entry);
 }
 
@@ -98,9 +97,7 @@ void Checks::OnLost(Topic topic) {
   for (auto& [name, key] : keys_) key.is_covered = true;
 }
 
-void Checks::OnCommand(const Record& record, const std::string& by,
-                       const std::optional<TableEntry>& before, const TableEntry& entry) {
-  static_cast<void>(before);
+void Checks::OnCommand(const Record& record, const std::string& by, const TableEntry& entry) {
   if (entry.is_void) return;
   v1::Command command;
   if (!command.ParseFromString(entry.value)) {
@@ -112,6 +109,9 @@ void Checks::OnCommand(const Record& record, const std::string& by,
     const auto parts = ids::ParseCommandKey(record.key);
     if (parts && command.action().rule() == kSignupRule) {
       began_.emplace(parts->tenant, parts->sync, command.action().event_id());
+    }
+    if (parts && command.action().rule() == kTrialRule) {
+      began_in_trial_.emplace(parts->tenant, parts->sync, command.action().event_id());
     }
     const auto [first, is_new] = first_action_.try_emplace(record.key, ContentOf(command));
     const bool has_one_form =
@@ -149,7 +149,17 @@ void Checks::OnEvent(const Record& record) {
   for (const v1::Entity& entity : event.entities()) form = Fingerprint(entity.document(), form);
   events_[{tenant, event.id()}].insert(form);
   if (!event.live() || event.key() != kSignupEvent) return;
-  signups_.emplace(tenant, event.connection(), event.id());
+  const auto signup = std::make_tuple(tenant, event.connection(), event.id());
+  const bool is_new = signups_.insert(signup).second;
+  bool is_trial = false;
+  for (const v1::Entity& entity : event.entities()) {
+    if (entity.kind() != "subscriptions") continue;
+    const auto document = json::Parse(entity.document());
+    const json::Value* const state = document.ok() ? document->Find("state") : nullptr;
+    is_trial = state != nullptr && state->string() != nullptr && *state->string() == "trialing";
+  }
+  if (is_trial && is_new) trials_.insert(signup);
+  if (!is_trial) trials_.erase(signup);
 }
 
 void Checks::OnRecordEntry(const Record& record, const std::string& by, const TableEntry& entry) {
@@ -159,9 +169,15 @@ void Checks::OnRecordEntry(const Record& record, const std::string& by, const Ta
     return;
   }
   if (written.has_intent()) ++counts_.intents;
+  if (written.in_doubt() && !written.content_hash().empty()) {
+    Violate("Rule 20: an entry of " + record.key + " by " + by + " is in doubt and has a hash");
+  }
   const std::optional<ids::CommandKey> parsed = ids::ParseCommandKey(record.key);
   if (parsed && !written.id().empty() && parsed->kind == ids::CommandKey::Kind::kState) {
     by_contact_[{parsed->tenant, written.id()}] = record.key;
+  }
+  if (entry.is_void && parsed && parsed->kind == ids::CommandKey::Kind::kAction) {
+    void_actions_.insert(record.key);
   }
   Key& key = keys_[record.key];
   if (written.has_intent() || written.in_doubt()) {
@@ -287,16 +303,20 @@ std::vector<std::string> Checks::ParkedRecords() {
 
 std::vector<std::string> Checks::ActionsNotAtRest(const Orders& orders) {
   std::vector<std::string> problems;
-  for (const auto& [tenant, connection, event] : signups_) {
-    const auto ordered = orders.tenants.find(tenant);
-    if (ordered == orders.tenants.end()) continue;
-    for (const v1::Sync& sync : ordered->second.snapshot.syncs()) {
-      if (ordered->second.interrupted.contains(sync.name())) continue;
-      if (sync.source() != connection || began_.contains({tenant, sync.name(), event})) continue;
-      problems.push_back("lost: no action for event " + event + " of " + tenant + " in sync " +
-                         sync.name());
+  const auto find_lost = [&](const auto& events, const auto& actions) {
+    for (const auto& [tenant, connection, event] : events) {
+      const auto ordered = orders.tenants.find(tenant);
+      if (ordered == orders.tenants.end()) continue;
+      for (const v1::Sync& sync : ordered->second.snapshot.syncs()) {
+        if (ordered->second.interrupted.contains(sync.name())) continue;
+        if (sync.source() != connection || actions.contains({tenant, sync.name(), event})) continue;
+        problems.push_back("lost: no action for event " + event + " of " + tenant + " in sync " +
+                           sync.name());
+      }
     }
-  }
+  };
+  find_lost(signups_, began_);
+  find_lost(trials_, began_in_trial_);
   // What a lost `records` knew of the actions that were done, nobody knows.
   if (lost_ledger_) return problems;
   for (auto& [where, table] : tables_) {
@@ -392,10 +412,15 @@ std::vector<std::string> Checks::NotAtRest(const Orders& orders) {
       if (found) record.ParseFromString(found->value);
       if (parsed->kind == ids::CommandKey::Kind::kAction) {
         // Rule 30: whether it was done before `records` was lost cannot always be looked up.
-        const bool is_shown = lost_ledger_ && record.final() &&
+        // Neither can it where a dead owner's entry covers what is known.
+        const bool is_unknown = lost_ledger_ || void_actions_.contains(std::string(key));
+        const bool is_shown = is_unknown && record.final() &&
                               record.status() == v1::RecordEntry::STATUS_PARKED &&
                               record.outcome() == v1::OUTCOME_UNKNOWN;
-        if (!is_shown) problems.push_back("action without an end: " + std::string(key));
+        if (!is_shown) {
+          problems.push_back("action without an end: " + std::string(key) + " " +
+                             v1::Reason_Name(record.reason()) + " " + record.detail());
+        }
         return true;
       }
       if (parsed->kind != ids::CommandKey::Kind::kState) return true;

@@ -60,7 +60,6 @@ class Checks : public TransmissionObserver {
   };
   void Violate(std::string what);
   void OnCommand(const eventlog::Record& record, const std::string& by,
-                 const std::optional<eventlog::TableEntry>& before,
                  const eventlog::TableEntry& entry);
   void OnRecordEntry(const eventlog::Record& record, const std::string& by,
                      const eventlog::TableEntry& entry);
@@ -86,12 +85,17 @@ class Checks : public TransmissionObserver {
   std::map<std::string, std::string> action_keys_;
   // Live events that a shipped rule without a condition listens to: (tenant, connection, id).
   std::set<std::tuple<std::string, std::string, std::string>> signups_;
-  // (tenant, sync, event id) of actions of that rule.
+  // The same of our own rule, for subscriptions that were in trial in every form of the event.
+  std::set<std::tuple<std::string, std::string, std::string>> trials_;
+  // (tenant, sync, event id) of actions of those rules.
   std::set<std::tuple<std::string, std::string, std::string>> began_;
+  std::set<std::tuple<std::string, std::string, std::string>> began_in_trial_;
   // How an event was written, by (tenant, id): read again it may carry newer entities, and the
   // action that was given first counts (rule 28).
   std::map<std::pair<std::string, std::string>, std::set<std::uint64_t>> events_;
   bool lost_ledger_ = false;
+  // Keys of actions that had a void entry: unknown, not absent (rule 2).
+  std::set<std::string> void_actions_;
   std::vector<std::string> violations_;
   Counts counts_;
 };

@@ -36,7 +36,7 @@ void Coordinator::Died(Node& node) {
   Member& member = members_[node.instance()];
   member.is_alive = false;
   member.is_revoking = false;
-  machine_.time.After(machine_.random.Between(milliseconds(1), seconds(15)),
+  machine_.time.After(machine_.random.Between(milliseconds(1), seconds(6)),
                       [this, instance = node.instance(), life = node.life()] {
                         Member& dead = members_[instance];
                         if (dead.life != life || dead.is_alive) return;
@@ -110,7 +110,7 @@ void Coordinator::Rebalance() {
                           Rebalance();
                         });
     // Nobody may hold the group up for ever.
-    machine_.time.After(seconds(20), [this, instance = instance, life] {
+    machine_.time.After(seconds(10), [this, instance = instance, life] {
       if (!Is(instance, life) || !members_[instance].is_revoking) return;
       Evict(*members_[instance].node, seconds(1));
     });

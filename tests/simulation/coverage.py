@@ -16,7 +16,7 @@ STAGES = re.compile(r"^(services/(extractor|transformer|loader)|libs/eventlog)/[
 SHELLS = re.compile(r"/(app|metrics|options|main)\.(cc|h)$")
 
 
-def histories(binary, first, seeds, hours):
+def histories(binary, first, seeds):
     """Runs them on all cores; false if one failed."""
     cores = os.cpu_count() or 1
     running = []
@@ -24,7 +24,7 @@ def histories(binary, first, seeds, hours):
         count = seeds // cores + (1 if i < seeds % cores else 0)
         if count == 0:
             continue
-        command = [binary, "--first", str(first), "--seeds", str(count), "--hours", str(hours)]
+        command = [binary, "--first", str(first), "--seeds", str(count)]
         first += count
         running.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
     ok = True
@@ -66,15 +66,13 @@ def main():
     parser.add_argument("--build", type=pathlib.Path, required=True)
     parser.add_argument("--first", type=int, default=1)
     parser.add_argument("--seeds", type=int, default=100)
-    parser.add_argument("--hours", type=float, default=1)
     parser.add_argument("--lines", action="store_true", help="name each line that was not reached")
     arguments = parser.parse_args()
     top = pathlib.Path(__file__).resolve().parents[2]
     build = arguments.build.resolve()
     for data in build.rglob("*.gcda"):
         data.unlink()
-    ok = histories(str(build / "bin" / "simulate"), arguments.first, arguments.seeds,
-                   arguments.hours)
+    ok = histories(str(build / "bin" / "simulate"), arguments.first, arguments.seeds)
     total = [0, 0, 0, 0]
     for path, lines in sorted(counts(build, top).items()):
         source = (top / path).read_text().splitlines()

@@ -46,12 +46,18 @@ void Network::Client::Die() {
 void Network::Client::Send(http::RequestId id, http::Request request) {
   if (state_->dead) return;
   Network& network = state_->network;
+  Duration connects = network.random_.Between(microseconds(50), milliseconds(5));
+  if (network.random_.Below(1000) < network.faults_.connect_slow) {
+    connects = network.random_.Between(milliseconds(5), request.timeout);
+    if (network.on_moment_ && IsWrite(request)) {
+      network.on_moment_({state_->sender, false, connects});
+    }
+  }
   Exchange exchange;
   exchange.request = std::move(request);
   exchange.asked_at = network.time_.now().steady;
   state_->open[id] = std::move(exchange);
-  network.time_.After(network.random_.Between(microseconds(50), milliseconds(5)),
-                      [&network, state = state_, id] { network.TryLeave(state, id); });
+  network.time_.After(connects, [&network, state = state_, id] { network.TryLeave(state, id); });
 }
 
 void Network::Client::Cancel(http::RequestId id) {
@@ -103,7 +109,9 @@ void Network::TryLeave(const std::shared_ptr<State>& state, http::RequestId id) 
   if (random_.Below(1000) < faults_.pauses) {
     // Rule 15 bounds it by P.
     const Duration longest = faults_.pause_max.value_or(pause_bound_ - milliseconds(1));
-    time_.After(random_.Between(milliseconds(1), longest), [this, state, id] { Leave(state, id); });
+    const Duration pause = random_.Between(milliseconds(1), longest);
+    if (on_moment_ && IsWrite(found->second.request)) on_moment_({state->sender, true, pause});
+    time_.After(pause, [this, state, id] { Leave(state, id); });
   } else {
     Leave(state, id);
   }
@@ -124,8 +132,10 @@ void Network::Leave(const std::shared_ptr<State>& state, http::RequestId id) {
   const int port = std::atoi(url.c_str() + colon + 1) - kFirstPort;
   transmission->tenant = static_cast<std::size_t>(port / 10);
   transmission->target = static_cast<simulator::Target>(port % 10);
-  trace_.Line(state->sender, "sends " + exchange.request.method + " " +
-                                 url.substr(url.find('/', 8)) + " " + exchange.request.body);
+  if (trace_.keeps_lines()) {
+    trace_.Line(state->sender, "sends " + exchange.request.method + " " +
+                                   url.substr(url.find('/', 8)) + " " + exchange.request.body);
+  }
   ++open_;
   if (observer_ != nullptr) observer_->OnSent(*transmission);
   const Instant deadline =
@@ -169,8 +179,10 @@ void Network::Arrive(const std::shared_ptr<State>& state, http::RequestId id,
   const Instant applied_by =
       answers ? time_.now().steady : std::max(time_.now().steady, transmission->sent_at + limbo_);
   time_.At(applied_by, [this, transmission] { Settle(transmission); });
-  trace_.Line("world-" + std::to_string(transmission->tenant),
-              "answers " + std::to_string(answer.status) + (is_lost ? ", and it is lost" : ""));
+  if (trace_.keeps_lines()) {
+    trace_.Line("world-" + std::to_string(transmission->tenant),
+                "answers " + std::to_string(answer.status) + (is_lost ? ", and it is lost" : ""));
+  }
 
   http::Completion completion;
   completion.id = id;

@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "libs/eventlog/testing/virtual_time.h"
@@ -42,6 +43,8 @@ class TransmissionObserver {
 struct NetworkFaults {
   /// In a thousand.
   std::uint32_t connect_fails = 0;
+  /// A connection takes long, up to the time-out of the request.
+  std::uint32_t connect_slow = 0;
   std::uint32_t answer_lost = 0;
   std::uint32_t answer_late = 0;
   std::uint32_t request_late = 0;
@@ -61,6 +64,14 @@ class Network {
   static std::string Url(std::size_t tenant, simulator::Target target);
   void SetFaults(NetworkFaults faults) { faults_ = faults; }
   void Observe(TransmissionObserver& observer) { observer_ = &observer; }
+  /// A while that a write spends in a place where much can go wrong.
+  struct Moment {
+    std::string sender;
+    /// Behind the check at the send, in front of the bytes; else in front of the check.
+    bool is_checked = false;
+    Duration length{};
+  };
+  void OnMoment(std::function<void(const Moment&)> listener) { on_moment_ = std::move(listener); }
   /// Requests whose fate is open.
   std::int64_t open() const { return open_; }
   std::int64_t unknown_outcomes() const { return unknown_outcomes_; }
@@ -121,6 +132,7 @@ class Network {
   const Duration pause_bound_;
   NetworkFaults faults_;
   TransmissionObserver* observer_ = nullptr;
+  std::function<void(const Moment&)> on_moment_;
   std::uint64_t last_number_ = 0;
   std::int64_t open_ = 0;
   std::int64_t unknown_outcomes_ = 0;

@@ -11,6 +11,9 @@ using std::chrono::microseconds;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
+// Of the body of an answer, in a trace.
+constexpr std::size_t kShownBytesMax = 1000;
+
 struct FactName {
   std::string operator()(const eventlog::Assigned&) const { return "assigned"; }
   std::string operator()(const eventlog::Revoking&) const { return "revoking"; }
@@ -60,7 +63,6 @@ struct Node::Life : ControlPort, Logger {
       : node(owner), name(std::move(life_name)), random(seed) {}
 
   void Send(const v1::FromService& message) override {
-    if (message.has_status()) node.status_ = message.status();
     std::optional<v1::ToService> answer = node.machine_.control(message);
     if (!answer) return;
     node.machine_.time.After(
@@ -75,10 +77,10 @@ struct Node::Life : ControlPort, Logger {
 
   void Log(Level level, std::string_view message, const Fields& fields) override {
     static_cast<void>(level);
+    if (!node.machine_.trace.keeps_lines()) return;
     std::string line(message);
     for (const auto& [field, value] : fields) line += " " + std::string(field) + "=" + value;
     node.machine_.trace.Line(name, "logs " + line);
-    if (node.keeps_log_lines_) node.log_lines_.push_back(name + ": " + line);
   }
 };
 
@@ -96,6 +98,8 @@ Node::~Node() {
 }
 
 eventlog::testing::SimulatedMember& Node::member() { return *life_->member; }
+
+const std::string& Node::name() const { return life_->name; }
 
 Stage* Node::stage() { return life_ ? life_->stage.get() : nullptr; }
 
@@ -191,7 +195,6 @@ void Node::Kill(std::string_view why) {
   life->dead = true;
   suspended_ = false;
   crash_after_.reset();
-  status_.Clear();
   machine_.log.Kill(*life->member);
   life->http->Die();
   if (life->tampered_log) life->tampered_log->Die();
@@ -239,50 +242,56 @@ void Node::Wake(Duration delay) {
   });
 }
 
-bool Node::AfterStep() {
-  ++steps_;
-  if (crash_after_ && --*crash_after_ <= 0) {
-    Restart("at a step");
+bool Node::AfterStep(bool is_busy) {
+  if (is_busy && crash_after_ && --*crash_after_ <= 0) {
+    Restart("at a step", disk_after_crash_);
     return false;
   }
   if (const std::string failure = life_->stage->failure(); !failure.empty()) {
-    Restart(failure);
+    Restart(failure, Disk::kKept);
     return false;
   }
   return true;
 }
 
-void Node::Restart(std::string_view why) {
+void Node::Restart(std::string_view why, Disk disk) {
   Kill(why);
-  machine_.time.After(machine_.random.Between(milliseconds(100), seconds(20)),
-                      [this] { Start(Disk::kKept); });
+  machine_.time.After(machine_.random.Between(milliseconds(100), seconds(8)),
+                      [this, disk] { Start(disk); });
 }
 
 void Node::Step() {
   const std::shared_ptr<Life> life = life_;
   if (!life || suspended_) return;
   for (const Fact& fact : life->tampered_log ? life->tampered_log->Poll() : life->member->Poll()) {
-    machine_.trace.Line(life->name, std::visit(FactName{}, fact));
+    if (machine_.trace.keeps_lines()) {
+      machine_.trace.Line(life->name, std::visit(FactName{}, fact));
+    }
     life->stage->OnLog(now(), fact);
-    if (!AfterStep()) return;
+    if (!AfterStep(std::holds_alternative<eventlog::Fetched>(fact) ||
+                   std::holds_alternative<eventlog::Produced>(fact))) {
+      return;
+    }
   }
   while (!life->inputs.empty()) {
     Input input = std::move(life->inputs.front());
     life->inputs.pop_front();
     if (auto* const completion = std::get_if<http::Completion>(&input)) {
-      machine_.trace.Line(life->name, "answer " + std::to_string(completion->status) + " " +
-                                          completion->error + " " +
-                                          Hex(Fingerprint(completion->body)));
+      if (machine_.trace.keeps_lines()) {
+        machine_.trace.Line(life->name, "answer " + std::to_string(completion->status) + " " +
+                                            completion->error + " " +
+                                            completion->body.substr(0, kShownBytesMax));
+      }
       life->stage->OnHttp(now(), std::move(*completion));
     } else {
       machine_.trace.Line(life->name, "is told by control");
       life->stage->OnControl(now(), std::get<v1::ToService>(input));
     }
-    if (!AfterStep()) return;
+    if (!AfterStep(true)) return;
   }
   if (machine_.time.now().steady >= life->stage->next_tick()) {
     life->stage->OnTick(now());
-    if (!AfterStep()) return;
+    if (!AfterStep(false)) return;
   }
   const Instant next = std::max(life->stage->next_tick(), machine_.time.now().steady);
   if (next == Instant::max() || next >= life->tick_at) return;

@@ -74,20 +74,22 @@ class Node {
   void SetBackup(std::unique_ptr<eventlog::LocalStores> copy) { backup_ = std::move(copy); }
   /// Its wall clock is set; the other one goes on.
   void SetClock(Duration by) { clock_offset_ += by; }
-  /// Dies right after so many steps more.
-  void CrashAfter(std::int64_t steps) { crash_after_ = steps; }
+  /// Dies right after so many steps more in which something happened to it: a record came, a
+  /// produce was acknowledged, a request was answered.
+  void CrashAfter(std::int64_t steps, Disk disk = Disk::kKept) {
+    crash_after_ = steps;
+    disk_after_crash_ = disk;
+  }
 
   bool alive() const { return life_ != nullptr; }
   bool suspended() const { return life_ != nullptr && suspended_; }
   const std::string& service() const { return service_; }
   const std::string& instance() const { return instance_; }
+  /// Of this life; only while it is alive.
+  const std::string& name() const;
   std::int64_t life() const { return lives_; }
-  std::int64_t steps() const { return steps_; }
   eventlog::testing::SimulatedMember& member();
   Stage* stage();
-  const v1::ServiceStatus& status() const { return status_; }
-  const std::vector<std::string>& log_lines() const { return log_lines_; }
-  void KeepLogLines() { keeps_log_lines_ = true; }
 
  private:
   struct Life;
@@ -97,8 +99,8 @@ class Node {
   void Wake(Duration delay);
   void Step();
   /// False: the process died in it.
-  bool AfterStep();
-  void Restart(std::string_view why);
+  bool AfterStep(bool is_busy);
+  void Restart(std::string_view why, Disk disk);
 
   Machine& machine_;
   Events& events_;
@@ -110,12 +112,9 @@ class Node {
   Duration clock_offset_{};
   std::shared_ptr<Life> life_;
   std::int64_t lives_ = 0;
-  std::int64_t steps_ = 0;
   std::optional<std::int64_t> crash_after_;
+  Disk disk_after_crash_ = Disk::kKept;
   bool suspended_ = false;
-  v1::ServiceStatus status_;
-  bool keeps_log_lines_ = false;
-  std::vector<std::string> log_lines_;
 };
 
 }  // namespace tributary::simulation

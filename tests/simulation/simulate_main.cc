@@ -1,8 +1,9 @@
+#include <chrono>
 #include <cstdint>
 #include <cstdio>
-#include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include <CLI/CLI.hpp>
 
@@ -17,37 +18,22 @@ using tributary::simulation::RuleBreakInfo;
 using tributary::simulation::RuleBreakOf;
 using tributary::simulation::RuleBreaks;
 
+using tributary::simulation::Finding;
+using tributary::simulation::FindShowing;
+
 // Lists the rules that can be switched off; or looks for a history that shows each.
-int TryRuleBreaks(bool tries, std::uint64_t first, std::uint64_t seeds) {
+int TryRuleBreaks(const std::vector<RuleBreakInfo>& infos, bool tries, std::uint64_t first,
+                  std::uint64_t seeds) {
   int unseen = 0;
-  // What fails with all rules on shows nothing.
-  std::map<std::uint64_t, bool> holds;
-  const auto holds_with_all_rules = [&](std::uint64_t seed) {
-    const auto known = holds.find(seed);
-    if (known != holds.end()) return known->second;
-    tributary::simulation::SimulationOptions options;
-    options.seed = seed;
-    return holds[seed] = tributary::simulation::Simulate(options).problems.empty();
-  };
-  for (const RuleBreakInfo& info : RuleBreaks()) {
+  for (const RuleBreakInfo& info : infos) {
     std::printf("%s (%s): %s\n", std::string(info.name).c_str(),
                 std::string(info.configurations).c_str(), std::string(info.means).c_str());
     if (!tries) continue;
-    std::uint64_t failing = 0;
-    std::string seen;
-    for (std::uint64_t seed = first; seed < first + seeds && seen.empty(); ++seed) {
-      tributary::simulation::SimulationOptions options;
-      options.seed = seed;
-      options.rule_break = info.what;
-      const auto result = tributary::simulation::Simulate(options);
-      if (result.problems.empty() || !holds_with_all_rules(seed)) continue;
-      failing = seed;
-      seen = result.problems.front();
-    }
-    if (seen.empty()) ++unseen;
-    std::printf("  %s %llu: %s\n", seen.empty() ? "NOT SEEN up to" : "seed",
-                static_cast<unsigned long long>(seen.empty() ? first + seeds - 1 : failing),
-                seen.c_str());
+    const std::optional<Finding> found = FindShowing(info, first, seeds);
+    if (!found) ++unseen;
+    std::printf("  %s %llu: %s\n", found ? "seed" : "NOT SEEN up to",
+                static_cast<unsigned long long>(found ? found->seed : first + seeds - 1),
+                found ? found->problem.substr(0, found->problem.find('\n')).c_str() : "");
     std::fflush(stdout);
   }
   return unseen == 0 ? 0 : 1;
@@ -59,19 +45,25 @@ int main(int argc, char** argv) {
   CLI::App app("Runs the whole pipeline on virtual time, one history for each seed.");
   std::uint64_t first = 1;
   std::uint64_t seeds = 1;
-  double hours = 1;
+  double seconds = 100;
+  double hours = 0;
   bool trace = false;
   bool no_faults = false;
+  bool search = false;
   std::string broken;
   app.add_option("--first", first, "first seed");
   app.add_option("--seeds", seeds, "how many");
-  app.add_option("--hours", hours, "virtual hours of mutations and faults");
+  app.add_option("--seconds", seconds, "virtual seconds of mutations and faults in each");
+  app.add_option("--hours", hours, "begin no further history after so many hours of real time");
   app.add_flag("--trace", trace, "print everything that happens");
   app.add_flag("--no-faults", no_faults, "nothing goes wrong");
   app.add_option("--break", broken, "switch this rule off; `list` lists them, `all` tries all");
+  app.add_flag("--search", search, "stop at the first history that shows what --break does");
   CLI11_PARSE(app, argc, argv);
 
-  if (broken == "list" || broken == "all") return TryRuleBreaks(broken == "all", first, seeds);
+  if (broken == "list" || broken == "all") {
+    return TryRuleBreaks(RuleBreaks(), broken == "all", first, seeds);
+  }
   RuleBreak rule_break = RuleBreak::kNone;
   if (!broken.empty()) {
     const std::optional<RuleBreak> known = RuleBreakOf(broken);
@@ -81,12 +73,24 @@ int main(int argc, char** argv) {
     }
     rule_break = *known;
   }
+  if (search) {
+    std::vector<RuleBreakInfo> wanted;
+    for (const RuleBreakInfo& info : RuleBreaks()) {
+      if (info.what == rule_break) wanted.push_back(info);
+    }
+    return TryRuleBreaks(wanted, true, first, seeds);
+  }
 
   std::uint64_t failed = 0;
-  for (std::uint64_t seed = first; seed < first + seeds; ++seed) {
+  std::uint64_t run = 0;
+  const auto begin = std::chrono::steady_clock::now();
+  for (std::uint64_t seed = first; seed < first + seeds; ++seed, ++run) {
+    const std::chrono::duration<double, std::ratio<3600>> took =
+        std::chrono::steady_clock::now() - begin;
+    if (hours > 0 && took.count() >= hours) break;
     tributary::simulation::SimulationOptions options;
     options.seed = seed;
-    options.minutes = static_cast<std::int32_t>(hours * 60);
+    options.length = std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000));
     options.faults = !no_faults;
     options.keeps_trace = trace;
     options.rule_break = rule_break;
@@ -96,7 +100,7 @@ int main(int argc, char** argv) {
         "seed %llu: %s, %lld crashes, %lld suspensions, %lld evictions, %lld drains, %lld lost "
         "topics, %lld old disks, %lld clock jumps, %lld void, "
         "%lld unknown, %lld intents, %lld+%lld sends, %lld actions, %lld mutations, at rest after "
-        "%.1f min, %lld lines %016llx\n",
+        "%.1f min\n",
         static_cast<unsigned long long>(seed), result.problems.empty() ? "ok" : "FAILED",
         static_cast<long long>(result.crashes), static_cast<long long>(result.suspensions),
         static_cast<long long>(result.evictions), static_cast<long long>(result.drains),
@@ -105,16 +109,12 @@ int main(int argc, char** argv) {
         static_cast<long long>(result.unknown_outcomes), static_cast<long long>(result.intents),
         static_cast<long long>(result.checked_sends),
         static_cast<long long>(result.unattributed_sends), static_cast<long long>(result.actions),
-        static_cast<long long>(result.mutations), result.minutes_to_rest,
-        static_cast<long long>(result.trace_lines),
-        static_cast<unsigned long long>(result.trace_hash));
+        static_cast<long long>(result.mutations), result.minutes_to_rest);
     for (const std::string& problem : result.problems) std::printf("  %s\n", problem.c_str());
     std::fflush(stdout);
     if (!result.problems.empty()) ++failed;
   }
-  if (failed != 0) {
-    std::printf("%llu of %llu failed\n", static_cast<unsigned long long>(failed),
-                static_cast<unsigned long long>(seeds));
-  }
+  std::printf("%llu of %llu failed\n", static_cast<unsigned long long>(failed),
+              static_cast<unsigned long long>(run));
   return failed == 0 ? 0 : 1;
 }

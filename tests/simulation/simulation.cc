@@ -1,9 +1,9 @@
 #include "tests/simulation/simulation.h"
 
 #include <algorithm>
-#include <array>
 #include <map>
 #include <memory>
+#include <set>
 #include <utility>
 
 #include "libs/connector/connector.h"
@@ -17,6 +17,7 @@
 #include "tests/simulation/network.h"
 #include "tests/simulation/node.h"
 #include "tests/simulation/tenants_publisher.h"
+#include "tests/simulation/trouble.h"
 
 namespace tributary::simulation {
 namespace {
@@ -29,18 +30,51 @@ using std::chrono::milliseconds;
 using std::chrono::minutes;
 using std::chrono::seconds;
 
-constexpr std::int32_t kPartitions = 4;
+constexpr std::int32_t kPartitions = 2;
 constexpr std::int64_t kGeneration = 1767225600;
-// V, P, L, S, D of the protocol as the simulator's connector files have them; Q below L.
-constexpr Duration kLease = seconds(10);
-constexpr Duration kPauseBound = seconds(5);
-constexpr Duration kSettle = seconds(2);
+// V and P of the protocol, D of the source, and Q of the loader, below every L. All waits are
+// short, so that a history is dense: what it costs goes by its virtual time.
+constexpr Duration kLease = seconds(4);
+constexpr Duration kPauseBound = seconds(2);
+constexpr Duration kVisibilityLag = seconds(2);
 constexpr Duration kRequestTimeout = milliseconds(1500);
-// C and R: small, so that an hour sees compaction and copies that are too old.
-constexpr Duration kMinCompactionLag = minutes(4);
-constexpr Duration kDeleteRetention = hours(1);
+constexpr Duration kPollInterval = seconds(6);
+// C and R: small, so that a few minutes see compaction and copies that are too old.
+constexpr Duration kMinCompactionLag = minutes(1);
+constexpr Duration kDeleteRetention = minutes(2);
+// Until a group notices that a member is dead.
+constexpr Duration kSessionTimeout = seconds(6);
 // After the faults have ended. The longest waits are a Retry-After, a throttle and L.
-constexpr Duration kRestWithin = minutes(60);
+constexpr Duration kRestWithin = minutes(6);
+// Of each tenant.
+constexpr Duration kMutationEvery = seconds(8);
+// A rule of our own, which looks at an entity (rule 37).
+constexpr std::string_view kHighLevelRule = R"(
+  - id: began-in-trial
+    when:
+      event: signup_success
+      condition: subscription.state == "trialing"
+    do:
+      - operation: contact.note.create
+        with:
+          body: >-
+            "Trial began"
+)";
+constexpr std::string_view kRestRule = R"(
+  - id: began-in-trial
+    when:
+      event: signup_success
+      condition: subscription.state == "trialing"
+    do:
+      - operation: client.note.create
+        with:
+          text: >-
+            "Trial began"
+)";
+constexpr std::string_view kUpsertBody = R"(path: /contacts/upsert
+        body: {locationId: "{settings.location}")";
+constexpr Duration kUsualLength = seconds(100);
+constexpr std::uint64_t kThemes = static_cast<std::uint64_t>(Theme::kDuplicates) + 1;
 // Of the judge.
 constexpr std::string_view kRegression = "an older state was written over a newer one";
 
@@ -50,9 +84,12 @@ class Simulation : private Node::Events {
       : options_(options),
         // Neighbouring seeds must not be one sequence, shifted.
         random_(Fingerprint(std::to_string(options.seed))),
+        theme_(ThemeOfSeed()),
         trace_(time_, options.keeps_trace),
-        log_(LogOptions(options), time_, random_.Next()),
-        network_(time_, SeededRandom(random_.Next()), trace_, worlds_, kSettle, kPauseBound),
+        log_(LogOptions(options, theme_), time_, random_.Next()),
+        // L: below V + P, where a take-over settles it, or above.
+        settle_(theme_ == Theme::kLostRecords || random_.Percent(50) ? seconds(9) : seconds(2)),
+        network_(time_, SeededRandom(random_.Next()), trace_, worlds_, settle_, kPauseBound),
         machine_{time_,
                  log_,
                  network_,
@@ -77,15 +114,11 @@ class Simulation : private Node::Events {
     MakeOrders();
     log_.Found(kGeneration);
     MakeNodes();
-    const Instant end = time_.now().steady + minutes(options_.minutes);
+    const Instant end = time_.now().steady + options_.length;
     PlanMutations(end);
     PlanCompaction(end + kRestWithin);
     if (options_.faults) {
-      PlanFaults(end);
-      PlanNewRevision(end);
-      PlanLoss(end);
-      PlanInterruption(end);
-      PlanPerson(end);
+      trouble_.Plan(end, std::chrono::duration<double>(options_.length) / kUsualLength);
     }
     time_.RunUntil(end);
     EndFaults();
@@ -94,22 +127,34 @@ class Simulation : private Node::Events {
   }
 
  private:
-  static eventlog::testing::SimulatedLogOptions LogOptions(const SimulationOptions& simulation) {
+  static eventlog::testing::SimulatedLogOptions LogOptions(const SimulationOptions& simulation,
+                                                           Theme theme) {
     eventlog::testing::SimulatedLogOptions options;
     options.partitions = kPartitions;
     options.min_compaction_lag = kMinCompactionLag;
     options.delete_retention = kDeleteRetention;
     if (simulation.rule_break == RuleBreak::kNoCompactionLag) options.min_compaction_lag = {};
+    if (theme == Theme::kCompaction) options.fetch_records_max = 6;
     return options;
   }
   bool breaks(RuleBreak what) const { return options_.rule_break == what; }
+  bool is(Theme theme) const { return theme_ == theme; }
+  // Of each history the same random numbers are left for the rest.
+  Theme ThemeOfSeed() {
+    const std::uint64_t drawn = random_.Below(2 * kThemes);
+    if (options_.theme) return *options_.theme;
+    if (const Theme of_break = ThemeOf(options_.rule_break); of_break != Theme::kNone) {
+      return of_break;
+    }
+    return drawn < kThemes ? static_cast<Theme>(drawn) : Theme::kNone;
+  }
   eventlog::testing::MemberDelays Delays() const {
     eventlog::testing::MemberDelays delays;
     delays.request = {milliseconds(1), milliseconds(30)};
     // Whoever reads slowly sees what compaction took meanwhile.
-    if (breaks(RuleBreak::kNoCompactionLag)) delays.request.max = seconds(3);
+    if (is(Theme::kCompaction)) delays.request.max = seconds(1);
     delays.answer = {milliseconds(1), milliseconds(30)};
-    delays.late = {milliseconds(1), seconds(12)};
+    delays.late = {milliseconds(1), seconds(10)};
     return delays;
   }
   std::vector<std::string> Names() const {
@@ -126,24 +171,39 @@ class Simulation : private Node::Events {
     for (std::int32_t i = 0; i < options_.tenants; ++i) {
       simulator::WorldOptions world;
       world.seed = random_.Next();
-      world.customers = options_.customers / options_.tenants;
+      world.customers = options_.customers;
       world.tenant = Names()[static_cast<std::size_t>(i)];
       world.start = time_.now().wall;
       world.mutations_total = 1'000'000;
+      // Behind what the connections are told of D and S.
+      if (breaks(RuleBreak::kNoVisibilityLag)) world.visibility_lag = seconds(10);
       if (breaks(RuleBreak::kNoIndexLag)) world.index_lag = seconds(30);
+      world.switches.highlevel_late_notes = true;
       world.site_clock_offset = random_.Between(-seconds(30), seconds(30));
       if (options_.faults && random_.Percent(20)) world.switches.rest_batch_leaves_out = true;
+      if (is(Theme::kDuplicates)) world.switches.highlevel_allows_duplicates = true;
       worlds_.push_back(std::make_unique<simulator::World>(std::move(world)));
     }
   }
 
-  static std::string AddBlob(Orders::Tenant& tenant, v1::Blob::Kind kind, const std::string& name) {
-    const std::string* const content = connector::BuiltinFile(name);
+  static std::string Text(Duration duration) {
+    return std::to_string(duration / milliseconds(1)) + "ms";
+  }
+
+  std::string AddBlob(Orders::Tenant& tenant, v1::Blob::Kind kind, const std::string& name) const {
+    std::string content = *connector::BuiltinFile(name);
+    if (kind == v1::Blob::KIND_RULES) {
+      content += name == "rest.rules.yaml" ? kRestRule : kHighLevelRule;
+    } else if (name == "highlevel.yaml" && is(Theme::kDuplicates)) {
+      // Its create makes a new one whatever there is: what is asked before it is all that helps.
+      content.insert(content.find(kUpsertBody) + kUpsertBody.size(),
+                     ", createNewIfDuplicateAllowed: true");
+    }
     v1::Blob blob;
     blob.set_kind(kind);
     blob.set_name(name);
-    blob.set_content(*content);
-    const std::string hash = ids::Sha256Hex(*content);
+    blob.set_content(content);
+    const std::string hash = ids::Sha256Hex(content);
     tenant.blobs[hash] = std::move(blob);
     return hash;
   }
@@ -158,8 +218,8 @@ class Simulation : private Node::Events {
       billing->set_integration("chargify");
       billing->set_url(Network::Url(i, simulator::Target::kChargify));
       (*billing->mutable_settings())["visibility_lag"] =
-          breaks(RuleBreak::kNoVisibilityLag) ? "0s" : "2s";
-      (*billing->mutable_settings())["poll_interval"] = "30s";
+          breaks(RuleBreak::kNoVisibilityLag) ? "0s" : Text(kVisibilityLag);
+      (*billing->mutable_settings())["poll_interval"] = Text(kPollInterval);
       for (const auto& [name, target] : {std::pair("highlevel", simulator::Target::kHighLevel),
                                          std::pair("rest", simulator::Target::kRest)}) {
         v1::Connection* const connection = tenant.snapshot.add_connections();
@@ -169,7 +229,7 @@ class Simulation : private Node::Events {
         connection->set_connector_file(
             AddBlob(tenant, v1::Blob::KIND_CONNECTOR_FILE, std::string(name) + ".yaml"));
         auto& settings = *connection->mutable_settings();
-        settings["settle"] = breaks(RuleBreak::kNoSettling) ? "100ms" : "2s";
+        settings["settle"] = breaks(RuleBreak::kNoSettling) ? "1501ms" : Text(settle_);
         settings["index_lag"] = "1s";
         if (target == simulator::Target::kHighLevel) {
           settings["location"] = worlds_[i]->access().highlevel_location;
@@ -229,13 +289,13 @@ class Simulation : private Node::Events {
       o.pause_bound = kPauseBound;
       o.min_compaction_lag = kMinCompactionLag;
       o.delete_retention = kDeleteRetention;
-      o.poll_interval = seconds(30);
-      o.visibility_lag = seconds(2);
-      o.request_timeout = seconds(10);
+      o.poll_interval = kPollInterval;
+      o.visibility_lag = kVisibilityLag;
+      o.request_timeout = seconds(5);
       o.page_size = page_size_;
-      o.retry_delay_max = seconds(20);
-      o.throttle_pause = seconds(20);
-      o.cursor_interval = minutes(1);
+      o.retry_delay_max = seconds(4);
+      o.throttle_pause = seconds(4);
+      o.cursor_interval = seconds(15);
       return extractor::MakeExtractor(o, ports);
     }
     if (service == "transformer") {
@@ -244,7 +304,8 @@ class Simulation : private Node::Events {
       o.partitions = kPartitions;
       o.min_compaction_lag = kMinCompactionLag;
       o.delete_retention = kDeleteRetention;
-      o.status_interval = seconds(20);
+      o.status_interval = seconds(10);
+      o.compiled = compiled_;
       return transformer::MakeTransformer(o, ports);
     }
     if (service == "loader") {
@@ -256,9 +317,10 @@ class Simulation : private Node::Events {
       o.min_compaction_lag = kMinCompactionLag;
       o.delete_retention = kDeleteRetention;
       o.request_timeout = kRequestTimeout;
-      o.retry_delay_max = seconds(20);
+      o.retry_delay_max = seconds(4);
       o.attempts_max = attempts_max_;
-      o.status_interval = seconds(20);
+      o.status_interval = seconds(10);
+      o.connectors = connectors_;
       o.predecessor_is_dead = breaks(RuleBreak::kNoWaitForTheLease);
       return loader::MakeLoader(o, ports);
     }
@@ -298,17 +360,12 @@ class Simulation : private Node::Events {
   // ---- what happens ----
 
   Instant Sometime(Instant end) {
-    const Instant begin = time_.now().steady + seconds(5);
-    return begin + random_.Between(Duration::zero(), end - begin - minutes(1));
-  }
-  Node& AnyNode() {
-    // Half of what goes wrong hits a loader: most rules are about it.
-    if (random_.Percent(50)) return *nodes_[nodes_.size() - 1 - random_.Below(2)];
-    return *nodes_[random_.Below(nodes_.size())];
+    const Instant begin = time_.now().steady + seconds(2);
+    return begin + random_.Between(Duration::zero(), end - begin - seconds(3));
   }
 
   void PlanMutations(Instant end) {
-    const std::int32_t each = options_.mutations / options_.tenants;
+    const auto each = static_cast<std::int32_t>(options_.length / kMutationEvery);
     for (const std::unique_ptr<simulator::World>& world : worlds_) {
       for (std::int32_t left = each; left > 0;) {
         // Some come in bursts.
@@ -322,9 +379,8 @@ class Simulation : private Node::Events {
   }
 
   void PlanCompaction(Instant end) {
-    const Duration every = breaks(RuleBreak::kNoCompactionLag)
-                               ? random_.Between(seconds(2), seconds(10))
-                               : random_.Between(minutes(1), minutes(10));
+    const Duration every = is(Theme::kCompaction) ? random_.Between(milliseconds(500), seconds(3))
+                                                  : random_.Between(seconds(5), minutes(1));
     for (Instant at = time_.now().steady + every; at < end; at += every) {
       time_.At(at, [this] {
         trace_.Line("log", "compacts");
@@ -333,304 +389,27 @@ class Simulation : private Node::Events {
     }
   }
 
-  void PlanFaults(Instant end) {
-    // In some histories hardly anything goes well.
-    const std::uint64_t more = random_.Percent(30) ? 4 : 1;
-    NetworkFaults network;
-    network.connect_fails = static_cast<std::uint32_t>(random_.Below(30 * more));
-    network.answer_lost = static_cast<std::uint32_t>(random_.Below(60 * more));
-    network.answer_late = static_cast<std::uint32_t>(random_.Below(60 * more));
-    network.request_late = static_cast<std::uint32_t>(random_.Below(100 * more));
-    network.pauses = static_cast<std::uint32_t>(random_.Below(50 * more));
-    if (breaks(RuleBreak::kPauseBeyondTheBound)) network.pause_max = minutes(2);
-    network_.SetFaults(network);
-    for (const std::unique_ptr<simulator::World>& world : worlds_) {
-      const absl::Status status = world->SetFaults(WorldFaults());
-      if (!status.ok()) problems_.push_back("faults: " + std::string(status.message()));
-    }
-    for (std::uint64_t i = random_.Below(8 * more); i > 0; --i) PlanCrash(end);
-    for (std::uint64_t i = random_.Below(5 * more); i > 0; --i) PlanSuspension(end);
-    for (std::uint64_t i = random_.Below(4 * more); i > 0; --i) {
-      time_.At(Sometime(end), [this, node = &AnyNode(),
-                               told_after = random_.Between(milliseconds(1), seconds(20))] {
-        if (!node->alive()) return;
-        ++evictions_;
-        coordinators_.at(node->service()).Evict(*node, told_after);
-      });
-    }
-    for (std::uint64_t i = random_.Below(3); i > 0; --i) {
-      time_.At(Sometime(end), [this, node = &AnyNode(), lands = random_.Percent(50)] {
-        if (!node->alive()) return;
-        trace_.Line(node->instance(), "its next produce will fail");
-        log_.FailNextProduce(node->member(), lands);
-      });
-    }
-    for (std::uint64_t i = random_.Below(4 * more); i > 0; --i) PlanDrain(end);
-    for (std::uint64_t i = random_.Below(3); i > 0; --i) PlanOldDisk(end);
-    for (std::uint64_t i = random_.Below(3); i > 0; --i) PlanClockJump(end);
-  }
-
-  // A sync is removed, and comes back: its records are withdrawn, whatever is open or in doubt.
-  void PlanInterruption(Instant end) {
-    if (!random_.Percent(30)) return;
-    const std::size_t tenant = random_.Below(worlds_.size());
-    const std::string sync = random_.Percent(50) ? "rest" : "highlevel";
-    const Duration length = random_.Between(seconds(1), minutes(3));
-    const auto set = [this, tenant, sync](v1::SyncState state) {
-      trace_.Line("control", v1::SyncState_Name(state) + " " + sync);
-      Orders::Tenant& orders = orders_.tenants[Names()[tenant]];
-      orders.interrupted.insert(sync);
-      for (v1::Sync& ordered : *orders.snapshot.mutable_syncs()) {
-        if (ordered.name() == sync) ordered.set_state(state);
-      }
-      ++orders_.edition;
-    };
-    time_.At(Sometime(end), [this, set, length] {
-      set(v1::SYNC_STATE_REMOVED);
-      time_.After(length, [set] { set(v1::SYNC_STATE_ACTIVE); });
-    });
-  }
-
-  // A person has what is parked tried again, now and then.
-  void PlanPerson(Instant end) {
-    const Duration every = random_.Between(minutes(2), minutes(10));
-    for (Instant at = time_.now().steady + every; at < end; at += every) {
-      time_.At(at, [this] { ReplayParked(); });
-    }
-  }
-  void ReplayParked() {
-    for (const std::string& key : checks_.ParkedRecords()) {
-      trace_.Line("control", "a person replays " + key);
-      v1::ToService message;
-      message.mutable_decide_parked()->set_key(key);
-      message.mutable_decide_parked()->set_replay(true);
-      for (const std::unique_ptr<Node>& node : nodes_) {
-        if (node->service() == "loader") node->Tell(message);
-      }
-    }
-  }
-
-  // A disk is copied, and later a process of the service comes back with the copy: from a backup,
-  // or from another machine.
-  void PlanOldDisk(Instant end) {
-    Node& node = AnyNode();
-    const bool is_of_another = random_.Percent(30);
-    const Duration age = random_.Between(seconds(10), minutes(40));
-    time_.At(Sometime(end), [this, &node, is_of_another, age] {
-      Node* to = &node;
-      for (const std::unique_ptr<Node>& other : nodes_) {
-        if (is_of_another && other.get() != &node && other->service() == node.service()) {
-          to = other.get();
-        }
-      }
-      to->SetBackup(node.CopyDisk());
-      time_.After(age, [this, to] {
-        if (!to->alive() || !is_going_wrong_) return;
-        ++old_disks_;
-        to->Kill("kill -9, and its disk comes from a backup");
-        time_.After(random_.Between(milliseconds(10), seconds(60)),
-                    [to] { to->Start(Disk::kOld); });
-      });
-    });
-  }
-
-  // Rule 11: only the wall clock can be set.
-  void PlanClockJump(Instant end) {
-    Node& node = AnyNode();
-    const Duration by = random_.Between(-minutes(20), minutes(20));
-    time_.At(Sometime(end), [this, &node, by] {
-      ++clock_jumps_;
-      trace_.Line(node.instance(), "its wall clock is set");
-      node.SetClock(by);
-    });
-  }
-
-  // Section 0 and rules 12, 35, 45: a topic is lost, and a person orders its founding.
-  void PlanLoss(Instant end) {
-    const bool is_wanted = breaks(RuleBreak::kLossIsNotDoubt) ||
-                           breaks(RuleBreak::kGenerationStays) ||
-                           breaks(RuleBreak::kOldCursorsCount) || breaks(RuleBreak::kNoLookUp);
-    if (!random_.Percent(20) && !is_wanted) return;
-    static constexpr std::array kTopics = {Topic::kRecords, Topic::kRecords, Topic::kChanges,
-                                           Topic::kChanges, Topic::kTenants, Topic::kCursors};
-    Topic topic = kTopics[random_.Below(kTopics.size())];
-    if (breaks(RuleBreak::kLossIsNotDoubt) || breaks(RuleBreak::kNoLookUp)) {
-      topic = Topic::kRecords;
-    }
-    if (breaks(RuleBreak::kOldCursorsCount)) topic = Topic::kChanges;
-    const Duration until_order = random_.Between(milliseconds(100), minutes(2));
-    time_.At(Sometime(end), [this, topic, until_order] {
-      ++lost_topics_;
-      trace_.Line("log", "loses " + std::string(eventlog::Name(topic)));
-      for (eventlog::Partition p = 0; p < kPartitions; ++p) log_.Lose(topic, p);
-      checks_.OnLost(topic);
-      mirror_was_lost_ = mirror_was_lost_ || topic == Topic::kChanges;
-      time_.After(until_order, [this] {
-        trace_.Line("log", "is founded anew by order");
-        const std::int64_t generation =
-            breaks(RuleBreak::kGenerationStays) ? kGeneration : kGeneration + lost_topics_;
-        log_.FoundAnew(generation);
-        if (!breaks(RuleBreak::kOldCursorsCount)) return;
-        // What they have read they know to be old: let them read it again.
-        for (const std::unique_ptr<Node>& node : nodes_) {
-          if (node->service() != "extractor" || !node->alive()) continue;
-          node->Kill("kill -9");
-          node->Start(Disk::kLost);
-        }
-      });
-    });
-  }
-
-  std::string WorldFaults() {
-    std::string out = "[";
-    const auto add = [&](const char* target, const char* kind, std::uint64_t percent_max,
-                         const std::string& more = "") {
-      const std::uint64_t percent = random_.Below(percent_max + 1);
-      if (percent == 0) return;
-      if (out.size() > 1) out += ",";
-      out += std::string(R"({"target":")") + target + R"(","kind":")" + kind +
-             R"(","probability":0.)" + (percent < 10 ? "0" : "") + std::to_string(percent) + more +
-             "}";
-    };
-    for (const char* const target : {"highlevel", "rest"}) {
-      add(target, "error", 4);
-      add(target, "error_after_apply", 4);
-      add(target, "unavailable_after_apply", 4, R"(,"retry_after":3)");
-      add(target, "reset_before", 3);
-      add(target, "reset_after", 4);
-      add(target, "apply_late", 4, R"(,"delay_ms":900)");
-      add(target, "hang", 2);
-      add(target, "hang_after_apply", 2);
-      add(target, "truncate", 3);
-      add(target, "malformed", 3);
-      add(target, "html", 2);
-      add(target, "empty", 2);
-      add(target, "accepted", 3);
-      add(target, "throttle", 4, R"(,"retry_after":2)");
-      add(target, "unauthorized", 2);
-      add(target, "slow", 5, R"(,"delay_ms":400)");
-    }
-    add("chargify", "error", 4);
-    add("chargify", "reset_before", 4);
-    add("chargify", "truncate", 4);
-    add("chargify", "malformed", 3);
-    add("chargify", "html", 2);
-    add("chargify", "throttle", 2);
-    add("chargify", "unauthorized", 1);
-    add("chargify", "slow", 10, R"(,"delay_ms":3000)");
-    return out + "]";
-  }
-
-  void KillAndRestart(Node& node, std::string_view why) {
-    if (!node.alive()) return;
-    node.Kill(why);
-    const Disk disk = random_.Percent(70) ? Disk::kKept : Disk::kLost;
-    time_.After(random_.Between(milliseconds(10), seconds(60)),
-                [&node, disk] { node.Start(disk); });
-  }
-
-  void PlanCrash(Instant end) {
-    Node& node = AnyNode();
-    const bool at_a_step = random_.Percent(60);
-    const auto steps = static_cast<std::int64_t>(1 + random_.Below(200));
-    const bool twice = random_.Percent(25);
-    time_.At(Sometime(end), [this, &node, at_a_step, steps, twice] {
-      if (!node.alive()) return;
-      if (at_a_step) {
-        // The node starts again by itself.
-        node.CrashAfter(steps);
-      } else {
-        KillAndRestart(node, "kill -9");
-      }
-      if (!twice) return;
-      // Two owners in a row within L: whoever may be the successor dies too.
-      time_.After(random_.Between(milliseconds(10), seconds(25)), [this, service = node.service()] {
-        for (const std::unique_ptr<Node>& other : nodes_) {
-          if (other->service() == service) KillAndRestart(*other, "kill -9, right after another");
-        }
-      });
-    });
-  }
-
-  void PlanSuspension(Instant end) {
-    Node& node = AnyNode();
-    const Duration length = random_.Percent(30) ? random_.Between(milliseconds(1), kPauseBound)
-                                                : random_.Between(kPauseBound, minutes(5));
-    const bool evicts = random_.Percent(70);
-    const Duration evict_after = random_.Between(milliseconds(1), length);
-    time_.At(Sometime(end), [this, &node, length, evicts, evict_after] {
-      if (!node.alive() || node.suspended()) return;
-      ++suspensions_;
-      node.Suspend();
-      const std::int64_t life = node.life();
-      if (evicts) {
-        time_.After(evict_after, [this, &node, life] {
-          if (!node.alive() || node.life() != life || !node.suspended()) return;
-          ++evictions_;
-          coordinators_.at(node.service())
-              .Evict(node, random_.Between(milliseconds(1), seconds(10)));
-        });
-      }
-      time_.After(length, [&node, life] {
-        if (node.life() == life) node.Resume();
-      });
-    });
-  }
-
-  void PlanDrain(Instant end) {
-    Node& node = AnyNode();
-    time_.At(Sometime(end), [this, &node] {
-      if (!node.alive() || node.suspended()) return;
-      ++drains_;
-      trace_.Line(node.instance(), "SIGTERM");
-      node.Drain();
-      WaitForDrain(node, node.life(), time_.now().steady + seconds(30));
-    });
-  }
-  void WaitForDrain(Node& node, std::int64_t life, Instant deadline) {
-    time_.After(milliseconds(200), [this, &node, life, deadline] {
-      if (!node.alive() || node.life() != life) return;
-      if (node.stage()->drained() || time_.now().steady >= deadline) {
-        if (!node.stage()->drained()) problems_.push_back(node.instance() + " does not drain");
-        KillAndRestart(node, "has drained");
-      } else {
-        WaitForDrain(node, life, deadline);
-      }
-    });
-  }
-
-  // Rule 36: a person saves a mapping again, in other words; every customer is mapped anew.
-  void PlanNewRevision(Instant end) {
-    if (!random_.Percent(40)) return;
-    time_.At(Sometime(end), [this] {
-      trace_.Line("control", "the mappings get a new revision");
-      for (auto& [name, tenant] : orders_.tenants) {
-        for (v1::Sync& sync : *tenant.snapshot.mutable_syncs()) {
-          v1::Blob blob = tenant.blobs.at(sync.mapping());
-          blob.set_content(blob.content() + "\n# The same in other words.\n");
-          const std::string hash = ids::Sha256Hex(blob.content());
-          tenant.blobs[hash] = std::move(blob);
-          sync.set_mapping(hash);
-        }
-      }
-      ++orders_.edition;
-    });
-  }
-
   // ---- the end ----
 
   void EndFaults() {
     trace_.Line("simulation", "mutations and faults end");
-    is_going_wrong_ = false;
-    network_.SetFaults({});
-    for (const std::unique_ptr<simulator::World>& world : worlds_) {
-      world->StopMutating();
-      static_cast<void>(world->SetFaults("[]"));
+    trouble_.End();
+  }
+
+  bool IsExcused(const std::string& problem) const {
+    const bool is_regression = problem.ends_with(kRegression);
+    if (trouble_.mirror_was_lost()) {
+      // While it is read anew a CRM shows customers as far as they were read. And of what went away
+      // meanwhile nobody knows any more that it was there.
+      return is_regression ||
+             (problem.find(" reporting.") != problem.npos && problem.ends_with("have \"0\""));
     }
-    for (const std::unique_ptr<Node>& node : nodes_) {
-      node->CrashAfter(std::int64_t{1} << 60);
-      node->Resume();
-    }
+    // Contents A, B, A in two requests: between them a contact may look as it did before.
+    if (!is_regression || !problem.starts_with("highlevel ")) return false;
+    const std::set<std::string>& flapping = trouble_.flapping();
+    return std::any_of(flapping.begin(), flapping.end(), [&](const std::string& id) {
+      return problem.find(" " + id + " ") != problem.npos;
+    });
   }
 
   std::vector<std::string> NotAtRest(bool is_last_look = false) {
@@ -650,17 +429,9 @@ class Simulation : private Node::Events {
     for (std::size_t i = 0; i < worlds_.size(); ++i) {
       const simulator::Judgement judgement = worlds_[i]->Judge(time_.now().wall);
       const std::string who = "tenant" + std::to_string(i);
-      if (judgement.mismatches != 0) {
-        problems.push_back(who + ": " + std::to_string(judgement.mismatches) + " mismatches");
-      }
-      if (judgement.duplicate_records != 0) problems.push_back(who + ": duplicate records");
-      if (judgement.regressions != 0 && !mirror_was_lost_) {
-        problems.push_back(who + ": regressions");
-      }
       if (judgement.provoked_429 != 0) problems.push_back(who + ": provoked 429");
       for (const std::string& problem : judgement.problems) {
-        if (mirror_was_lost_ && problem.ends_with(kRegression)) continue;
-        problems.push_back(who + ": " + problem);
+        if (!IsExcused(problem)) problems.push_back(who + ": " + problem);
       }
     }
     return problems;
@@ -672,13 +443,13 @@ class Simulation : private Node::Events {
     while (time_.now().steady < begin + kRestWithin) {
       // What cannot be undone need not be waited for.
       if (!checks_.violations().empty()) break;
-      ReplayParked();
-      time_.RunFor(seconds(20));
+      trouble_.ReplayParked();
+      time_.RunFor(seconds(3));
       why = NotAtRest();
       if (!why.empty()) continue;
       rested_after_ = time_.now().steady - begin;
       // It must stay so, through another poll of the source.
-      time_.RunFor(seconds(70));
+      time_.RunFor(2 * kPollInterval);
       why = NotAtRest();
       if (!why.empty()) {
         // An owner whose clock is far ahead takes what it has just written for old, and looks for
@@ -694,24 +465,29 @@ class Simulation : private Node::Events {
       if (!all.empty()) why = all;
     }
     for (std::string& problem : why) problems_.push_back(std::move(problem));
+    if (!trace_.keeps_lines()) return;
+    for (std::size_t i = 0; i < worlds_.size(); ++i) {
+      worlds_[i]->ForEachTruth(
+          [&](std::string_view line) { trace_.Line("truth of world-" + std::to_string(i), line); });
+    }
   }
 
   SimulationResult Result() {
     SimulationResult result;
     result.problems = problems_;
+    for (const std::string& problem : trouble_.problems()) result.problems.push_back(problem);
     for (const std::string& violation : checks_.violations()) {
       result.problems.push_back("violation: " + violation);
     }
-    result.trace_hash = trace_.hash();
     result.trace_lines = trace_.lines();
     result.trace = trace_.text();
     result.crashes = crashes_;
-    result.suspensions = suspensions_;
-    result.evictions = evictions_;
-    result.drains = drains_;
-    result.lost_topics = lost_topics_;
-    result.old_disks = old_disks_;
-    result.clock_jumps = clock_jumps_;
+    result.suspensions = trouble_.counts().suspensions;
+    result.evictions = trouble_.counts().evictions;
+    result.drains = trouble_.counts().drains;
+    result.lost_topics = trouble_.counts().lost_topics;
+    result.old_disks = trouble_.counts().old_disks;
+    result.clock_jumps = trouble_.counts().clock_jumps;
     result.void_entries = checks_.counts().void_entries;
     result.intents = checks_.counts().intents;
     result.checked_sends = checks_.counts().checked_sends;
@@ -729,34 +505,68 @@ class Simulation : private Node::Events {
   const SimulationOptions options_;
   VirtualTime time_;
   SeededRandom random_;
+  const Theme theme_;
   Trace trace_;
   eventlog::testing::SimulatedLog log_;
+  const Duration settle_;
   std::vector<std::unique_ptr<simulator::World>> worlds_;
   Network network_;
   Machine machine_;
   Checks checks_;
   Orders orders_;
+  // Parsed once for all processes: the time goes into histories.
+  const std::shared_ptr<transformer::CompiledFiles> compiled_ =
+      std::make_shared<transformer::CompiledFiles>();
+  const std::shared_ptr<loader::Connectors> connectors_ = std::make_shared<loader::Connectors>();
   std::int32_t page_size_ = 200;
   std::int32_t attempts_max_ = 100'000;
   std::map<std::string, Coordinator> coordinators_;
   std::vector<std::unique_ptr<Node>> nodes_;
   std::vector<std::string> problems_;
   std::int64_t crashes_ = 0;
-  std::int64_t suspensions_ = 0;
-  std::int64_t evictions_ = 0;
-  std::int64_t drains_ = 0;
-  std::int64_t lost_topics_ = 0;
-  std::int64_t old_disks_ = 0;
-  std::int64_t clock_jumps_ = 0;
-  bool is_going_wrong_ = true;
-  // While `changes` is read anew, customers are shown with what was read of them so far.
-  bool mirror_was_lost_ = false;
   Duration rested_after_{};
+  const Scene scene_{time_,
+                     random_,
+                     trace_,
+                     log_,
+                     worlds_,
+                     network_,
+                     nodes_,
+                     coordinators_,
+                     checks_,
+                     orders_,
+                     kPartitions,
+                     kGeneration,
+                     settle_,
+                     kPauseBound,
+                     kSessionTimeout,
+                     theme_,
+                     options_.rule_break};
+  Trouble trouble_{scene_};
 };
 
 }  // namespace
 
 SimulationResult Simulate(const SimulationOptions& options) { return Simulation(options).Run(); }
+
+std::optional<Finding> FindShowing(const RuleBreakInfo& info, std::uint64_t first,
+                                   std::uint64_t seeds) {
+  for (std::uint64_t seed = first; seed < first + seeds; ++seed) {
+    SimulationOptions options;
+    options.seed = seed;
+    options.rule_break = info.what;
+    const std::vector<std::string> problems = Simulate(options).problems;
+    const auto shows = std::find_if(problems.begin(), problems.end(), [&](const auto& problem) {
+      return problem.find(info.seen) != problem.npos;
+    });
+    if (shows == problems.end()) continue;
+    options.rule_break = RuleBreak::kNone;
+    if (info.theme != Theme::kNone) options.theme = info.theme;
+    // What fails with all rules on shows nothing.
+    if (Simulate(options).problems.empty()) return Finding{seed, *shows};
+  }
+  return std::nullopt;
+}
 
 std::string CommandToRepeat(const SimulationOptions& options) {
   return "simulate --first " + std::to_string(options.seed) + " --seeds 1 --trace";

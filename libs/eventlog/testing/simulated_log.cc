@@ -14,7 +14,6 @@ namespace {
 
 using TopicPartition = std::pair<Topic, Partition>;
 
-constexpr std::size_t kFetchRecordsMax = 64;
 constexpr std::array kFoundingOrder = {Topic::kTenants, Topic::kChanges, Topic::kCursors,
                                        Topic::kRecords, Topic::kCommands};
 
@@ -97,6 +96,7 @@ struct SimulatedMember::State : std::enable_shared_from_this<SimulatedMember::St
   };
   std::map<TopicPartition, Reader> readers;
   std::uint64_t reader_epoch = 0;
+  Instant reads_from{};
 
   std::string name() const { return group + "/" + instance; }
 
@@ -149,8 +149,9 @@ struct SimulatedMember::State : std::enable_shared_from_this<SimulatedMember::St
     if (reader.is_scheduled || reader.is_paused) return;
     reader.is_scheduled = true;
     const std::uint64_t epoch = reader.epoch;
-    log->time.After(Draw(delays.request) + Draw(delays.answer),
-                    [self = shared_from_this(), where, epoch] { self->Fetch(where, epoch); });
+    const Instant at = log->time.now().steady + Draw(delays.request) + Draw(delays.answer);
+    log->time.At(std::max(at, reads_from),
+                 [self = shared_from_this(), where, epoch] { self->Fetch(where, epoch); });
   }
 
   void Fetch(TopicPartition where, std::uint64_t epoch) {
@@ -159,6 +160,10 @@ struct SimulatedMember::State : std::enable_shared_from_this<SimulatedMember::St
     Reader& reader = found->second;
     reader.is_scheduled = false;
     if (reader.is_paused) return;
+    if (log->time.now().steady < reads_from) {
+      Schedule(where);
+      return;
+    }
     PartitionLog& source = log->Log(where.first, where.second);
     if (reader.next < source.begin || reader.next > source.end) {
       OutOfRange fact;
@@ -175,7 +180,7 @@ struct SimulatedMember::State : std::enable_shared_from_this<SimulatedMember::St
         source.records.begin(), source.records.end(), reader.next,
         [](const Record& record, Offset offset) { return record.offset < offset; });
     Fetched fetched;
-    const std::size_t records_max = 1 + log->random.Below(kFetchRecordsMax);
+    const std::size_t records_max = 1 + log->random.Below(log->options.fetch_records_max);
     for (; at != source.records.end() && fetched.records.size() < records_max; ++at) {
       fetched.records.push_back(*at);
       reader.next = at->offset + 1;
@@ -476,6 +481,15 @@ void SimulatedLog::Kill(SimulatedMember& member) {
 
 void SimulatedLog::FailNextProduce(SimulatedMember& member, bool lands) {
   member.state_->fail_next_produce = lands;
+}
+
+void SimulatedLog::StallReading(SimulatedMember& member, Instant until) {
+  member.state_->reads_from = until;
+}
+
+void SimulatedLog::Recover(SimulatedMember& member) {
+  member.state_->reads_from = {};
+  member.state_->fail_next_produce.reset();
 }
 
 std::vector<Partition> SimulatedLog::Owned(const SimulatedMember& member) const {

@@ -35,6 +35,8 @@ struct SimulatedLogOptions {
   /// C and R of the protocol.
   Duration min_compaction_lag = std::chrono::hours(1);
   Duration delete_retention = std::chrono::hours(24);
+  /// Of one fetch; how many they are is drawn.
+  std::size_t fetch_records_max = 64;
 };
 
 class SimulatedLog;
@@ -99,6 +101,10 @@ class SimulatedLog {
   void Kill(SimulatedMember& member);
   /// Its next produce fails, and is in the log nevertheless if `lands`.
   void FailNextProduce(SimulatedMember& member, bool lands);
+  /// Until then nothing more reaches the member of what it reads; all else goes on.
+  void StallReading(SimulatedMember& member, Instant until);
+  /// What was ordered of it ends: it reads again, and no produce fails any more.
+  void Recover(SimulatedMember& member);
   std::vector<Partition> Owned(const SimulatedMember& member) const;
   /// Nothing that anybody has produced is still on its way.
   bool quiet() const;
