@@ -99,7 +99,8 @@ void Check(std::string_view input) {
   std::vector<Completion> ended;
   for (int turns = 0; ended.empty(); ++turns) {
     Require(turns < 10'000, "a request ends");
-    ended = client.Poll({}, std::chrono::milliseconds(connections.empty() ? 1 : 0));
+    // At once as a rule; a machine that is busy gets its time.
+    ended = client.Poll({}, std::chrono::milliseconds(connections.empty() || turns > 100 ? 1 : 0));
     const int fd = peer.Accept();
     if (fd < 0) continue;
     connections.push_back(fd);
