@@ -6,6 +6,8 @@
 #include <limits>
 #include <string_view>
 
+#include "libs/time/rfc3339.h"
+
 namespace tributary::budget {
 namespace {
 
@@ -26,6 +28,8 @@ constexpr Duration kDay = hours(24);
 constexpr std::int64_t kResetSeenMin = 16;
 /// Fewer in a window are not taken for its limit at once.
 constexpr std::int64_t kLearntMin = 4;
+constexpr std::int64_t kCountMax = 1'000'000'000;
+constexpr Duration kClockMargin = std::chrono::seconds(2);
 constexpr std::int64_t kAnyNumber = std::numeric_limits<std::int64_t>::max();
 
 std::optional<std::int64_t> HeaderNumber(const http::Headers& headers, const std::string& name,
@@ -46,6 +50,22 @@ std::optional<std::int64_t> HeaderNumber(const http::Headers& headers, const std
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc() || end != text.data() + text.size() || value < 0) return std::nullopt;
   return value;
+}
+
+/// More than that is as good as no limit.
+std::optional<std::int64_t> HeaderCount(const http::Headers& headers, const std::string& name,
+                                        std::int32_t part) {
+  const auto count = HeaderNumber(headers, name, part);
+  return count ? std::optional(std::min(*count, kCountMax)) : std::nullopt;
+}
+
+/// Of the server, if it tells one that is not just rounded: a reset at a time of day is by its
+/// clock.
+WallTime ServerTime(const http::Headers& headers, WallTime now) {
+  const std::string* const header = http::FindHeader(headers, "Date");
+  const std::optional<WallTime> date = header == nullptr ? std::nullopt : ParseHttpDate(*header);
+  if (!date || (*date - now < kClockMargin && now - *date < kClockMargin)) return now;
+  return *date;
 }
 
 /// In how long; some servers tell seconds from now, others a time since 1970.
@@ -201,15 +221,16 @@ void Window::TakeLimit(Now now, std::int64_t limit) {
       move_ = Move{now.steady, others, scaled};
     }
   }
-  limit_ = limit;
+  // One that allows nothing is asked from time to time whether it still does.
+  limit_ = std::max<std::int64_t>(1, limit);
   limit_is_heard_ = true;
 }
 
 bool Window::Hear(Now now, const Mark& mark, std::int64_t own, const http::Headers& headers) {
   const std::int32_t part = options_.header_part;
-  auto limit = HeaderNumber(headers, options_.limit_header, part);
-  auto left = HeaderNumber(headers, options_.remaining_header, part);
-  const auto used = HeaderNumber(headers, options_.used_header, part);
+  auto limit = HeaderCount(headers, options_.limit_header, part);
+  auto left = HeaderCount(headers, options_.remaining_header, part);
+  const auto used = HeaderCount(headers, options_.used_header, part);
   if (!limit && !left && !used) return false;
   if (const auto interval = HeaderNumber(headers, options_.interval_milliseconds_header, part);
       interval && *interval >= 100 && *interval <= 2 * kDay / std::chrono::milliseconds(1)) {
@@ -219,8 +240,13 @@ bool Window::Hear(Now now, const Mark& mark, std::int64_t own, const http::Heade
   if (used && !left && limit) left = std::max<std::int64_t>(0, *limit - *used);
   // Without the limit what is left says how many more there may be of ours.
   if (!limit && left) limit = *left + own;
+  // More can be left than there is while a limit moves.
+  if (limit && left) left = std::min(*left, *limit);
   if (options_.kind == WindowOptions::Kind::kFixed && limit && left) {
-    NoteReset(now, mark, *limit - *left, HeaderNumber(headers, options_.reset_header, part));
+    const auto reset = HeaderNumber(headers, options_.reset_header, part);
+    NoteReset(
+        now, mark, *limit - *left,
+        reset ? std::optional(UntilReset(*reset, ServerTime(headers, now.wall))) : std::nullopt);
     own = std::min(own, own_);
   }
   if (is_fixed() && mark.at < began_) return true;
@@ -233,12 +259,11 @@ bool Window::Hear(Now now, const Mark& mark, std::int64_t own, const http::Heade
 }
 
 void Window::NoteReset(Now now, const Mark& mark, std::int64_t total,
-                       std::optional<std::int64_t> reset) {
+                       std::optional<Duration> until_reset) {
   if (mark.at < total_of_) return;
   std::optional<Instant> at;
-  if (reset) {
-    const Duration in = UntilReset(*reset, now.wall);
-    if (in > Duration::zero() && in <= options_.length * 2) at = now.steady + in;
+  if (until_reset && *until_reset > Duration::zero() && *until_reset <= options_.length * 2) {
+    at = now.steady + *until_reset;
   }
   const bool was_reset = total_ >= kResetSeenMin && total < total_ / 2;
   total_ = total;

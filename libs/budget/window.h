@@ -112,7 +112,8 @@ class Window {
   std::int64_t Others(Now now) const;
   /// So many in `elapsed` make how many in the whole window.
   std::int64_t AtThisPace(std::int64_t count, Duration elapsed) const;
-  void NoteReset(Now now, const Mark& mark, std::int64_t total, std::optional<std::int64_t> reset);
+  void NoteReset(Now now, const Mark& mark, std::int64_t total,
+                 std::optional<Duration> until_reset);
   void StartFixed(Now now);
   /// All counts of a fixed window are forgotten.
   void Roll(Instant began);

@@ -118,6 +118,53 @@ TEST(BudgetTest, AResetIsSecondsFromNowOrATimeSince1970) {
   }
 }
 
+TEST(BudgetTest, AResetAtATimeIsByTheServersClock) {
+  WindowOptions options = Told();
+  options.kind = WindowOptions::Kind::kFixed;
+  Budget budget({.windows = {options}});
+  http::Headers headers = Headers(10, 0);
+  // A minute behind ours, and five seconds before the reset.
+  headers.emplace_back("X-Reset", "1760054355");
+  headers.emplace_back("Date", "Thu, 09 Oct 2025 23:59:10 GMT");
+  budget.Answered(At(seconds(0)), budget.Sent(At(seconds(0))), headers);
+  EXPECT_EQ(budget.NextSendAt(At(seconds(1)), true), At(seconds(5)).steady);
+}
+
+TEST(BudgetTest, ALimitOfNothingIsAskedOnceAWindow) {
+  Budget budget({.windows = {Told()}});
+  const int sent = SendUntil(budget, seconds(0), seconds(60), Headers(0, 0));
+  EXPECT_GE(sent, 4);
+  EXPECT_LE(sent, 7);
+}
+
+TEST(BudgetTest, WhateverHeadersSayThereIsAnAnswer) {
+  for (const char* limit : {"", "-1", "9223372036854775807", "1e9", "100;w=10", "\xff", "1"}) {
+    for (const char* left : {"", "0", "9223372036854775807", "-5", "1"}) {
+      for (const auto kind : {WindowOptions::Kind::kSliding, WindowOptions::Kind::kFixed}) {
+        WindowOptions options = Told();
+        options.kind = kind;
+        Budget budget({.windows = {options}});
+        for (int i = 0; i < 50; ++i) {
+          const Now now = At(seconds(i));
+          const http::Headers headers = {{"X-Max", i % 2 == 0 ? limit : "7"},
+                                         {"X-Left", i % 3 == 0 ? left : "3"},
+                                         {"X-Reset", limit},
+                                         {"X-Interval", left},
+                                         {"Date", "never"}};
+          const Budget::Ticket ticket = budget.Sent(now);
+          if (i % 5 == 0) {
+            budget.Refused(now, ticket, headers, std::nullopt);
+          } else {
+            budget.Answered(now, ticket, headers);
+          }
+          EXPECT_LE(budget.NextSendAt(now, i % 2 == 0) - now.steady, hours(49));
+          EXPECT_GE(budget.standing(now).used_share, 0);
+        }
+      }
+    }
+  }
+}
+
 TEST(BudgetTest, ADayEndsAtItsHour) {
   WindowOptions day{.kind = WindowOptions::Kind::kFixed,
                     .length = hours(24),
