@@ -73,6 +73,11 @@ bool IsCut(std::string_view bytes, bool is_head) {
     if (took == 0) break;
   }
   if (parser.is_done()) return false;
+  // Beast takes `chunked` with anything behind it for the same.
+  if (parser.is_header_done() && parser.chunked() &&
+      parser.get()[beast::field::transfer_encoding] != "chunked") {
+    return false;
+  }
   // libcurl does not take so large a length for one.
   if (parser.content_length_remaining().value_or(0) > (std::uint64_t{1} << 62)) return false;
   // Else it ends with its connection.
