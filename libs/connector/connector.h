@@ -108,6 +108,19 @@ struct Batch {
   std::string result_error;
 };
 
+/// How a record is read back by its id.
+struct Read {
+  /// `id` and `tags` as of any call.
+  Call call;
+  /// Path of the record in the answer. Empty: the answer itself.
+  std::string record;
+  /// Members of a pair, where the answer names them otherwise than what is sent.
+  std::string pairs_key;
+  std::string pairs_value;
+  /// Fields that the target keeps in its own words: only letters and digits count, without case.
+  std::set<std::string> loose;
+};
+
 struct Object {
   std::string name;
   TargetKind target = TargetKind::kCreateOnly;
@@ -142,7 +155,7 @@ struct Object {
   std::optional<Call> tags_add;
   std::optional<Call> tags_remove;
   bool tags_lower_case = false;
-  std::optional<Call> read;
+  std::optional<Read> read;
   std::optional<Batch> batch;
 
   /// Creating a second record is possible: never create in doubt, look up first (rule 26).

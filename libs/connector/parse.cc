@@ -481,7 +481,27 @@ Object ReadObject(Reader& reader, const std::string& name, const YAML::Node& map
       }
     }
   }
-  if (map["read"]) object.read = ReadCall(reader, map["read"], "a call", "read");
+  if (const YAML::Node read = map["read"]) {
+    object.read.emplace();
+    object.read->call = ReadCall(reader, read, "a read", "read", {"record", "pairs", "loose"});
+    object.read->record = reader.Text(read, "record", false);
+    object.read->pairs_key = object.pairs_key;
+    object.read->pairs_value = object.pairs_value;
+    if (const YAML::Node pairs = read["pairs"]) {
+      if (reader.Map(pairs, "pairs of a read", {"key", "value"})) {
+        object.read->pairs_key = reader.Text(pairs, "key", true);
+        object.read->pairs_value = reader.Text(pairs, "value", true);
+      }
+    }
+    for (std::string& path : reader.List(read, "loose")) {
+      const std::string problem = object.CheckField(path);
+      if (!problem.empty()) reader.Problem(read["loose"], problem);
+      object.read->loose.insert(std::move(path));
+    }
+    if (object.read->call.id.empty()) {
+      reader.Problem(read, "a read needs an `id`, so that the answer is known to be of the record");
+    }
+  }
   ReadBatch(reader, map, object);
   return object;
 }

@@ -70,9 +70,15 @@ TEST_F(HighLevelRenderTest, WhatCannotBeNullIsClearedItsOwnWayOrLeftOut) {
 TEST_F(HighLevelRenderTest, ACompanyThatIsGoneIsClearedByAnUpsertOfItsOwn) {
   v1::DesiredState state;
   AddText(state, "email", "a@x.test");
+  AddText(state, "customFields.chargify_customer_id", "7");
   EXPECT_FALSE(Applies(contact_.update[1], state));
   AddNull(state, "companyName", v1::Field::ON_NULL_CLEAR);
   EXPECT_TRUE(Applies(contact_.update[1], state));
+  // Applied late it may make a contact of its own, which is known by the marker.
+  const auto request =
+      Render(connector_, account_, &contact_, contact_.update[1], {.id = "1", .state = &state});
+  ASSERT_TRUE(request.ok()) << request.status();
+  EXPECT_THAT(request->body, HasSubstr("chargify_customer_id"));
 }
 
 TEST_F(HighLevelRenderTest, UpdateSendsNeitherLocationNorCompany) {
