@@ -145,6 +145,9 @@ struct ControlCore::State {
         refused.set_problem(
             "it waits for its record, and is done by itself as soon as that exists");
         reply(refused);
+      } else if (parked->reason() == v1::REASON_SECOND) {
+        // It was done, and more than once: only looked at again.
+        Decide(deadline + options.question_timeout, "loader", tenant, request, reply);
       } else {
         WriteNextAttempt(deadline + options.question_timeout, tenant, request, reply);
       }
@@ -526,6 +529,58 @@ void ControlCore::Trace(Now now, const v1::TraceRequest& request, Reply<v1::Trac
                         std::move(finish));
 }
 
+void ControlCore::Sweep(Now now, const std::string& actor, const v1::SweepRequest& request,
+                        Reply<v1::SweepResponse> reply) {
+  if (!request.tenant().empty()) {
+    const auto tenant = state_->tenants.find(request.tenant());
+    if (tenant == state_->tenants.end()) {
+      reply(state_->NoSuchTenant(request.tenant()));
+      return;
+    }
+    if (!request.connection().empty() &&
+        !tenant->second.connections.contains(request.connection())) {
+      reply(absl::NotFoundError("tenant `" + request.tenant() + "` has no connection `" +
+                                request.connection() + "`"));
+      return;
+    }
+  }
+  if (request.start()) {
+    Database::Changes changes;
+    changes.actor = actor;
+    changes.audit = {"sweep of " + (request.tenant().empty() ? "everything" : request.tenant()) +
+                     (request.connection().empty() ? "" : "/" + request.connection())};
+    if (absl::Status written = state_->database.Write(now.wall, changes); !written.ok()) {
+      reply(written);
+      return;
+    }
+  }
+  v1::ToService message;
+  *message.mutable_sweep() = request;
+  auto finish = [reply = std::move(reply)](const Questions::Finished& finished) {
+    if (finished.answers.empty()) {
+      reply(absl::AbortedError(finished.MissingText()));
+      return;
+    }
+    v1::SweepResponse response;
+    std::map<std::pair<std::string, std::string>, v1::SweepStatus> connections;
+    std::string problem = finished.MissingText();
+    for (const v1::FromService& answer : finished.answers) {
+      if (problem.empty()) problem = answer.swept().problem();
+      for (const v1::SweepStatus& status : answer.swept().connections()) {
+        connections[{status.tenant(), status.connection()}] = status;
+      }
+    }
+    for (auto& [name, status] : connections) *response.add_connections() = std::move(status);
+    response.set_problem(problem);
+    reply(std::move(response));
+  };
+  const std::optional<std::int32_t> partition =
+      request.tenant().empty() ? std::nullopt
+                               : std::optional(state_->PartitionOf(request.tenant()));
+  state_->questions.Ask(now.steady + state_->options.question_timeout,
+                        {{"loader", partition, std::move(message)}}, std::move(finish));
+}
+
 const v1::BuildInfo& ControlCore::build() const { return state_->options.build; }
 
 void ControlCore::Attach(PeerId peer, std::string name,
@@ -575,6 +630,7 @@ void ControlCore::OnMessage(Now now, PeerId peer, const v1::FromService& message
     case v1::FromService::kParked:
     case v1::FromService::kDecided:
     case v1::FromService::kTrace:
+    case v1::FromService::kSwept:
       state_->questions.OnAnswer(peer, message);
       break;
     case v1::FromService::kHello:

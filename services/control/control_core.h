@@ -62,6 +62,8 @@ class ControlCore {
   void DecideParked(Now now, const std::string& actor, const v1::DecideParkedRequest& request,
                     Reply<v1::DecideParkedResponse> reply);
   void Trace(Now now, const v1::TraceRequest& request, Reply<v1::TraceResponse> reply);
+  void Sweep(Now now, const std::string& actor, const v1::SweepRequest& request,
+             Reply<v1::SweepResponse> reply);
   const v1::BuildInfo& build() const;
 
   // ---- services ----

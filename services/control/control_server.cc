@@ -225,6 +225,13 @@ class ControlService : public v1::Control::CallbackService {
       core_.Trace(now, *request, std::move(reply));
     });
   }
+  grpc::ServerUnaryReactor* Sweep(grpc::CallbackServerContext* context,
+                                  const v1::SweepRequest* request,
+                                  v1::SweepResponse* response) override {
+    return Run(context, response, [this, request](Now now, auto reply) {
+      core_.Sweep(now, std::string(kOperatorName), *request, std::move(reply));
+    });
+  }
   grpc::ServerUnaryReactor* Verify(grpc::CallbackServerContext* context, const v1::VerifyRequest*,
                                    v1::VerifyResponse* response) override {
     return Run(context, response, [this](Now, auto reply) {

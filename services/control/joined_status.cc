@@ -47,6 +47,7 @@ void Merge(const v1::SyncStatus& from, v1::SyncStatus& into) {
   into.set_dropped(into.dropped() + from.dropped());
   into.set_in_doubt(into.in_doubt() + from.in_doubt());
   into.set_open_intents(into.open_intents() + from.open_intents());
+  into.set_shown(into.shown() + from.shown());
   if (into.problem().empty()) {
     into.set_problem(from.problem());
     into.set_fix(from.fix());
@@ -190,6 +191,7 @@ class Joined {
         status.set_state("active");
       }
       AddConnectionProblem(stored.sync, status);
+      AddParkedProblem(status);
       if (stored.sync.state() == v1::SYNC_STATE_ACTIVE) {
         // What nobody has spoken of yet cannot be called settled.
         const auto source = tenant.connections.find(stored.sync.source());
@@ -217,6 +219,23 @@ class Joined {
         return;
       }
     }
+  }
+
+  // Of single records, when there is none of the whole.
+  static void AddParkedProblem(v1::SyncStatus& status) {
+    if (!status.problem().empty() || status.parked() + status.shown() == 0) {
+      return;
+    }
+    std::string problem;
+    if (status.parked() > 0) {
+      problem = std::to_string(status.parked()) + " parked";
+    }
+    if (status.shown() > 0) {
+      problem += (problem.empty() ? "" : ", ") + std::to_string(status.shown()) +
+                 " that the target has twice, or otherwise than written";
+    }
+    status.set_problem(problem);
+    status.set_fix("`tributary parked list " + status.tenant() + "` says why and what to do");
   }
 
   void AddMissingServices() {

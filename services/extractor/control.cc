@@ -64,6 +64,8 @@ void Extractor::OnControl(Now now, const v1::ToService& message) {
       ports_.control.Send(answer);
       return;
     }
+    // The loader's.
+    case v1::ToService::kSweep:
     case v1::ToService::KIND_NOT_SET:
       return;
   }

@@ -99,6 +99,7 @@ void LoaderStage::OnDone(Lane& lane, const connector::Interpreted& answer, int h
       // What the target says about identity stands above what we wished.
       next.clear_content_hash();
       next.clear_calls();
+      if (lane.doubt != Doubt::kNone) CompareSoon(lane);
       lane.doubt = Doubt::kNone;
       Park(lane, v1::REASON_IDENTITY_CONFLICT, conflict, http_status);
       return;
@@ -106,6 +107,7 @@ void LoaderStage::OnDone(Lane& lane, const connector::Interpreted& answer, int h
   } else if (!answer.id.empty() && answer.id != next.id()) {
     next.clear_content_hash();
     next.clear_calls();
+    if (lane.doubt != Doubt::kNone) CompareSoon(lane);
     lane.doubt = Doubt::kNone;
     const std::string holder = HolderOf(lane, lane.parts.object, answer.id);
     Park(lane, v1::REASON_IDENTITY_CONFLICT,
@@ -278,12 +280,9 @@ void LoaderStage::OnUnknown(Lane& lane, const connector::Interpreted& answer,
   Conclude(lane, ReceiptOf(lane, v1::OUTCOME_RETRYING, reason, answer.detail, completion.status));
 }
 
-void LoaderStage::OnLookupAnswer(Lane& lane, const http::Completion& completion) {
-  if (lane.phase != Lane::Phase::kLookingUp) return;
-  const bool is_action = lane.parts.kind == ids::CommandKey::Kind::kAction;
-  connector::CallInput input;
+connector::Found LoaderStage::FoundBy(const Lane& lane, const http::Completion& completion) const {
   std::string marker = lane.parts.action_id;
-  if (!is_action) {
+  if (lane.parts.kind != ids::CommandKey::Kind::kAction) {
     const connector::Object* object = lane.connector->FindObject(lane.parts.object);
     marker = connector::FieldText(lane.command->state(), object->marker);
   }
@@ -293,8 +292,14 @@ void LoaderStage::OnLookupAnswer(Lane& lane, const http::Completion& completion)
   };
   const std::string equals = lane.call->item_equals.Render(values, nullptr).value_or("");
   const std::string contains = lane.call->item_contains.Render(values, nullptr).value_or("");
-  const connector::Found found = connector::InterpretLookup(*lane.connector, *lane.call, completion,
-                                                            equals, contains, now_.wall);
+  return connector::InterpretLookup(*lane.connector, *lane.call, completion, equals, contains,
+                                    now_.wall);
+}
+
+void LoaderStage::OnLookupAnswer(Lane& lane, const http::Completion& completion) {
+  if (lane.phase != Lane::Phase::kLookingUp) return;
+  const bool is_action = lane.parts.kind == ids::CommandKey::Kind::kAction;
+  const connector::Found found = FoundBy(lane, completion);
   Target* target = FindTarget(lane.target);
   lane.next_entry = lane.entry;
   lane.request_id = 0;

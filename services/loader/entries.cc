@@ -91,33 +91,51 @@ std::string_view TextOf(v1::Reason reason) {
       return "void";
     case v1::REASON_PERSON:
       return "person";
+    case v1::REASON_DIFFERS:
+      return "differs";
+    case v1::REASON_SECOND:
+      return "second";
     default:
       return "unspecified";
   }
 }
 
-std::string_view FixOf(v1::Reason reason) {
+std::string FixOf(v1::Reason reason, std::string_view key) {
+  const std::string replay = "`tributary parked replay " + std::string(key) + "`";
+  const std::string drop = "`tributary parked drop " + std::string(key) + "`";
   switch (reason) {
     case v1::REASON_REFUSED:
-      return "correct the customer or the mapping; a newer version is tried by itself, or replay "
-             "it";
+      return "correct the customer or the mapping: a newer version is tried by itself; or " +
+             replay;
     case v1::REASON_MAPPING:
-      return "correct the mapping, or the customer that it fails for";
+      return "correct the mapping and `tributary apply` it, or correct the customer that it fails "
+             "for";
     case v1::REASON_IDENTITY_CONFLICT:
-      return "let the two customers have different e-mail addresses or records, then replay it";
+      return "let the two customers have different e-mail addresses at the source, or the two "
+             "records be one at the target; then " +
+             replay + ", or give it up: " + drop;
     case v1::REASON_CONNECTION:
-      return "correct the connection, then replay it";
+      return "correct the connection, then " + replay;
     case v1::REASON_UNKNOWN:
     case v1::REASON_UNREADABLE:
-      return "look at the target, then replay or drop it";
+      return "look at the target whether it was done; then " + replay + " or " + drop;
     case v1::REASON_MISSING:
-      return "the record was deleted at the target; replay makes it anew";
+      return "it was deleted or merged at the target; " + replay + " makes it anew, " + drop +
+             " leaves it so";
     case v1::REASON_RECORD:
-      return "its record is parked or does not exist; it goes on when the record does";
+      return "its record is parked or does not exist; it goes on when the record does; or " + drop;
     case v1::REASON_UNSUPPORTED:
-      return "the connector file does not describe this; correct the mapping, the rule or the file";
+      return "the connector file does not describe this; correct the mapping, the rule or the file "
+             "and `tributary apply` it";
+    case v1::REASON_DIFFERS:
+      return "somebody else writes these fields, or the target keeps them otherwise: let the "
+             "mapping leave them to the target, then " +
+             replay + " looks again";
+    case v1::REASON_SECOND:
+      return "delete or merge at the target what is too many, and keep what is named first; then " +
+             replay + " looks again";
     default:
-      return "replay or drop it";
+      return replay + " or " + drop;
   }
 }
 

@@ -39,7 +39,7 @@ bool StaysParked(v1::Reason reason);
 
 std::string_view TextOf(v1::Outcome outcome);
 std::string_view TextOf(v1::Reason reason);
-/// What a person can do about it.
-std::string_view FixOf(v1::Reason reason);
+/// What a person can do about it, with the command to run.
+std::string FixOf(v1::Reason reason, std::string_view key);
 
 }  // namespace tributary::loader

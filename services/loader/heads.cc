@@ -36,6 +36,21 @@ std::optional<WallTime> TimestampOf(std::string_view message) {
 
 }  // namespace
 
+bool ReadComparison(std::string_view message, std::optional<WallTime>* compare_at, bool* is_shown) {
+  bool is_whole = true;
+  is_whole &= ForEachField(message, [&](int field, std::string_view bytes, std::uint64_t) {
+    if (field == v1::Comparison::kDueAtFieldNumber) {
+      *compare_at = TimestampOf(bytes);
+      is_whole &= compare_at->has_value();
+    }
+    if (field == v1::Comparison::kOthersFieldNumber ||
+        field == v1::Comparison::kDifferingFieldNumber) {
+      *is_shown = true;
+    }
+  });
+  return is_whole;
+}
+
 bool CommandHead::IsOf(ids::CommandKey::Kind kind) const {
   switch (kind) {
     case ids::CommandKey::Kind::kState:
@@ -123,6 +138,9 @@ std::optional<RecordHead> RecordHeadOf(std::string_view entry) {
         head.event_time = TimestampOf(bytes);
         is_whole &= head.event_time.has_value();
         break;
+      case v1::RecordEntry::kComparisonFieldNumber:
+        is_whole &= ReadComparison(bytes, &head.compare_at, &head.is_shown);
+        break;
       default:
         break;
     }
@@ -141,12 +159,18 @@ RecordHead HeadOf(const v1::RecordEntry& entry) {
   head.has_intent = entry.has_intent();
   head.has_retry_at = entry.has_retry_at();
   if (entry.has_event_time()) head.event_time = TimeOf(entry.event_time());
+  if (entry.has_comparison()) {
+    const v1::Comparison& comparison = entry.comparison();
+    if (comparison.has_due_at()) head.compare_at = TimeOf(comparison.due_at());
+    head.is_shown = comparison.others_size() > 0 || comparison.differing_size() > 0;
+  }
   return head;
 }
 
 Share ShareOf(bool is_action, const std::optional<CommandHead>& command, const RecordHead& record) {
   Share share;
   share.is_parked = record.status == v1::RecordEntry::STATUS_PARKED;
+  share.is_shown = record.is_shown && !share.is_parked;
   if (!command) return share;
   const PlainVersion desired = command->version.value_or(PlainVersion());
   if (share.is_parked && !is_action && !StaysParked(record.reason) &&

@@ -38,10 +38,16 @@ struct RecordHead {
   bool has_intent = false;
   bool has_retry_at = false;
   std::optional<WallTime> event_time;
+  /// When it is to be compared with its target, if that was said.
+  std::optional<WallTime> compare_at;
+  /// The sweep found something of it that a person should know.
+  bool is_shown = false;
 };
 /// None: malformed.
 std::optional<RecordHead> RecordHeadOf(std::string_view entry);
 RecordHead HeadOf(const v1::RecordEntry& entry);
+/// Of the field `comparison`. False: malformed.
+bool ReadComparison(std::string_view message, std::optional<WallTime>* compare_at, bool* is_shown);
 
 /// What one key counts for in its sync.
 struct Share {
@@ -49,6 +55,8 @@ struct Share {
   bool is_pending = false;
   bool is_retrying = false;
   bool is_parked = false;
+  /// And not parked.
+  bool is_shown = false;
   /// Of the change that a pending key waits with; the epoch: not known.
   WallTime changed_at{};
 };

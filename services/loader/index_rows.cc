@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "services/loader/fields.h"
+#include "services/loader/heads.h"
 #include "tributary/v1/records.pb.h"
 #include "tributary/v1/tenants.pb.h"
 
@@ -36,12 +37,17 @@ std::vector<std::string> IndexRecord(std::string_view key, const eventlog::Table
   if (entry.is_void) return rows;
   std::string_view id;
   bool is_parked = false;
+  bool is_shown = false;
   const bool is_whole =
       ForEachField(entry.value, [&](int field, std::string_view bytes, std::uint64_t integer) {
         // Without data: an integer stands there, and the message knows no such field.
         if (field == v1::RecordEntry::kIdFieldNumber && bytes.data() != nullptr) id = bytes;
         if (field == v1::RecordEntry::kStatusFieldNumber && bytes.data() == nullptr) {
           is_parked = integer == v1::RecordEntry::STATUS_PARKED;
+        }
+        if (field == v1::RecordEntry::kComparisonFieldNumber) {
+          std::optional<WallTime> compare_at;
+          ReadComparison(bytes, &compare_at, &is_shown);
         }
       });
   const auto [tenant, sync, kind, object] = EncodedParts(key);
@@ -51,7 +57,7 @@ std::vector<std::string> IndexRecord(std::string_view key, const eventlog::Table
     row.append(object).append("/").append(ids::EncodePart(id)).append("/");
     rows.push_back(std::move(row));
   }
-  if (is_parked) rows.push_back(RowOf('p', tenant));
+  if (is_parked || is_shown) rows.push_back(RowOf('p', tenant));
   return rows;
 }
 

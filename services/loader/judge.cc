@@ -237,6 +237,7 @@ void LoaderStage::Evaluate(Lane& lane) {
     case Verdict::Kind::kEndDoubt: {
       lane.doubt = Doubt::kNone;
       lane.next_entry = lane.entry;
+      CompareSoon(lane);
       lane.next_entry.set_in_doubt(false);
       lane.next_entry.clear_content_hash();
       lane.next_entry.clear_calls();

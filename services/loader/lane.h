@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "libs/connector/compare.h"
 #include "libs/connector/connector.h"
 #include "libs/eventlog/log.h"
 #include "libs/ids/keys.h"
@@ -28,6 +29,14 @@ enum class Doubt : std::uint8_t {
   kSettled,
 };
 
+/// A comparison with the target that is under way.
+struct Comparing {
+  connector::Shown shown;
+  /// Ids of what else the target has of it.
+  std::vector<std::string> others;
+  std::size_t next_call = 0;
+};
+
 struct Lane {
   enum class Phase : std::uint8_t {
     kIdle,
@@ -40,6 +49,8 @@ struct Lane {
     /// A receipt, then an entry, is not acknowledged yet.
     kReceipt,
     kEntry,
+    /// With the target; nothing is written meanwhile (rule 22).
+    kComparing,
   };
 
   std::string key;
@@ -126,6 +137,7 @@ struct Lane {
   Instant sent_at{};
   bool left = false;
   std::int64_t proof = 0;
+  std::unique_ptr<Comparing> comparing;
 
   bool busy() const { return phase != Phase::kIdle; }
 };

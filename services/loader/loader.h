@@ -53,6 +53,10 @@ struct Options {
   std::int32_t open_writes_max = 4096;
   /// Of one target, in batches from their intents to their entries; some six kilobytes each.
   std::int32_t batched_keys_max = 1024;
+  /// Zero: nothing is compared, also not after doubt.
+  Duration sweep_period = std::chrono::hours(24 * 7);
+  std::int32_t sweep_share_percent = 5;
+  std::int32_t sweep_keys_max = 1024;
   std::size_t body_bytes_max = 4u << 20;
   /// Open requests are aborted so long after a revoke (rule 13).
   Duration revoke_grace = std::chrono::seconds(2);
@@ -65,11 +69,26 @@ struct Options {
 Options OptionsFrom(const v1::ConfigFile& file);
 
 /// What a request to a target was for.
-enum class Operation : std::uint8_t { kWrite, kAction, kLookup, kBatch, kToken };
-inline constexpr std::size_t kOperations = 5;
+enum class Operation : std::uint8_t { kWrite, kAction, kLookup, kBatch, kToken, kCompare };
+inline constexpr std::size_t kOperations = 6;
 inline constexpr std::size_t kAnswers = 5;
 inline constexpr std::size_t kOutcomes = 9;
-inline constexpr std::size_t kReasons = 14;
+inline constexpr std::size_t kReasons = 16;
+
+/// What comparing a record or an action with its target has shown (protocol rule 15).
+enum class Compared : std::uint8_t {
+  kEqual,
+  /// Is written again.
+  kDiffers,
+  /// Differs as it did before it was written again: the target shows it so.
+  kShownSo,
+  /// Differs whatever is written: shown.
+  kGivenUp,
+  kMissing,
+  /// There is a second one: shown.
+  kSecond,
+};
+inline constexpr std::size_t kComparedResults = 6;
 
 struct IntegrationCounters {
   /// By v1::Outcome.
@@ -80,6 +99,8 @@ struct IntegrationCounters {
   std::array<std::array<std::int64_t, kAnswers>, kOperations> requests{};
   /// Of `quota` only what grows; the rest is in Levels.
   budget::Usage quota;
+  /// By Compared.
+  std::array<std::int64_t, kComparedResults> compared{};
 };
 
 /// Since the stage was made. Only ever grow.
@@ -133,6 +154,9 @@ struct Levels {
   std::int64_t batched_keys_max = 0;
   std::int64_t open_writes = 0;
   std::int64_t open_writes_max = 0;
+  /// Of the connection where most keys wait to be compared.
+  std::int64_t sweep_keys = 0;
+  std::int64_t sweep_keys_max = 0;
   /// Keys of which something is open.
   std::int64_t lanes = 0;
   /// By integration.

@@ -14,7 +14,9 @@ namespace {
 
 const std::string kStage = "loader";
 constexpr std::array<const char*, kOperations> kOperationNames = {"write", "action", "lookup",
-                                                                  "batch", "token"};
+                                                                  "batch", "token",  "compare"};
+constexpr std::array<const char*, kComparedResults> kComparedNames = {
+    "equal", "differs", "shown_so", "given_up", "missing", "second"};
 
 struct OfIntegration {
   OfIntegration(observe::Metrics& metrics, const std::string& integration)
@@ -31,6 +33,12 @@ struct OfIntegration {
                              {{"integration", integration},
                               {"reason", std::string(TextOf(static_cast<v1::Reason>(i)))}}));
     }
+    for (std::size_t i = 0; i < kComparedResults; ++i) {
+      compared[i] = observe::FollowedCounter(metrics.AddCounter(
+          "tributary_sweep_comparisons_total",
+          "Records and actions that were compared with their target, by what came of it.",
+          {{"integration", integration}, {"outcome", kComparedNames[i]}}));
+    }
     for (std::size_t i = 0; i < kOperations; ++i) {
       for (std::size_t j = 0; j < kAnswers; ++j) {
         requests[i][j] = observe::FollowedCounter(metrics.AddCounter(
@@ -45,6 +53,7 @@ struct OfIntegration {
   void Follow(const IntegrationCounters& counters) {
     for (std::size_t i = 0; i < kOutcomes; ++i) outcomes[i].Follow(counters.outcomes[i]);
     for (std::size_t i = 0; i < kReasons; ++i) parked[i].Follow(counters.parked[i]);
+    for (std::size_t i = 0; i < kComparedResults; ++i) compared[i].Follow(counters.compared[i]);
     for (std::size_t i = 0; i < kOperations; ++i) {
       for (std::size_t j = 0; j < kAnswers; ++j) requests[i][j].Follow(counters.requests[i][j]);
     }
@@ -54,6 +63,7 @@ struct OfIntegration {
   std::array<observe::FollowedCounter, kOutcomes> outcomes;
   std::array<observe::FollowedCounter, kReasons> parked;
   std::array<std::array<observe::FollowedCounter, kAnswers>, kOperations> requests;
+  std::array<observe::FollowedCounter, kComparedResults> compared;
 };
 
 }  // namespace
@@ -66,6 +76,7 @@ struct StageNumbers::State {
         ready_keys(metrics, kStage, "ready_keys"),
         batched_keys(metrics, kStage, "batched_keys"),
         open_writes(metrics, kStage, "open_writes"),
+        sweep_keys(metrics, kStage, "sweep_keys"),
         lanes(metrics.AddGauge("tributary_records_in_flight", "Records of which something is open.",
                                {{"stage", kStage}})),
         refused_at_send(
@@ -83,6 +94,7 @@ struct StageNumbers::State {
   runtime::QueueMetrics ready_keys;
   runtime::QueueMetrics batched_keys;
   runtime::QueueMetrics open_writes;
+  runtime::QueueMetrics sweep_keys;
   observe::Gauge lanes;
   observe::FollowedCounter refused_at_send;
   observe::FollowedCounter unreadable;
@@ -100,6 +112,7 @@ void StageNumbers::Show(const Counters& counters, const Levels& levels) {
   s.ready_keys.Set(levels.ready_keys, levels.ready_keys_max);
   s.batched_keys.Set(levels.batched_keys, levels.batched_keys_max);
   s.open_writes.Set(levels.open_writes, levels.open_writes_max);
+  s.sweep_keys.Set(levels.sweep_keys, levels.sweep_keys_max);
   s.lanes.Set(static_cast<double>(levels.lanes));
   s.refused_at_send.Follow(counters.refused_at_send);
   s.unreadable.Follow(counters.unreadable);

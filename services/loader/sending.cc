@@ -139,11 +139,13 @@ void LoaderStage::Pump(Target& target) {
   const bool has_work = target.waiting_count() > 0 || target.ready_count() > 0;
   if (!has_work || !target.linked || !HasProof(target)) {
     LeaveTurns(target);
+    if (!has_work) Sweep(target);
     target.waits_since.reset();
     return;
   }
   SendWaiting(target);
   BeginReady(target);
+  Sweep(target);
 }
 
 void LoaderStage::WaitForQuota(Target& target, Instant until) {
@@ -323,11 +325,14 @@ http::RequestId LoaderStage::Send(Target& target, http::Request request, Flight 
 }
 
 void LoaderStage::SendLane(Target& target, Lane& lane) {
-  const bool is_lookup = lane.phase == Lane::Phase::kLookingUp;
+  const bool compares = lane.phase == Lane::Phase::kComparing;
+  const bool is_lookup = compares || lane.phase == Lane::Phase::kLookingUp;
   if (!is_lookup && lane.phase != Lane::Phase::kAwaitingSend) return;
+  // Queued twice.
+  if (is_lookup && lane.request_id != 0) return;
   http::Request request = std::move(lane.request);
   // The newest desired version, whatever was queued (rule 17).
-  if (!MayGoOn(lane) ||
+  if (!(compares ? MayCompare(lane) : MayGoOn(lane)) ||
       !connector::Authorise(*lane.connector, target.credentials.value_or(connector::Credentials()),
                             target.token, request)
            .ok()) {
@@ -336,7 +341,9 @@ void LoaderStage::SendLane(Target& target, Lane& lane) {
     return;
   }
   Flight flight;
-  flight.kind = is_lookup ? Flight::Kind::kLookup : Flight::Kind::kCall;
+  flight.kind = compares    ? Flight::Kind::kCompare
+                : is_lookup ? Flight::Kind::kLookup
+                            : Flight::Kind::kCall;
   flight.key = lane.key;
   lane.proof = target.proof;
   lane.left = false;

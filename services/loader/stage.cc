@@ -55,6 +55,10 @@ Options OptionsFrom(const v1::ConfigFile& file) {
   options.target_delay_max = DurationOf(loader.target_delay_max(), options.target_delay_max);
   if (loader.attempts_max() > 0) options.attempts_max = loader.attempts_max();
   if (loader.ready_keys_max() > 0) options.ready_keys_max = loader.ready_keys_max();
+  // Zero is a meaning of its own here too: no sweep.
+  if (loader.has_sweep_period()) options.sweep_period = DurationOf(loader.sweep_period(), {});
+  if (loader.sweep_share_percent() > 0) options.sweep_share_percent = loader.sweep_share_percent();
+  if (loader.sweep_keys_max() > 0) options.sweep_keys_max = loader.sweep_keys_max();
   if (loader.body_bytes_max() > 0) {
     options.body_bytes_max = static_cast<std::size_t>(loader.body_bytes_max());
   }
@@ -161,6 +165,10 @@ void LoaderStage::OnHttp(Now now, http::Completion completion) {
       count_plain(Operation::kLookup);
       if (Lane* lane = FindLane(flight.key)) OnLookupAnswer(*lane, completion);
       break;
+    case Flight::Kind::kCompare:
+      count_plain(Operation::kCompare);
+      if (Lane* lane = FindLane(flight.key)) OnComparisonAnswer(*lane, completion);
+      break;
     case Flight::Kind::kCall:
       if (Lane* lane = FindLane(flight.key)) {
         const connector::Interpreted answer =
@@ -206,6 +214,9 @@ void LoaderStage::OnControl(Now now, const v1::ToService& message) {
     case v1::ToService::kTrace:
       AnswerTrace(message.id(), message.trace());
       break;
+    case v1::ToService::kSweep:
+      AnswerSweep(message.id(), message.sweep());
+      break;
     case v1::ToService::KIND_NOT_SET:
       break;
   }
@@ -222,7 +233,10 @@ bool LoaderStage::MaySend(Now now, http::RequestId id) {
   if (!owner_->may_send(now, flight.partition)) return false;
   const Target* target = FindTarget(flight.target);
   if (target == nullptr || !target->linked) return false;
-  if (flight.kind == Flight::Kind::kToken || flight.kind == Flight::Kind::kLookup) return true;
+  if (flight.kind == Flight::Kind::kToken || flight.kind == Flight::Kind::kLookup ||
+      flight.kind == Flight::Kind::kCompare) {
+    return true;
+  }
 
   // Rule 17, for each record that the request writes.
   std::vector<std::string> keys = {flight.key};
@@ -436,6 +450,9 @@ void LoaderStage::OnWritten(eventlog::ProduceId id, eventlog::Offset offset) {
   lane.repair_wanted = false;
   UpdateHolds(lane);
   Account(lane);
+  if (lane.entry.has_comparison()) {
+    NoteComparison(lane.target, lane.key, HeadOf(lane.entry).compare_at);
+  }
   if (lane.phase == Lane::Phase::kIntent) {
     lane.phase = Lane::Phase::kAwaitingSend;
     lane.intent_unsent = true;
@@ -471,7 +488,9 @@ void LoaderStage::OnRevoking(Partition partition, Instant deadline) {
   for (const std::uint64_t id : unsent) DissolveBatch(id);
   for (Lane* const lane : LanesOf(partition)) {
     if (lane->phase == Lane::Phase::kAwaitingSend) Rest(*lane);
-    if (lane->phase == Lane::Phase::kLookingUp && lane->request_id == 0) Rest(*lane);
+    const bool reads =
+        lane->phase == Lane::Phase::kLookingUp || lane->phase == Lane::Phase::kComparing;
+    if (reads && lane->request_id == 0) Rest(*lane);
     Touch(*lane);
   }
   ReleaseIfDone(partition);

@@ -23,8 +23,8 @@
 
 // The loader's inside, in parts: stage.cc (what is told), takeover.cc, judge.cc (what may be done
 // with a key), accounts.cc (what waits), writing.cc (intents, calls, entries), answers.cc,
-// targets.cc (what targets are), credentials.cc, sending.cc (queues, batches, sends), status.cc
-// (what people see and decide).
+// targets.cc (what targets are), credentials.cc, sending.cc (queues, batches, sends), sweep.cc
+// (comparing with targets), status.cc (what people see and decide).
 //
 // Unordered containers are for look-ups alone; what is done for each of many goes in the order of
 // their keys.
@@ -67,7 +67,7 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
   };
 
   struct Flight {
-    enum class Kind : std::uint8_t { kCall, kLookup, kBatch, kToken };
+    enum class Kind : std::uint8_t { kCall, kLookup, kBatch, kToken, kCompare };
     Kind kind = Kind::kCall;
     std::string key;
     std::uint64_t batch = 0;
@@ -255,6 +255,8 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
   void OnCallAnswer(Lane& lane, const connector::Interpreted& answer,
                     const http::Completion& completion);
   void OnLookupAnswer(Lane& lane, const http::Completion& completion);
+  /// Of the look-up that the lane has under way.
+  connector::Found FoundBy(const Lane& lane, const http::Completion& completion) const;
   void OnBatchAnswer(const Flight& flight, const http::Completion& completion);
   void OnDone(Lane& lane, const connector::Interpreted& answer, int http_status);
   void OnRefused(Lane& lane, const connector::Interpreted& answer, int http_status);
@@ -326,6 +328,40 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
   void Enqueue(Lane& lane, Priority priority);
   http::RequestId Send(Target& target, http::Request request, Flight flight, bool is_write);
   bool CanBatch(const Target& target, const connector::Object& object) const;
+
+  // ---- sweep.cc ----
+  bool sweeps() const { return options_.sweep_period > Duration::zero(); }
+  /// Compares with the target what is due, while nothing else waits for it.
+  void Sweep(Target& target);
+  void ScanForSweep(Target& target);
+  /// None: not to be compared, as it is now.
+  std::optional<WallTime> ComparisonDueAt(const SweepState& sweep, std::string_view key,
+                                          const ids::CommandKey& parts,
+                                          const v1::RecordEntry& entry) const;
+  void AddDue(SweepState& sweep, const std::string& key, WallTime at) const;
+  /// Of an entry that was acknowledged, or found at the take-over.
+  void NoteComparison(const TargetKey& target, const std::string& key,
+                      std::optional<WallTime> due_at);
+  /// A request of it was in doubt: `next_entry` says that it is to be compared soon.
+  void CompareSoon(Lane& lane) const;
+  Duration CompareAfter(const TargetKey& target, std::int32_t since_doubt) const;
+  bool MayCompare(Lane& lane);
+  /// False: it cannot be compared now.
+  bool BeginComparison(Target& target, const std::string& key);
+  /// The next request of the comparison, or its end.
+  void CompareNext(Lane& lane);
+  void OnComparisonAnswer(Lane& lane, const http::Completion& completion);
+  /// Nothing was learnt.
+  void CompareLater(Lane& lane, Duration delay);
+  void ConcludeComparison(Lane& lane);
+  void RepairFromSweep(Lane& lane, v1::Reason reason, const std::string& detail);
+  void ConcludeMissing(Lane& lane);
+  /// What the sweep found of it that a person should know. Empty: nothing.
+  static std::string ShownDetailOf(const v1::RecordEntry& entry);
+  static v1::ParkedItem ShownItemOf(const std::string& key, const v1::RecordEntry& entry);
+  /// Empty: it is done so.
+  std::string DecideShown(Lane& lane, bool replay);
+  void AnswerSweep(std::int64_t id, const v1::SweepRequest& request);
 
   // ---- status.cc ----
   void ReportStatus();

@@ -27,11 +27,14 @@ Levels LoaderStage::levels(Now now) const {
   levels.batched_keys_max = options_.batched_keys_max;
   levels.open_writes = static_cast<std::int64_t>(writes_.size());
   levels.open_writes_max = options_.open_writes_max;
+  levels.sweep_keys_max = options_.sweep_keys_max;
   levels.lanes = static_cast<std::int64_t>(lanes_.size());
   for (const auto& [key, target] : targets_) {
     levels.ready_keys =
         std::max(levels.ready_keys, static_cast<std::int64_t>(target.ready_count()));
     levels.batched_keys = std::max(levels.batched_keys, std::int64_t{target.batched_keys});
+    levels.sweep_keys =
+        std::max(levels.sweep_keys, static_cast<std::int64_t>(target.sweep.due.size()));
   }
   for (const auto& [integration, counters] : counters_.by_integration) {
     budget::Usage& out = levels.quotas[integration] = counters.quota;
@@ -95,6 +98,7 @@ void LoaderStage::ReportStatus() {
       out.set_pending(stats.pending - stats.retrying);
       out.set_retrying(stats.retrying);
       out.set_parked(stats.parked);
+      out.set_shown(stats.shown);
       out.set_applied(stats.applied);
       out.set_noop(stats.noop);
       out.set_superseded(stats.superseded);
@@ -157,8 +161,10 @@ void LoaderStage::AnswerParked(std::int64_t id, const v1::ListParkedRequest& req
       item.set_reason(entry.reason());
       item.set_detail(entry.detail());
       if (entry.has_since()) *item.mutable_since() = entry.since();
-      item.set_fix(std::string(FixOf(entry.reason())));
+      item.set_fix(FixOf(entry.reason(), key));
       if (!request.key().empty()) item.set_kept_answer(entry.kept_answer());
+    } else if (lane->counted.is_shown) {
+      *response.add_items() = ShownItemOf(key, lane->entry);
     }
     ForgetIfIdle(*lane);
   };
@@ -217,7 +223,10 @@ std::string LoaderStage::Decide(const v1::DecideParkedRequest& request) {
 
 std::string LoaderStage::DecideLane(Lane& lane, bool replay) {
   const v1::RecordEntry& entry = lane.entry;
-  if (entry.status() != v1::RecordEntry::STATUS_PARKED) return "nothing is parked under this key";
+  if (entry.status() != v1::RecordEntry::STATUS_PARKED) {
+    if (!lane.counted.is_shown) return "nothing is parked under this key";
+    return DecideShown(lane, replay);
+  }
   const v1::Command* const desired = DesiredOf(lane);
   const bool is_action = lane.parts.kind == ids::CommandKey::Kind::kAction;
   // Rule 28.
@@ -277,10 +286,13 @@ v1::TraceResponse::Record LoaderStage::TraceOf(const std::string& key) {
   if (desired != nullptr && desired->has_version()) *out.mutable_desired() = desired->version();
   if (entry.has_resolved()) *out.mutable_resolved() = entry.resolved();
   if (entry.reason() != v1::REASON_UNSPECIFIED) out.set_reason(std::string(TextOf(entry.reason())));
+  if (const std::string shown = ShownDetailOf(entry); !shown.empty() && out.reason().empty()) {
+    out.set_reason(shown);
+  }
   const bool resolved = desired != nullptr && IsResolved(entry, desired->version());
   if (entry.status() == v1::RecordEntry::STATUS_PARKED) {
     out.set_status("parked");
-    out.set_next(std::string(FixOf(entry.reason())));
+    out.set_next(FixOf(entry.reason(), key));
   } else if (lane->doubt == Doubt::kSettling) {
     out.set_status("retrying");
     out.set_next("in doubt: nothing is sent before " +

@@ -54,6 +54,7 @@ void SyncStats::Add(const Share& share) {
   pending += share.is_pending ? 1 : 0;
   retrying += share.is_retrying ? 1 : 0;
   parked += share.is_parked ? 1 : 0;
+  shown += share.is_shown ? 1 : 0;
   if (share.is_pending && share.changed_at != WallTime()) waiting.Add(share.changed_at);
 }
 
@@ -61,6 +62,7 @@ void SyncStats::Remove(const Share& share) {
   pending -= share.is_pending ? 1 : 0;
   retrying -= share.is_retrying ? 1 : 0;
   parked -= share.is_parked ? 1 : 0;
+  shown -= share.is_shown ? 1 : 0;
   if (share.is_pending && share.changed_at != WallTime()) waiting.Remove(share.changed_at);
 }
 

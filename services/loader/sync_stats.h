@@ -40,6 +40,8 @@ struct SyncStats {
   std::int64_t pending = 0;
   std::int64_t retrying = 0;
   std::int64_t parked = 0;
+  /// With a second one at the target, or otherwise than written.
+  std::int64_t shown = 0;
   WaitingTimes waiting;
   /// Rule 18: of keys whose last command is void, cannot be read, or is older than one before it:
   /// the largest version seen. Nobody writes such, so there are hardly any.

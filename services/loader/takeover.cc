@@ -92,9 +92,10 @@ void LoaderStage::LoadRecords(Partition partition) {
     if (record->event_time) RememberEventTime(parts->tenant, *record->event_time);
     if (record->in_doubt || (!record->is_final && record->has_intent)) in_doubt.emplace_back(key);
     if (record->has_retry_at) later.emplace_back(key);
+    if (record->compare_at) NoteComparison(TargetOf(*parts), std::string(key), record->compare_at);
     // Those with a command are counted where the commands are.
     const bool is_parked = record->status == v1::RecordEntry::STATUS_PARKED;
-    if (is_parked && (commands == nullptr || !commands->Find(key))) {
+    if ((is_parked || record->is_shown) && (commands == nullptr || !commands->Find(key))) {
       StatsOf(*parts).Add(ShareOf(parts->kind == ids::CommandKey::Kind::kAction, {}, *record));
     }
     return true;

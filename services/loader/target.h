@@ -5,7 +5,9 @@
 #include <deque>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
+#include <unordered_map>
 #include <unordered_set>
 #include <utility>
 
@@ -33,6 +35,33 @@ struct Quota {
   /// Those that have to wait, in turn. Not used while there is only one.
   std::deque<TargetKey> turns;
   std::int32_t targets = 0;
+};
+
+/// Where comparing with one target stands (sweep.cc).
+struct SweepState {
+  /// Keys and when they are due, by the wall clock as their entries say it; bounded.
+  std::set<std::pair<WallTime, std::string>> due;
+  std::unordered_map<std::string, WallTime> due_of;
+  /// Some were too many, and are found again by a pass.
+  bool overflowed = false;
+  /// A pass over all records of the tenant.
+  bool scanning = false;
+  std::string scan_from;
+  Instant next_pass_at{};
+  /// What was compared before is due, by a person's order.
+  WallTime all_before{};
+  /// One is under way.
+  bool open = false;
+  /// By the share of the rate.
+  Instant next_at{};
+  std::int32_t missing_in_a_row = 0;
+  /// Why it rests, for people.
+  std::string problem;
+
+  std::int64_t compared = 0;
+  std::int64_t repaired = 0;
+  std::int64_t missing = 0;
+  std::int64_t second = 0;
 };
 
 struct Target {
@@ -91,6 +120,7 @@ struct Target {
   std::array<std::deque<std::string>, kPriorities> waiting;
   Instant wake = Instant::max();
   bool is_dirty = false;
+  SweepState sweep;
 
   std::size_t ready_count() const { return queued.size(); }
   std::size_t waiting_count() const {

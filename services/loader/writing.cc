@@ -400,6 +400,7 @@ void LoaderStage::FinishState(Lane& lane) {
     }
   }
   ClearStatus(next);
+  if (lane.doubt != Doubt::kNone) CompareSoon(lane);
   lane.doubt = Doubt::kNone;
   lane.looked_up = false;
   lane.lookup_failures = 0;
@@ -450,6 +451,7 @@ void LoaderStage::FinishAction(Lane& lane, v1::Outcome outcome, v1::Reason reaso
       ++counters_.parked;
       break;
   }
+  if (lane.doubt != Doubt::kNone) CompareSoon(lane);
   lane.doubt = Doubt::kNone;
   lane.looked_up = false;
   Conclude(lane, ReceiptOf(lane, outcome, reason, detail, http_status));
@@ -596,6 +598,10 @@ void LoaderStage::Rest(Lane& lane) {
   lane.claim.clear();
   UpdateHolds(lane);
   lane.request_id = 0;
+  if (lane.comparing != nullptr) {
+    lane.comparing.reset();
+    if (Target* const target = FindTarget(lane.target)) target->sweep.open = false;
+  }
   ReleaseMatchLocks(lane, false);
   if (lane.is_batched) {
     lane.is_batched = false;

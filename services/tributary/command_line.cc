@@ -9,6 +9,7 @@
 #include <CLI/CLI.hpp>
 
 #include "libs/config/nearest.h"
+#include "libs/config/quantities.h"
 #include "services/tributary/commands.h"
 
 namespace tributary::cli {
@@ -218,6 +219,28 @@ int Main(int argc, const char* const* argv, const Surroundings& surroundings) {
       };
     });
   }
+
+  bool sweep_starts = false;
+  std::string sweep_wait;
+  CLI::App* const sweep =
+      subcommand(app, "sweep", "Compares what CRMs have with what was written, and repairs it",
+                 "sweep acme/crm --now --wait 10m");
+  sweep->add_option("TENANT[/CONNECTION]", name, "Only this one");
+  sweep->add_flag("--now", sweep_starts,
+                  "Everything is due now; without it, only tells how it stands");
+  sweep->add_option("--wait", sweep_wait, "Until nothing is due, at most so long: 90s, 5m, 2h")
+      ->type_name("DURATION");
+  sweep->callback([&] {
+    command = [&](const Streams& streams) -> int {
+      const std::optional<Duration> wait =
+          config::ParseDuration(sweep_wait.empty() ? "0s" : sweep_wait);
+      if (!wait) {
+        streams.err << "error: --wait: `" << sweep_wait << "` is no duration, like 90s, 5m or 2h\n";
+        return kUsage;
+      }
+      return Sweep(streams, connect, name, sweep_starts, *wait);
+    };
+  });
 
   CLI::App* const trace = subcommand(app, "trace", "Which version of one entity is where, and why",
                                      "trace acme/customers/42");

@@ -433,6 +433,45 @@ int DecideParked(const Streams& streams, const Connect& connect, const std::stri
   return kGood;
 }
 
+int Sweep(const Streams& streams, const Connect& connect, const std::string& name, bool starts,
+          Duration wait_max) {
+  const std::vector<std::string> parts = SplitPath(name);
+  if (parts.size() > 2) {
+    streams.err << "error: `" << name << "` is not TENANT/CONNECTION\n";
+    return kUsage;
+  }
+  v1::SweepRequest request;
+  request.set_tenant(parts[0]);
+  if (parts.size() == 2) {
+    request.set_connection(parts[1]);
+  }
+  request.set_start(starts);
+  const auto deadline = std::chrono::steady_clock::now() + wait_max;
+  while (true) {
+    int code = kGood;
+    const auto response = Ask<v1::SweepResponse>(
+        streams, connect, code, [&](ControlCalls& control) { return control.Sweep(request); });
+    if (!response) {
+      return code;
+    }
+    const bool is_done = std::none_of(
+        response->connections().begin(), response->connections().end(),
+        [](const v1::SweepStatus& status) { return status.running() || status.due() > 0; });
+    const bool is_late = std::chrono::steady_clock::now() >= deadline;
+    if (!response->problem().empty() || is_done || is_late) {
+      Print(streams, SweepJson(*response), SweepText(*response));
+      if (!response->problem().empty()) {
+        streams.err << "error: " << response->problem() << '\n';
+        return kTemporary;
+      }
+      return wait_max > Duration::zero() && !is_done ? kTemporary : kGood;
+    }
+    // Ordered once.
+    request.set_start(false);
+    std::this_thread::sleep_for(std::chrono::milliseconds(500));
+  }
+}
+
 int Trace(const Streams& streams, const Connect& connect, const std::string& path) {
   const std::vector<std::string> parts = SplitPath(path);
   const bool is_good =

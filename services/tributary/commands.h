@@ -8,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 
+#include "libs/time/time.h"
 #include "services/tributary/control_calls.h"
 
 // What each command does, apart from how it is written on the command line. Data goes to `out`,
@@ -56,6 +57,10 @@ int ListParked(const Streams& streams, const Connect& connect, const std::string
 int ShowParked(const Streams& streams, const Connect& connect, const std::string& key);
 int DecideParked(const Streams& streams, const Connect& connect, const std::string& key,
                  bool replay);
+/// `name`: TENANT, TENANT/CONNECTION or empty. `starts`: everything is due now. `wait_max`: until
+/// nothing is due any more, at most so long; zero: not at all.
+int Sweep(const Streams& streams, const Connect& connect, const std::string& name, bool starts,
+          Duration wait_max);
 /// `path`: TENANT/[CONNECTION/]KIND/ID.
 int Trace(const Streams& streams, const Connect& connect, const std::string& path);
 

@@ -58,6 +58,9 @@ class GrpcCalls : public ControlCalls {
   absl::StatusOr<v1::TraceResponse> Trace(const v1::TraceRequest& request) override {
     return Call(&v1::Control::Stub::Trace, request, v1::TraceResponse(), kCallMax);
   }
+  absl::StatusOr<v1::SweepResponse> Sweep(const v1::SweepRequest& request) override {
+    return Call(&v1::Control::Stub::Sweep, request, v1::SweepResponse(), kCallMax);
+  }
   absl::StatusOr<v1::VerifyResponse> Verify() override {
     return Call(&v1::Control::Stub::Verify, v1::VerifyRequest(), v1::VerifyResponse(), kVerifyMax);
   }

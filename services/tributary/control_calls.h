@@ -26,6 +26,7 @@ class ControlCalls {
   virtual absl::StatusOr<v1::DecideParkedResponse> DecideParked(
       const v1::DecideParkedRequest& request) = 0;
   virtual absl::StatusOr<v1::TraceResponse> Trace(const v1::TraceRequest& request) = 0;
+  virtual absl::StatusOr<v1::SweepResponse> Sweep(const v1::SweepRequest& request) = 0;
   virtual absl::StatusOr<v1::VerifyResponse> Verify() = 0;
   virtual absl::StatusOr<v1::BuildInfo> GetBuildInfo() = 0;
 };

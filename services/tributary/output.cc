@@ -438,6 +438,42 @@ std::string ParkedDetails(const v1::ListParkedResponse& response) {
   return text;
 }
 
+std::string SweepJson(const v1::SweepResponse& response) {
+  Array connections;
+  for (const v1::SweepStatus& status : response.connections()) {
+    connections.push_back(Object{{"tenant", status.tenant()},
+                                 {"connection", status.connection()},
+                                 {"compared", status.compared()},
+                                 {"repaired", status.repaired()},
+                                 {"missing", status.missing()},
+                                 {"second", status.second()},
+                                 {"shown", status.shown()},
+                                 {"due", status.due()},
+                                 {"running", status.running()},
+                                 {"problem", TextOrNull(status.problem())}});
+  }
+  return Line(
+      Object{{"connections", std::move(connections)}, {"problem", TextOrNull(response.problem())}});
+}
+
+std::string SweepText(const v1::SweepResponse& response) {
+  std::vector<std::vector<std::string>> rows;
+  std::string problems;
+  for (const v1::SweepStatus& status : response.connections()) {
+    rows.push_back({status.tenant(), status.connection(), std::to_string(status.compared()),
+                    std::to_string(status.repaired()), std::to_string(status.missing()),
+                    std::to_string(status.shown()), std::to_string(status.due()),
+                    status.running() ? "yes" : "no"});
+    if (!status.problem().empty()) {
+      problems += status.tenant() + "/" + status.connection() + ": " + status.problem() + "\n";
+    }
+  }
+  return Table(
+             {"TENANT", "CONNECTION", "COMPARED", "REPAIRED", "MISSING", "SHOWN", "DUE", "RUNNING"},
+             rows, "no target connections") +
+         problems;
+}
+
 std::string TraceJson(const v1::TraceResponse& response) {
   Array versions;
   for (const v1::Version& version : response.versions()) {

@@ -16,6 +16,7 @@ std::string TenantsJson(const v1::ListTenantsResponse& response);
 std::string ConnectionsJson(const v1::ListTenantsResponse& response);
 std::string SyncsJson(const v1::ListTenantsResponse& response);
 std::string ParkedJson(const v1::ListParkedResponse& response);
+std::string SweepJson(const v1::SweepResponse& response);
 std::string TraceJson(const v1::TraceResponse& response);
 std::string VerifyJson(const v1::VerifyResponse& response);
 std::string BuildInfoJson(const v1::BuildInfo& info);
@@ -28,6 +29,7 @@ std::string SyncsText(const v1::ListTenantsResponse& response);
 std::string ParkedText(const v1::ListParkedResponse& response);
 /// All that is known of each item.
 std::string ParkedDetails(const v1::ListParkedResponse& response);
+std::string SweepText(const v1::SweepResponse& response);
 std::string TraceText(const v1::TraceResponse& response);
 std::string VerifyText(const v1::VerifyResponse& response);
 

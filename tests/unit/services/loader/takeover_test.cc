@@ -240,6 +240,8 @@ TEST_F(LoaderTakeoverTest, Rule12_AfterALostRecordsACreateIsLookedUpOnlyWhenItCa
 }
 
 TEST_F(LoaderTakeoverTest, Rule12_AfterALostRecordsAnOpenActionIsLookedUpNotRepeated) {
+  // It would look once more.
+  rig_.options.sweep_period = {};
   const std::string record = rig_.Client(1, "Ada", 1);
   rig_.Start();
   rig_.Run(seconds(3));

@@ -33,6 +33,8 @@ class FakeControl : public ControlCalls {
     std::optional<v1::TraceRequest> traced;
     std::optional<v1::SetSyncPausedRequest> paused;
     std::optional<v1::DecideParkedRequest> decision;
+    v1::SweepResponse sweep;
+    std::optional<v1::SweepRequest> swept;
   };
   explicit FakeControl(Script& script) : script_(script) {}
 
@@ -58,6 +60,10 @@ class FakeControl : public ControlCalls {
       const v1::DecideParkedRequest& request) override {
     script_.decision = request;
     return Answer(script_.decided);
+  }
+  absl::StatusOr<v1::SweepResponse> Sweep(const v1::SweepRequest& request) override {
+    script_.swept = request;
+    return Answer(script_.sweep);
   }
   absl::StatusOr<v1::TraceResponse> Trace(const v1::TraceRequest& request) override {
     script_.traced = request;
@@ -360,6 +366,30 @@ TEST_F(CommandLineTest, ParkedItemsAreShownReplayedAndDropped) {
   script_.decided.set_problem("nothing is parked under this key");
   EXPECT_EQ(Run({"parked", "replay", "k"}), 1);
   EXPECT_TRUE(script_.decision->replay());
+}
+
+TEST_F(CommandLineTest, ASweepIsOrderedOnceShownAndWaitedFor) {
+  v1::SweepStatus& status = *script_.sweep.add_connections();
+  status.set_tenant("acme");
+  status.set_connection("crm");
+  status.set_compared(7);
+  EXPECT_EQ(Run({"sweep", "--json"}), 0);
+  EXPECT_FALSE(script_.swept->start());
+  EXPECT_THAT(out_.str(), AllOf(HasSubstr(R"("connection":"crm")"), HasSubstr(R"("compared":7)")));
+
+  EXPECT_EQ(Run({"sweep", "acme/crm", "--now", "--wait", "1m"}), 0);
+  EXPECT_TRUE(script_.swept->start());
+  EXPECT_EQ(script_.swept->tenant(), "acme");
+  EXPECT_EQ(script_.swept->connection(), "crm");
+
+  // What is still due makes waiting vain.
+  status.set_due(3);
+  EXPECT_EQ(Run({"sweep", "acme", "--now", "--wait", "10ms"}), 75);
+  EXPECT_EQ(Run({"sweep", "acme"}), 0);
+  script_.sweep.set_problem("loader.sweep_period is 0: nothing is compared");
+  EXPECT_EQ(Run({"sweep"}), 75);
+  EXPECT_EQ(Run({"sweep", "a/b/c"}), 2);
+  EXPECT_EQ(Run({"sweep", "--wait", "soon"}), 2);
 }
 
 TEST_F(CommandLineTest, ASyncIsPausedByItsName) {
