@@ -63,10 +63,12 @@ void TransformerStage::DeriveFor(PartitionWork& work, const SyncKey& name, SyncW
   if (gathered.changed_at) *base.mutable_changed_at() = *gathered.changed_at;
 
   std::vector<mapping::DesiredRecord> records;
-  if (gathered.is_known && gathered.problem.empty()) {
+  const bool is_unheard_of = gathered.is_bare && !WasEverWanted(work, name, sync, customer.id);
+  if (gathered.is_known && gathered.problem.empty() && !is_unheard_of) {
     records = sync.mapping->Apply(gathered.view);
   } else {
-    // Only other entities name this customer yet; or a document of it cannot be read.
+    // Only other entities name this customer yet, or nothing but a marker of being gone does; or a
+    // document of it cannot be read.
     for (const std::string& object : sync.mapping->objects()) {
       mapping::DesiredRecord record;
       record.state.set_object(object);
@@ -110,6 +112,27 @@ void TransformerStage::DeriveFor(PartitionWork& work, const SyncKey& name, SyncW
     command.mutable_state()->set_presence(v1::DesiredState::PRESENCE_WITHDRAWN);
     PutState(work, key, std::move(command), name);
   }
+}
+
+bool TransformerStage::WasEverWanted(const PartitionWork& work, const SyncKey& name,
+                                     const SyncWork& sync, const std::string& customer) const {
+  for (const std::string& object : sync.mapping->objects()) {
+    const std::string key = ids::StateKey(name.first, name.second, object, "customers", customer);
+    const auto own = work.own_states.find(key);
+    if (own != work.own_states.end()) {
+      if (own->second.state.presence != v1::DesiredState::PRESENCE_UNWANTED) return true;
+      continue;
+    }
+    // A void one tells as well that somebody wanted it.
+    const std::optional<eventlog::TableEntry> entry =
+        table(Topic::kCommands, work.partition).Get(key);
+    v1::Command command;
+    if (entry && command.ParseFromString(entry->value) && command.has_state() &&
+        command.state().presence() != v1::DesiredState::PRESENCE_UNWANTED) {
+      return true;
+    }
+  }
+  return false;
 }
 
 void TransformerStage::PutState(PartitionWork& work, const std::string& key, v1::Command command,

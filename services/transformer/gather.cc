@@ -123,6 +123,7 @@ void Gatherer::Take(const std::string& key, eventlog::Offset offset, const v1::C
   if (is_itself) {
     gathered_.is_known = true;
     gathered_.view.gone = entity.gone();
+    gathered_.is_bare = entity.gone() && document.is_null();
     gathered_.view.customer = document.is_null() ? IdDocument(customer.id, tree_) : document;
     return;
   }

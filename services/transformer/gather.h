@@ -31,6 +31,8 @@ struct Gathered {
   eventlog::Offset offset = -1;
   bool has_void = false;
   bool is_known = false;
+  /// Known by a marker of being gone alone: the source may never have had this customer.
+  bool is_bare = false;
   bool first_read = false;
   std::optional<google::protobuf::Timestamp> changed_at;
   /// A document that could not be parsed.

@@ -189,6 +189,9 @@ class TransformerStage : public Transformer, private eventlog::OwnerListener {
   void Derive(PartitionWork& work, const Customer& customer);
   void DeriveFor(PartitionWork& work, const SyncKey& name, SyncWork& sync, const Customer& customer,
                  const Gathered& gathered);
+  /// A command that stands, or a void one, asks for more of this customer than nothing.
+  bool WasEverWanted(const PartitionWork& work, const SyncKey& name, const SyncWork& sync,
+                     const std::string& customer) const;
   /// The version gate: writes unless what stands is as new. `command` has its version.
   void PutState(PartitionWork& work, const std::string& key, v1::Command command,
                 const SyncKey& sync);

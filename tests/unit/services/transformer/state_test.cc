@@ -66,6 +66,38 @@ TEST(TransformerTest, AChangeBecomesACommandWithItsVersion) {
   EXPECT_EQ(rig.stage().counters().equal_version_conflicts, 0);
 }
 
+TEST(TransformerTest, AMarkerOfBeingGoneAloneMakesNoRecordOfWhomNobodyEverWanted) {
+  Rig rig;
+  rig.PutSync(kMapping);
+  rig.Start();
+  rig.Run();
+  // What a source says of a customer that it never had.
+  Change gone;
+  gone.id = "9";
+  gone.customers = {"9"};
+  gone.gone = true;
+  gone.document = "";
+  rig.Put(gone);
+  // One that was there, and of which the mirror has lost what it was.
+  rig.PutCustomer("1", R"({"id":1,"name":"Ada"})");
+  rig.Run();
+  gone.id = "1";
+  gone.customers = {"1"};
+  rig.Put(gone);
+  rig.Run();
+
+  EXPECT_EQ(rig.Command(KeyOf("9")).state().presence(), v1::DesiredState::PRESENCE_UNWANTED);
+  EXPECT_EQ(rig.Command(KeyOf("1")).state().presence(), v1::DesiredState::PRESENCE_GONE);
+  // The same from an empty disk, and by another revision.
+  rig.Kill();
+  rig.Start(false);
+  rig.PutSync(std::string(kMapping) + "# the same\n");
+  rig.Run();
+  EXPECT_EQ(rig.Command(KeyOf("9")).state().presence(), v1::DesiredState::PRESENCE_UNWANTED);
+  EXPECT_EQ(rig.Command(KeyOf("1")).state().presence(), v1::DesiredState::PRESENCE_GONE);
+  EXPECT_EQ(rig.stage().counters().equal_version_conflicts, 0);
+}
+
 TEST(TransformerTest, AnUnknownKeyReachesATargetPathUnchanged) {
   Rig rig;
   rig.PutSync("object: client\nfields: {custom.new: customer.brand_new}");
