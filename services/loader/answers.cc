@@ -253,7 +253,20 @@ void LoaderStage::OnUnknown(Lane& lane, const connector::Interpreted& answer,
       return;
     }
   }
-  const std::int32_t attempts = next.attempts() + 1;
+  // A record is to blame for what it alone meets. While the target as a whole is away, for days
+  // perhaps, nothing is parked for it.
+  bool is_of_target = false;
+  // A batch that was answered says of each of its records what is of that one.
+  const bool is_of_record = lane.batch != 0 && completion.delivery == http::Delivery::kComplete &&
+                            completion.status >= 200 && completion.status < 300;
+  if (Target* const target = FindTarget(lane.target); target != nullptr && !is_of_record) {
+    const bool is_away = completion.delivery != http::Delivery::kComplete ||
+                         (completion.status >= 502 && completion.status <= 504);
+    is_of_target =
+        !target->last_failed_key.empty() && (is_away || target->last_failed_key != lane.key);
+    target->last_failed_key = lane.key;
+  }
+  const std::int32_t attempts = next.attempts() + (is_of_target ? 0 : 1);
   if (!is_action && attempts >= options_.attempts_max) {
     const std::string kept = next.kept_answer();
     next.set_attempts(attempts);

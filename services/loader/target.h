@@ -116,6 +116,8 @@ struct Target {
   Instant rescan_at = Instant::max();
   bool scanning = false;
   std::string scan_from;
+  /// Whose call failed last, since one was good. Empty: none.
+  std::string last_failed_key;
   /// Keys or batches that wait for the quota alone.
   std::array<std::deque<std::string>, kPriorities> waiting;
   Instant wake = Instant::max();

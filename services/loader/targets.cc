@@ -195,6 +195,7 @@ void LoaderStage::OnTargetAnswered(Target& target, const http::Completion& compl
   if (completion.delivery != http::Delivery::kComplete) return;
   if (!good) return;
   target.backoff.Succeeded();
+  target.last_failed_key.clear();
   target.refusals = 0;
   if (!target.problem.empty() && !target.problem.starts_with("setting ") &&
       !target.problem.starts_with("loader.")) {
