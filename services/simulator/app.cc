@@ -155,6 +155,7 @@ http::ServerResponse SimulatorServer::State::HandleControl(const http::ServerReq
     object.Integer("mutations", world.mutations());
     for (const Target target : kTargets) {
       object.Integer(std::string(Name(target)) + "_requests", world.request_count(target));
+      object.Integer(std::string(Name(target)) + "_applied", world.applied_count(target));
     }
     object.End();
     return Says(200, std::move(body));

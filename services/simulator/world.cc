@@ -100,6 +100,7 @@ struct World::Parts {
 
   void Record(Entry entry) {
     ++counts[static_cast<std::size_t>(entry.target)];
+    if (entry.applied) ++applied_counts[static_cast<std::size_t>(entry.target)];
     if (journal.size() >= options.journal_entries_max) return;
     journal.push_back(std::move(entry));
   }
@@ -114,6 +115,7 @@ struct World::Parts {
   std::multiset<WallTime> open;
   std::vector<Entry> journal;
   std::array<std::int64_t, 3> counts{};
+  std::array<std::int64_t, 3> applied_counts{};
   std::int64_t provoked_429 = 0;
 };
 
@@ -216,6 +218,10 @@ std::string World::Requests() const {
 
 std::int64_t World::request_count(Target target) const {
   return parts_->counts[static_cast<std::size_t>(target)];
+}
+
+std::int64_t World::applied_count(Target target) const {
+  return parts_->applied_counts[static_cast<std::size_t>(target)];
 }
 
 std::string World::Records() const {

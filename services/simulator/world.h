@@ -190,6 +190,8 @@ class World {
   /// "status","form","applied","takes_ms","body"}: until the answer, and a hash of the request's.
   std::string Requests() const;
   std::int64_t request_count(Target target) const;
+  /// Requests that stored something.
+  std::int64_t applied_count(Target target) const;
   /// What each CRM has stored:
   /// {"highlevel":{"contacts":[…]},"rest":{"clients":[…],"notes":[…]}}.
   std::string Records() const;

@@ -61,7 +61,7 @@ def main():
     options = parser.parse_args()
     options.bin = os.path.abspath(options.bin)
     options.service = options.service or [
-        name for name in faults.BY_DEFAULT if options.signal is None or any(
+        name for name in faults.FAULTS if options.signal is None or any(
             faults.SIGNALS[options.signal].fullmatch(fault) for fault in faults.FAULTS[name])]
     if options.signal == "STOP" and "loader" in options.service and "beyond" not in options.service:
         # A loader that is stopped for long is judged by what is promised beyond the bounds.

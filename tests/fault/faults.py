@@ -390,10 +390,8 @@ FAULTS = {
                "disk-full": fill_broker_disk},
     "everything": {"kill": kill_everything},
     "beyond": {"stop": lambda installation, _, chance: freeze(installation, "loader", chance)},
-    # Shows that what is wrong is seen. It must fail until there is a sweep.
     "beyond-late": {"late": apply_too_late},
 }
-BY_DEFAULT = [name for name in FAULTS if name != "beyond-late"]
 SIGNALS = {"KILL": re.compile("kill.*"), "STOP": re.compile("stop.*"), "TERM": re.compile("term")}
 
 

@@ -271,6 +271,7 @@ loader:
   lease: {LEASE:.0f}s
   pause_bound: {PAUSE:.0f}s
   retry_delay_max: 5s
+  sweep_share_percent: 100
 logging: {{format: json}}
 """
 

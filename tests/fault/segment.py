@@ -152,6 +152,10 @@ def run_segment(options, name, services, seed):
         fetch(installation.simulator + "/_sim/faults", [])
         try:
             verdict.wait_for_rest(installation, options.timeout)
+            if name.startswith("beyond"):
+                # What was done beyond the bounds is repaired by the sweep (protocol rule 15).
+                verdict.sweep(installation, options.timeout)
+                verdict.wait_for_rest(installation, options.timeout)
         except Failure as failure:
             result["failure"] = str(failure)
         journal = verdict.read_journal(installation)

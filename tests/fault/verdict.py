@@ -27,7 +27,8 @@ def wait_for_rest(installation, seconds, syncs=2):
         installation.revive()
         time.sleep(1)
         state = fetch(installation.simulator + "/_sim/state")
-        now = (state["highlevel_requests"], state["rest_requests"])
+        # Reading, as the sweep does, changes nothing.
+        now = (state["highlevel_applied"], state["rest_applied"])
         result = installation.call("tributary", "status", "--json", *installation.reach(), check=False)
         is_still = result.returncode == 0 and now == writes and state["chargify_requests"] != reads
         if result.returncode == 0:
@@ -37,6 +38,11 @@ def wait_for_rest(installation, seconds, syncs=2):
         quiet = quiet + 1 if is_still and installation.ready.all_ready() else 0
         writes, reads = now, state["chargify_requests"]
     return shown
+
+
+def sweep(installation, seconds):
+    """Everything is compared with what the CRMs have, and what differs is written again."""
+    installation.call("tributary", "sweep", "--now", "--wait", f"{seconds}s", *installation.reach())
 
 
 def read_journal(installation):
