@@ -356,6 +356,20 @@ TEST_F(LoaderStateTest, Rule25_TheSecondClaimantIsParkedAsAConflictThatNamesBoth
   rig_.Contact(first_has_it ? 2 : 1, "same@x.test", "Again", 2);
   rig_.Run(seconds(5));
   EXPECT_EQ(rig_.Entry(loser).reason(), v1::REASON_IDENTITY_CONFLICT);
+
+  // The list says what to do; done, it is a contact of its own.
+  v1::ToService list;
+  list.mutable_list_parked();
+  const v1::ListParkedResponse parked = rig_.Ask(list).parked();
+  ASSERT_THAT(parked.items(), SizeIs(1));
+  EXPECT_EQ(parked.items(0).key(), loser);
+  EXPECT_THAT(parked.items(0).fix(), HasSubstr("`tributary parked replay " + loser + "`"));
+  rig_.Contact(first_has_it ? 2 : 1, "other@x.test", "Again", 3);
+  EXPECT_EQ(rig_.Decide(loser, true), "");
+  rig_.Run(seconds(10));
+  EXPECT_EQ(rig_.Entry(loser).outcome(), v1::OUTCOME_APPLIED);
+  EXPECT_EQ(rig_.Entry(loser).resolved().offset(), 3);
+  EXPECT_THAT(*rig_.Contacts().array(), SizeIs(2));
 }
 
 TEST_F(LoaderStateTest, Rule26_AfterAnUnknownCreateItIsLookedUpAndAdopted) {
