@@ -37,7 +37,7 @@ std::vector<Subject> Subjects() {
       for (const std::vector<Call>* calls : {&object.lookups, &object.create, &object.update}) {
         for (const Call& call : *calls) subjects.push_back({connector, &object, &call});
       }
-      if (object.read) subjects.push_back({connector, &object, &*object.read});
+      if (object.read) subjects.push_back({connector, &object, &object.read->call});
       if (object.tags_add) subjects.push_back({connector, &object, &*object.tags_add});
     }
     for (const auto& [name, action] : connector->actions) {
