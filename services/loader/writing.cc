@@ -157,8 +157,13 @@ void LoaderStage::BeginAction(Lane& lane) {
     return;
   }
   const std::optional<v1::RecordEntry> record = ReadBack(lane.command->action().record_key());
+  if (!record || record->id().empty()) {
+    // It became unknown during the look-up. No fault of the action, which waits for it (rule 29).
+    Rest(lane);
+    return;
+  }
   connector::CallInput input;
-  input.id = record ? record->id() : "";
+  input.id = record->id();
   input.marker = lane.parts.action_id;
   input.action = &lane.command->action();
   absl::StatusOr<http::Request> request = connector::Render(

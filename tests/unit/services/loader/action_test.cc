@@ -129,6 +129,33 @@ TEST_F(LoaderActionTest, Rule30_AnActionInDoubtWaitsForItsRecordThatIsInDoubtToo
   EXPECT_FALSE(rig_.HasCommand(action));
 }
 
+// Seed 11832 of the simulation: while it was looked up its record became unknown, and it was parked
+// for a mapping that is right.
+TEST_F(LoaderActionTest, Rule30_ARecordThatBecomesUnknownDuringTheLookUpIsWaitedFor) {
+  const std::string record = rig_.Client(1, "Ada", 1);
+  rig_.Start();
+  rig_.Run(seconds(3));
+  rig_.Faults(
+      R"([{"target":"rest","match":"POST /clients/1/notes","kind":"reset_before","count":1}])");
+  bool is_unknown = false;
+  rig_.wire = [&](const http::Request& request) {
+    if (request.method == "GET" && !is_unknown) {
+      is_unknown = true;
+      rig_.AppendVoid(record, v1::RecordEntry());
+      // So that it is read before the answer comes.
+      return Rig::Wire{.before = milliseconds(500)};
+    }
+    return Rig::Wire{};
+  };
+  const std::string action = rig_.Note("e1", record);
+  rig_.Run(seconds(60));
+
+  ASSERT_TRUE(is_unknown);
+  EXPECT_EQ(rig_.Entry(action).outcome(), v1::OUTCOME_APPLIED) << rig_.Entry(action).detail();
+  EXPECT_EQ(Notes(), 1U);
+  EXPECT_FALSE(rig_.HasCommand(action));
+}
+
 // Seed 54 of the simulation: the action was done and its command ended by the next owner, and an
 // intent that the one before still wrote is the last entry of its key.
 TEST_F(LoaderActionTest, Rule30_AnEndThatADeadOwnersIntentCoversIsFoundAgain) {
