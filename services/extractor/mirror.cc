@@ -63,6 +63,14 @@ std::optional<std::tuple<std::int64_t, std::int64_t, std::int64_t>> ReadOf(
   return std::nullopt;
 }
 
+/// A gone marker says what it was that is gone, as far as that was ever seen: who shows it to
+/// customers can then tell that they do not have it any more. Of customers it would be their state.
+void KeepLastSeen(v1::Entity& read, const v1::Entity& seen) {
+  if (!read.gone() || !read.document().empty() || read.kind() == "customers") return;
+  read.set_document(seen.document());
+  read.set_document_hash(seen.document_hash());
+}
+
 /// Formerly = (formerly + then) without now.
 void AddFormer(v1::Entity& read, const v1::Entity& known) {
   if (known.former_customers().empty() && read.former_customers().empty() &&
@@ -114,10 +122,14 @@ v1::Entity Mirror::WithFormerCustomers(std::string_view key, v1::Entity read) co
     AddFormer(read, *own->second);
     return read;
   }
-  // A void entry is no state, but naming a customer too many harms nobody (rule 34).
+  // A void entry is no state, but naming a customer too many harms nobody (rule 34), nor does
+  // saying what is gone.
   const std::optional<eventlog::TableEntry> entry = table_.Get(key);
   if (!entry) return read;
-  if (const std::optional<v1::Entity> known = EntityOf(*entry)) AddFormer(read, *known);
+  if (const std::optional<v1::Entity> known = EntityOf(*entry)) {
+    AddFormer(read, *known);
+    KeepLastSeen(read, *known);
+  }
   return read;
 }
 

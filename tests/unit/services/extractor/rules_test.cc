@@ -177,6 +177,38 @@ TEST_F(RulesTest, Rule4MarksAsGoneWhatNeitherTheListNorAReadByIdShows) {
   EXPECT_TRUE(newest->gone());
 }
 
+// Seed 11876 of the simulation: nobody could tell any more which component was gone, so what it had
+// been to its customer stayed at the CRM.
+TEST_F(RulesTest, Rule4AGoneMarkerSaysWhatADeadOwnerSaw) {
+  World world(WorldOptionsWith(1, 5));
+  ExtractorBench bench(SetupFor(world), HandlerOf(world));
+  bench.Start();
+  ASSERT_TRUE(bench.RunUntilSettled(5min));
+  for (const std::string kind : {"components", "customers"}) {
+    const std::string key = "acme/billing/" + kind + "/98765-71001";
+    v1::ChangeEvent seen;
+    v1::Entity& entity = *seen.mutable_entity();
+    entity.set_connection("billing");
+    entity.set_kind(kind);
+    entity.set_id("98765-71001");
+    entity.add_customers("4711");
+    entity.set_document("{\"component_handle\":\"seats\"}");
+    entity.set_document_hash("hash");
+    bench.log().Append(Topic::kChanges, 0, key, seen.SerializeAsString(),
+                       {{std::string(eventlog::kTokenHeader),
+                         eventlog::FormatToken({.generation = 1'700'000'000, .offset = 1})}});
+    bench.RunFor(2min);
+
+    const auto newest = Newest(bench, key);
+    ASSERT_TRUE(newest) << kind;
+    EXPECT_TRUE(newest->gone()) << kind;
+    EXPECT_THAT(newest->former_customers(), ::testing::Contains("4711"));
+    // The state of a customer is what was read, never what a dead owner wrote.
+    EXPECT_EQ(newest->document(), kind == "components" ? entity.document() : "");
+    EXPECT_EQ(newest->document_hash(), kind == "components" ? entity.document_hash() : "");
+  }
+}
+
 TEST_F(RulesTest, Rule45TakesACursorThatCannotBeDecodedForNone) {
   World world(WorldOptionsWith(12, 30));
   ExtractorBench bench(SetupFor(world), HandlerOf(world));
