@@ -34,11 +34,33 @@ bool TransformerStage::HandleEvents(PartitionWork& work) {
   for (EventWork& event : work.events) {
     if (event.is_handled) continue;
     if (!may_write(work)) return false;
+    // Others need not wait with it; the commit does.
+    if (AwaitsTenant(work, event)) continue;
     if (budget-- <= 0) return true;
     event.is_handled = true;
     HandleEvent(work, event);
   }
   return false;
+}
+
+bool TransformerStage::AwaitsTenant(const PartitionWork& work, EventWork& event) {
+  const std::optional<std::vector<std::string>> key = ids::SplitKey(event.record.key);
+  if (!key || key->empty() || directory_.Find(key->front()) != nullptr) return false;
+  // A removed tenant has a snapshot that says so (see Refresh()).
+  const bool is_first =
+      std::none_of(work.events.begin(), work.events.end(),
+                   [](const EventWork& other) { return other.waits_since.has_value(); });
+  if (!event.waits_since) event.waits_since = now_.steady;
+  const bool is_over = now_.steady - *event.waits_since >= options_.unknown_tenant_wait_max;
+  if (is_first || is_over) {
+    ports_.logger.Log(is_over ? Logger::Level::kError : Logger::Level::kWarning,
+                      is_over ? "An event passed: nothing tells of its tenant."
+                              : "An event waits until control has told of its tenant.",
+                      {{"tenant", key->front()},
+                       {"partition", std::to_string(event.record.partition)},
+                       {"offset", std::to_string(event.record.offset)}});
+  }
+  return !is_over;
 }
 
 void TransformerStage::HandleEvent(PartitionWork& work, EventWork& waiting) {

@@ -260,7 +260,7 @@ void TransformerStage::OnCommand(PartitionWork& work, std::string_view key,
 void TransformerStage::OnStreamRecord(const eventlog::Record& record) {
   const auto work = partitions_.find(record.partition);
   if (work == partitions_.end()) return;
-  work->second.events.push_back({record, false, {}});
+  work->second.events.push_back({.record = record});
   if (!work->second.events_paused && work->second.events.size() > kEventsWaitingMax) {
     work->second.events_paused = true;
     owner_->Pause(Topic::kEvents, record.partition);

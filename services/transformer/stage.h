@@ -70,6 +70,8 @@ struct SyncWork {
 struct EventWork {
   eventlog::Record record;
   bool is_handled = false;
+  /// Since when its tenant is waited for.
+  std::optional<Instant> waits_since;
   std::set<eventlog::ProduceId> unacknowledged;
 };
 
@@ -201,6 +203,8 @@ class TransformerStage : public Transformer, private eventlog::OwnerListener {
 
   // ---- events.cc ----
   bool HandleEvents(PartitionWork& work);
+  /// Nobody can say yet which rules it is for.
+  bool AwaitsTenant(const PartitionWork& work, EventWork& event);
   void HandleEvent(PartitionWork& work, EventWork& event);
   void CommitEvents(PartitionWork& work);
 
