@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "libs/budget/budget.h"
 #include "libs/connector/connector.h"
 #include "libs/connector/interpret.h"
 #include "libs/json/value.h"
@@ -136,13 +137,17 @@ void Check(std::string_view input) {
                 token.token.size() < 8,
             "and is not told to people");
   }
-  if (const std::optional<double> rate = RateOf(subject.connector->limits, completion.headers)) {
-    Require(std::isfinite(*rate) && *rate >= 0, "a rate is one");
-  }
-  if (const auto pause = ExhaustedFor(subject.connector->limits, completion.headers)) {
-    Require(*pause >= Duration::zero() && *pause <= std::chrono::hours(24 * 366),
-            "a window ends some time");
-  }
+  budget::Options options;
+  options.requests_per_second = subject.connector->limits.requests_per_second;
+  options.windows = subject.connector->limits.windows;
+  budget::Budget budget(options);
+  const Now at{.steady = Instant(std::chrono::hours(1)), .wall = now};
+  budget.Answered(at, budget.Sent(at), completion.headers);
+  Require(budget.NextSendAt(at, true) - at.steady <= std::chrono::hours(24 * 366),
+          "what a server says it allows ends some time");
+  const budget::Budget::Standing standing = budget.standing(at);
+  Require(std::isfinite(standing.requests_per_second) && standing.requests_per_second >= 0,
+          "a rate is one");
 }
 
 }  // namespace

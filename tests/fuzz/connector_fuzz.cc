@@ -88,9 +88,10 @@ void Check(std::string_view yaml) {
         if (Applies(call, state)) CheckCall(connector, account, &object, call, input);
       }
     }
-    for (const std::optional<Call>* call : {&object.tags_add, &object.tags_remove, &object.read}) {
+    for (const std::optional<Call>* call : {&object.tags_add, &object.tags_remove}) {
       if (*call) CheckCall(connector, account, &object, **call, input);
     }
+    if (object.read) CheckCall(connector, account, &object, object.read->call, input);
     if (object.batch && !object.update.empty()) {
       RenderBatch(connector, account, object, {{.state = &state, .body = R"({"a":1})"}})
           .IgnoreError();
