@@ -87,6 +87,8 @@ const Gathered& Gatherer::Read(const eventlog::Table& changes, const Customer& c
     v1::ChangeEvent& change = *messages_[i];
     if (change.ParseFromString(entry->value)) Take(keys_[i], entry->offset, change, customer);
   }
+  // What else names it tells that the source had it.
+  gathered_.is_bare = gathered_.is_bare && keys_.size() == 1;
   gathered_.view.subscriptions = Sorted(current_[0], tree_);
   gathered_.view.invoices = Sorted(current_[1], tree_);
   gathered_.view.components = Sorted(current_[2], tree_);

@@ -31,7 +31,8 @@ struct Gathered {
   eventlog::Offset offset = -1;
   bool has_void = false;
   bool is_known = false;
-  /// Known by a marker of being gone alone: the source may never have had this customer.
+  /// Known by a marker of being gone alone, and no other entity ever named it: the source may never
+  /// have had this customer.
   bool is_bare = false;
   bool first_read = false;
   std::optional<google::protobuf::Timestamp> changed_at;

@@ -45,6 +45,32 @@ TEST(TransformerTest, Rule35_WhatALostTenantsDoesNotSayIsNotWithdrawn) {
   EXPECT_EQ(rig.Command(KeyOf("1")).version().revision(), revision);
 }
 
+// Seed 49 of the simulation: what is read first of a `changes` that was made anew is an invoice of
+// a customer that is gone, and what stood of the customer is replaced by "unwanted".
+TEST(TransformerTest, WhoIsNamedBySomethingWasThereThoughOnlyAMarkerSaysSo) {
+  Rig rig;
+  rig.PutSync(kMapping);
+  rig.PutCustomer("1", R"({"id":1,"name":"Ada"})");
+  Change gone{.id = "1", .customers = {"1"}, .document = R"({"id":1,"name":"Ada"})", .gone = true};
+  rig.Put(gone);
+  rig.Start();
+  rig.Run();
+  ASSERT_EQ(rig.Command(KeyOf("1")).state().presence(), v1::DesiredState::PRESENCE_GONE);
+  rig.Kill();
+  rig.log.Lose(Topic::kChanges, 0);
+  rig.log.FoundAnew(kGeneration + 1);
+  rig.Start();
+  rig.Run();
+
+  rig.Put({.kind = "invoices", .id = "7", .customers = {"1"}, .document = R"({"id":7})"});
+  rig.Run();
+  EXPECT_EQ(rig.Command(KeyOf("1")).state().presence(), v1::DesiredState::PRESENCE_UNWANTED);
+  gone.document = "";
+  rig.Put(gone);
+  rig.Run();
+  EXPECT_EQ(rig.Command(KeyOf("1")).state().presence(), v1::DesiredState::PRESENCE_GONE);
+}
+
 constexpr char kRules[] = R"(
 rules:
   - id: signup
