@@ -168,7 +168,7 @@ void TransformerStage::Withdraw(PartitionWork& work, const SyncKey& name, const 
     *command.mutable_version() = standing->version;
   } else if (const std::optional<eventlog::TableEntry> entry =
                  table(Topic::kCommands, work.partition).Get(key)) {
-    // Only void entries are left; its offset is a hint that cannot be too small.
+    // Only void entries are left, and what they say is a hint.
     v1::Command hint;
     if (hint.ParseFromString(entry->value)) *command.mutable_version() = hint.version();
   }
@@ -177,6 +177,18 @@ void TransformerStage::Withdraw(PartitionWork& work, const SyncKey& name, const 
     // Offsets and revisions of another generation would outbid what this one brings.
     version.Clear();
     version.set_generation(work.generation);
+  }
+  if (!standing) {
+    // The valid command that a dead owner's older one has covered may have been of any change that
+    // names the customer, and of none behind the newest (rule 35).
+    const v1::Sync* const listed = directory_.FindSync(name.first, name.second);
+    const auto known = work.syncs.find(name);
+    const std::string source = listed != nullptr           ? listed->source()
+                               : known != work.syncs.end() ? known->second.sync.source()
+                                                           : std::string();
+    const Gathered& gathered = gatherer_.Read(table(Topic::kChanges, work.partition),
+                                              Customer{name.first, source, parts->source_id});
+    version.set_offset(std::max(version.offset(), gathered.offset));
   }
   version.set_revision(
       std::max(table(Topic::kTenants, work.partition).next_offset() - 1, version.revision() + 1));

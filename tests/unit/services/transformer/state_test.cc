@@ -191,6 +191,33 @@ TEST(TransformerTest, Rule10_ASyncThatIsListedNoMoreIsWithdrawnAfterARestartToo)
   EXPECT_EQ(rig.Command(KeyOf("1")).state().presence(), v1::DesiredState::PRESENCE_WITHDRAWN);
 }
 
+// Seed 198 of the simulation: the withdrawal took its version from the void command, which was
+// older than the valid one that it covered.
+TEST(TransformerTest, Rule35_AWithdrawalIsNewerThanWhatAVoidCommandCovers) {
+  Rig rig;
+  rig.PutSync(kMapping);
+  rig.PutCustomer("1", R"({"id":1})");
+  rig.Start();
+  rig.Run();
+  const v1::Command first = rig.Command(KeyOf("1"));
+  rig.PutCustomer("1", R"({"id":1,"name":"Bob"})");
+  rig.Run();
+  const v1::Version newest = rig.Command(KeyOf("1")).version();
+  ASSERT_GT(newest.offset(), first.version().offset());
+  rig.Kill();
+  rig.PutVoid(Topic::kCommands, KeyOf("1"), first.SerializeAsString());
+  rig.PutSync(kMapping, "", v1::SYNC_STATE_REMOVED);
+  rig.Start();
+  rig.Run();
+
+  EXPECT_EQ(rig.Command(KeyOf("1")).state().presence(), v1::DesiredState::PRESENCE_WITHDRAWN);
+  EXPECT_EQ(rig.Command(KeyOf("1")).version().offset(), newest.offset());
+  // No farther than that: what the sync writes when it is back is newer.
+  rig.PutSync(kMapping);
+  rig.Run();
+  EXPECT_EQ(rig.Command(KeyOf("1")).state().presence(), v1::DesiredState::PRESENCE_PRESENT);
+}
+
 // What was committed is in `commands`, whenever the stage dies.
 TEST(TransformerTest, Rule32_OutputsAreAcknowledgedBeforeTheCommitAtEveryStep) {
   for (int killed_at = 1; killed_at < 60; killed_at += 2) {
