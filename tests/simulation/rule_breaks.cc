@@ -38,7 +38,7 @@ const std::vector<RuleBreakInfo>& RuleBreaks() {
       {kLossIsNotDoubt, "loss-is-not-doubt", "J13 K29 K1B",
        "what a lost `records` does not have was never sent", 10, "twice", Theme::kLostRecords},
       {kReleaseForgetsDoubt, "release-forgets-doubt", "K1A",
-       "a clean release closes intents and flags that stand for doubt", 3, "Rule 12"},
+       "a clean release closes intents and flags that stand for doubt", 129, "Rule 12"},
       {kPauseBeyondTheBound, "pause-beyond-the-bound", "L15 K21 K26 N19",
        "a process stands still longer than P between check and bytes", 37, "Rule 1",
        Theme::kTakeover},
