@@ -197,6 +197,36 @@ TEST_F(PublisherTest, ATopicThatWasMadeAnewGetsEverythingAgain) {
   EXPECT_EQ(snapshots_[0].syncs(0).revision(), 0);
 }
 
+// Seed 914 of the simulation: it was taken for the newest snapshot, and nothing was written.
+TEST_F(PublisherTest, WhatLandedInFrontOfAFoundingAfterALossIsWrittenAgain) {
+  Settle();
+  Apply(AcmeRequest());
+  Settle();
+  const std::string late = Newest()["acme"].value();
+  End();
+  log_.reset();
+  log_ = eventlog::EmbeddedLog::Open(
+             {.directory = directory / "another", .topics = {.partitions = kPartitions}})
+             .value();
+  admin_ = log_->MakeAdmin();
+  ASSERT_TRUE(admin_->EnsureTopics().ok());
+  ASSERT_TRUE(admin_
+                  ->Append(eventlog::Topic::kTenants,
+                           {{AcmePartition(),
+                             "acme",
+                             late,
+                             {{std::string(eventlog::kTokenHeader),
+                               eventlog::FormatToken({.generation = 5, .offset = 3})}}}})
+                  .ok());
+  ASSERT_TRUE(
+      eventlog::Found(*admin_, {.now = eventlog::SystemTime(), .random = random_, .anew = true})
+          .ok());
+  Begin();
+  Settle();
+
+  EXPECT_THAT(Written(), ElementsAre("acme", "blob", "blob", "blob", "acme"));
+}
+
 // Rule 35: a change of anything else must not map every customer again.
 TEST_F(PublisherTest, TheRevisionIsTheOffsetOfTheSnapshotThatLastChangedTheMapping) {
   Settle();
