@@ -206,13 +206,13 @@ http::ServerResponse SimulatorServer::State::MoveQuota(std::string_view text) {
   const auto body = json::Parse(text);
   if (!body.ok() || body->object() == nullptr) return Refuses(422, "an object is expected");
   const json::Value* max = body->Find("requests_max");
-  const auto requests = max == nullptr ? std::nullopt : max->ToInt64();
+  const std::int64_t requests = max == nullptr ? -1 : max->ToInt64().value_or(-1);
   const json::Value* percent = body->Find("neighbour_percent");
   const auto share = percent == nullptr ? std::optional<std::int64_t>(0) : percent->ToInt64();
-  if (!requests || *requests < 0 || !share || *share < 0 || *share > 100) {
+  if (requests < 0 || !share || *share < 0 || *share > 100) {
     return Refuses(422, "requests_max from 0, and neighbour_percent from 0 to 100, are expected");
   }
-  world.SetQuota(clock.Now(), *requests, static_cast<double>(*share) / 100);
+  world.SetQuota(clock.Now(), requests, static_cast<double>(*share) / 100);
   return Says(200, "{}");
 }
 
