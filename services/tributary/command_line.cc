@@ -2,15 +2,13 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <filesystem>
-#include <functional>
 #include <ostream>
 
 #include <CLI/CLI.hpp>
 
 #include "libs/config/nearest.h"
-#include "libs/config/quantities.h"
-#include "services/tributary/commands.h"
+#include "services/tributary/command_tree.h"
+#include "services/tributary/commands/commands.h"
 
 namespace tributary::cli {
 namespace {
@@ -94,220 +92,15 @@ int Main(int argc, const char* const* argv, const Surroundings& surroundings) {
       app.add_option("--data", place.data_directory, "Directory of a running `tributary dev`")
           ->type_name("DIR");
 
-  const Connect connect = [&] { return surroundings.connect(place); };
-  std::function<int(const Streams&)> command;
-  const auto subcommand = [](CLI::App& parent, const std::string& name,
-                             const std::string& description, const std::string& example) {
-    CLI::App* const sub = parent.add_subcommand(name, description);
-    sub->fallthrough();
-    sub->footer("Example:\n  tributary " + example +
-                "\n\nEvery command also takes --json, --data, --control and --tls-dir: see "
-                "`tributary --help`.");
-    return sub;
-  };
-  const auto group = [&](const std::string& name, const std::string& description,
-                         const std::string& example) {
-    CLI::App* const sub = subcommand(app, name, description, example);
-    sub->require_subcommand(1);
-    return sub;
-  };
-
+  CommandTree tree(app, place, [&] { return surroundings.connect(place); });
   app.add_subcommand("dev", "Everything in one process, with simulators or real accounts");
-
-  ApplyArguments apply_arguments;
-  CLI::App* const apply =
-      subcommand(app, "apply", "Makes tenants, connections and syncs as a file says",
-                 "apply -f tenants.yaml --dry-run");
-  apply->add_option("-f,--file", apply_arguments.files, "Configuration file")
-      ->required()
-      ->type_name("FILE");
-  apply->add_flag("--dry-run", apply_arguments.dry_run, "Only show what would change");
-  apply->add_flag("--prune", apply_arguments.prune, "Remove what is not in the file any more");
-  apply->callback([&] {
-    command = [&](const Streams& streams) { return Apply(streams, connect, apply_arguments); };
-  });
-
-  std::string config_file;
-  CLI::App* const config_group =
-      group("config", "Configuration files", "config validate tenants.yaml");
-  CLI::App* const validate =
-      subcommand(*config_group, "validate", "Tells every problem of a file, without a control",
-                 "config validate tenants.yaml");
-  validate->add_option("FILE", config_file, "Configuration file")->required();
-  validate->callback([&] {
-    command = [&](const Streams& streams) { return ValidateConfig(streams, config_file); };
-  });
-
-  std::string name;
-  CLI::App* const tenant_group = group("tenant", "Tenants", "tenant list");
-  subcommand(*tenant_group, "list", "All of them", "tenant list --json")->callback([&] {
-    command = [&](const Streams& streams) { return ListTenants(streams, connect); };
-  });
-  CLI::App* const tenant_show =
-      subcommand(*tenant_group, "show", "Its connections and syncs", "tenant show acme");
-  tenant_show->add_option("TENANT", name, "Name")->required();
-  tenant_show->callback([&] {
-    command = [&](const Streams& streams) { return ShowTenant(streams, connect, name); };
-  });
-
-  CLI::App* const connection_group = group("connection", "Connections", "connection list acme");
-  CLI::App* const connection_list =
-      subcommand(*connection_group, "list", "All, or a tenant's", "connection list acme");
-  connection_list->add_option("TENANT", name, "Name");
-  connection_list->callback([&] {
-    command = [&](const Streams& streams) { return ListConnections(streams, connect, name); };
-  });
-  CLI::App* const connection_show =
-      subcommand(*connection_group, "show", "One of them", "connection show acme/billing");
-  connection_show->add_option("TENANT/CONNECTION", name, "Names")->required();
-  connection_show->callback([&] {
-    command = [&](const Streams& streams) {
-      if (name.find('/') == std::string::npos) {
-        streams.err << "error: `" << name << "` is not TENANT/CONNECTION\n";
-        return static_cast<int>(kUsage);
-      }
-      return ListConnections(streams, connect, name);
-    };
-  });
-
-  CLI::App* const sync_group = group("sync", "Syncs", "sync list acme");
-  CLI::App* const sync_list =
-      subcommand(*sync_group, "list", "All, or a tenant's", "sync list acme");
-  sync_list->add_option("TENANT", name, "Name");
-  sync_list->callback(
-      [&] { command = [&](const Streams& streams) { return ListSyncs(streams, connect, name); }; });
-  for (const bool paused : {true, false}) {
-    CLI::App* const sub =
-        subcommand(*sync_group, paused ? "pause" : "resume",
-                   paused ? "Sends nothing until it is resumed" : "Goes on where it was paused",
-                   paused ? "sync pause acme/contacts" : "sync resume acme/contacts");
-    sub->add_option("TENANT/SYNC", name, "Names")->required();
-    sub->callback([&, paused] {
-      command = [&, paused](const Streams& streams) {
-        return PauseSync(streams, connect, name, paused);
-      };
-    });
-  }
-
-  CLI::App* const status = subcommand(app, "status", "How every sync stands", "status acme --json");
-  status->add_option("TENANT", name, "Only this one");
-  status->callback(
-      [&] { command = [&](const Streams& streams) { return Status(streams, connect, name); }; });
-
-  CLI::App* const parked_group = group("parked", "What waits for a person", "parked list");
-  CLI::App* const parked_list =
-      subcommand(*parked_group, "list", "All, or a tenant's", "parked list acme");
-  parked_list->add_option("TENANT", name, "Name");
-  parked_list->callback([&] {
-    command = [&](const Streams& streams) { return ListParked(streams, connect, name); };
-  });
-  CLI::App* const parked_show = subcommand(*parked_group, "show", "All that is known of one",
-                                           "parked show acme/contacts/s/contact/customers/42");
-  parked_show->add_option("KEY", name, "As the list shows it")->required();
-  parked_show->callback([&] {
-    command = [&](const Streams& streams) { return ShowParked(streams, connect, name); };
-  });
-  for (const bool replay : {true, false}) {
-    CLI::App* const sub = subcommand(*parked_group, replay ? "replay" : "drop",
-                                     replay ? "Tries it again" : "Gives it up for good",
-                                     std::string(replay ? "parked replay" : "parked drop") +
-                                         " acme/contacts/s/contact/customers/42");
-    sub->add_option("KEY", name, "As the list shows it")->required();
-    sub->callback([&, replay] {
-      command = [&, replay](const Streams& streams) {
-        return DecideParked(streams, connect, name, replay);
-      };
-    });
-  }
-
-  bool sweep_starts = false;
-  std::string sweep_wait;
-  CLI::App* const sweep =
-      subcommand(app, "sweep", "Compares what CRMs have with what was written, and repairs it",
-                 "sweep acme/crm --now --wait 10m");
-  sweep->add_option("TENANT[/CONNECTION]", name, "Only this one");
-  sweep->add_flag("--now", sweep_starts,
-                  "Everything is due now; without it, only tells how it stands");
-  sweep->add_option("--wait", sweep_wait, "Until nothing is due, at most so long: 90s, 5m, 2h")
-      ->type_name("DURATION");
-  sweep->callback([&] {
-    command = [&](const Streams& streams) -> int {
-      const std::optional<Duration> wait =
-          config::ParseDuration(sweep_wait.empty() ? "0s" : sweep_wait);
-      if (!wait) {
-        streams.err << "error: --wait: `" << sweep_wait << "` is no duration, like 90s, 5m or 2h\n";
-        return kUsage;
-      }
-      return Sweep(streams, connect, name, sweep_starts, *wait);
-    };
-  });
-
-  CLI::App* const trace = subcommand(app, "trace", "Which version of one entity is where, and why",
-                                     "trace acme/customers/42");
-  trace->add_option("TENANT/[CONNECTION/]customers/ID", name, "What to follow")->required();
-  trace->callback(
-      [&] { command = [&](const Streams& streams) { return Trace(streams, connect, name); }; });
-
-  CLI::App* const verify =
-      subcommand(app, "verify", "Tells from the topics alone whether anything was lost",
-                 "verify --data ./tributary-data");
-  verify->add_option("--config", config_file, "Read the topics here, as this file says")
-      ->type_name("FILE");
-  verify->callback([&] {
-    command = [&](const Streams& streams) {
-      return Verify(streams, [&]() -> absl::StatusOr<v1::VerifyResponse> {
-        if (!config_file.empty()) {
-          return VerifyTopics(config_file);
-        }
-        const absl::StatusOr<std::unique_ptr<ControlCalls>> control = connect();
-        if (control.ok()) {
-          absl::StatusOr<v1::VerifyResponse> response = (*control)->Verify();
-          if (response.status().code() != absl::StatusCode::kUnavailable ||
-              !place.address.empty()) {
-            return response;
-          }
-        }
-        // A `tributary dev` that has ended leaves its log behind.
-        const std::string log = place.data_directory + "/log";
-        if (place.address.empty() && std::filesystem::is_directory(log)) {
-          return VerifyDirectory(log);
-        }
-        return control.ok() ? absl::UnavailableError("control does not answer") : control.status();
-      });
-    };
-  });
-
-  subcommand(app, "version", "What this is made of", "version --json")->callback([&] {
-    command = [](const Streams& streams) { return Version(streams); };
-  });
-
-  std::string directory;
-  std::vector<std::string> hosts;
-  CLI::App* const tls_group = group("tls", "Certificates of our own processes",
-                                    "tls init ./tls --host control.example.com");
-  CLI::App* const tls_init = subcommand(
-      *tls_group, "init", "Makes an authority, and a certificate for each process, where missing",
-      "tls init ./tls --host control.example.com");
-  tls_init->add_option("DIR", directory, "Where")->required();
-  tls_init->add_option("--host", hosts, "More names and addresses of control")->type_name("HOST");
-  tls_init->callback([&] {
-    command = [&](const Streams& streams) { return InitTls(streams, directory, hosts); };
-  });
-
-  bool anew = false;
-  CLI::App* const topics_group =
-      group("topics", "Topics of an installation", "topics create --config control.yaml");
-  CLI::App* const topics_create = subcommand(*topics_group, "create", "Makes and founds them",
-                                             "topics create --config control.yaml");
-  topics_create->add_option("--config", config_file, "Configuration file")
-      ->required()
-      ->type_name("FILE");
-  topics_create->add_flag("--anew", anew,
-                          "Also what was lost, under a larger generation: everything is read and "
-                          "compared again");
-  topics_create->callback([&] {
-    command = [&](const Streams& streams) { return CreateTopics(streams, config_file, anew); };
-  });
+  AddApply(tree);
+  AddTenants(tree);
+  AddStatus(tree);
+  AddParked(tree);
+  AddVerify(tree);
+  AddAbout(tree);
+  AddTopics(tree);
 
   std::string mistyped;
   const std::string suggestion = MistypedCommand(app, argc, argv, mistyped);
@@ -349,7 +142,7 @@ int Main(int argc, const char* const* argv, const Surroundings& surroundings) {
     surroundings.err << "error: --control needs --tls-dir\n";
     return kUsage;
   }
-  return command({surroundings.out, surroundings.err, json});
+  return tree.chosen()({surroundings.out, surroundings.err, json});
 }
 
 }  // namespace tributary::cli

@@ -1,0 +1,73 @@
+#include <memory>
+#include <ostream>
+
+#include "libs/observe/build_info.h"
+#include "libs/tls/tls.h"
+#include "services/tributary/commands/ask.h"
+#include "services/tributary/commands/commands.h"
+#include "services/tributary/output.h"
+
+namespace tributary::cli {
+namespace {
+
+int Version(const Streams& streams) {
+  const observe::BuildInfo info = observe::GetBuildInfo();
+  v1::BuildInfo proto;
+  proto.set_version(info.version);
+  proto.set_commit(info.commit);
+  proto.set_compiler(info.compiler);
+  proto.mutable_libraries()->insert(info.libraries.begin(), info.libraries.end());
+  std::string text = "tributary " + info.version +
+                     (info.commit.empty() ? "" : " (" + info.commit + ")") + "\n" + info.compiler +
+                     "\n";
+  for (const auto& [name, version] : info.libraries) {
+    text += name + " " + version + "\n";
+  }
+  Print(streams, BuildInfoJson(proto), text);
+  return kGood;
+}
+
+int InitTls(const Streams& streams, const std::string& directory,
+            const std::vector<std::string>& hosts) {
+  const std::vector<std::string> names = {"control", "extractor", "transformer", "loader",
+                                          "tributary"};
+  if (absl::Status made = tls::EnsureDirectory(directory, names, hosts); !made.ok()) {
+    streams.err << "error: " << std::string(made.message()) << '\n';
+    return made.code() == absl::StatusCode::kInvalidArgument ? kUsage : kBad;
+  }
+  if (!streams.json) {
+    for (const std::string& name : names) {
+      streams.out << directory << '/' << name << '\n';
+    }
+    streams.err << "Give each process its own directory as control.tls_directory; keep "
+                << directory << "/ca.key away from all of them.\n";
+  } else {
+    streams.out << "{}\n";
+  }
+  return kGood;
+}
+
+}  // namespace
+
+void AddAbout(CommandTree& tree) {
+  struct Arguments {
+    std::string directory;
+    std::vector<std::string> hosts;
+  };
+  const auto arguments = std::make_shared<Arguments>();
+  CLI::App& tls = tree.AddGroup("tls", "Certificates of our own processes",
+                                "tls init ./tls --host control.example.com");
+  CLI::App& init = tree.AddTo(
+      tls, "init", "Makes an authority, and a certificate for each process, where missing",
+      "tls init ./tls --host control.example.com");
+  init.add_option("DIR", arguments->directory, "Where")->required();
+  init.add_option("--host", arguments->hosts, "More names and addresses of control")
+      ->type_name("HOST");
+  tree.Does(init, [arguments](const Streams& streams) {
+    return InitTls(streams, arguments->directory, arguments->hosts);
+  });
+
+  tree.Does(tree.Add("version", "What this is made of", "version --json"), Version);
+}
+
+}  // namespace tributary::cli

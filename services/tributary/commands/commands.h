@@ -1,0 +1,21 @@
+#pragma once
+
+#include "services/tributary/command_tree.h"
+
+// Each adds the commands of one subject; the file of the subject has its name.
+
+namespace tributary::cli {
+
+/// apply, config
+void AddApply(CommandTree& tree);
+/// tenant, connection, sync
+void AddTenants(CommandTree& tree);
+/// status, sweep, trace
+void AddStatus(CommandTree& tree);
+void AddParked(CommandTree& tree);
+void AddVerify(CommandTree& tree);
+void AddTopics(CommandTree& tree);
+/// tls, version
+void AddAbout(CommandTree& tree);
+
+}  // namespace tributary::cli
