@@ -301,6 +301,19 @@ std::vector<std::string> Checks::ParkedRecords() {
   return keys;
 }
 
+std::int64_t Checks::ShownOf(const std::string& tenant) {
+  std::int64_t shown = 0;
+  TableOf(Topic::kRecords, ids::PartitionOf(tenant, partitions_))
+      .Scan(ids::JoinKey({tenant}) + "/", {}, [&](std::string_view, const TableEntry& entry) {
+        v1::RecordEntry record;
+        if (!entry.is_void && record.ParseFromString(entry.value)) {
+          shown += record.comparison().others_size();
+        }
+        return true;
+      });
+  return shown;
+}
+
 std::vector<std::string> Checks::ActionsNotAtRest(const Orders& orders) {
   std::vector<std::string> problems;
   const auto find_lost = [&](const auto& events, const auto& actions) {

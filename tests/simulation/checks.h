@@ -38,6 +38,9 @@ class Checks : public TransmissionObserver {
   /// command its record, each action its outcome. Empty: at rest.
   std::vector<std::string> NotAtRest(const Orders& orders);
 
+  bool has_lost_ledger() const { return lost_ledger_; }
+  /// Ids beyond the first that the sweep has found, over all records and actions of a tenant.
+  std::int64_t ShownOf(const std::string& tenant);
   /// Keys of records that wait for a person.
   std::vector<std::string> ParkedRecords();
 

@@ -13,6 +13,8 @@
 
 namespace {
 
+using tributary::simulation::Outage;
+using tributary::simulation::OutageOf;
 using tributary::simulation::RuleBreak;
 using tributary::simulation::RuleBreakInfo;
 using tributary::simulation::RuleBreakOf;
@@ -51,18 +53,30 @@ int main(int argc, char** argv) {
   bool no_faults = false;
   bool search = false;
   std::string broken;
+  std::string outage_name = "none";
+  bool beyond_settle = false;
+  bool no_sweep = false;
   app.add_option("--first", first, "first seed");
   app.add_option("--seeds", seeds, "how many");
   app.add_option("--seconds", seconds, "virtual seconds of mutations and faults in each");
   app.add_option("--hours", hours, "begin no further history after so many hours of real time");
   app.add_flag("--trace", trace, "print everything that happens");
   app.add_flag("--no-faults", no_faults, "nothing goes wrong");
+  app.add_option("--outage", outage_name,
+                 "away for long or lost as a whole: log, control, disks, offsets, targets");
+  app.add_flag("--beyond-settle", beyond_settle, "CRMs also do what they were asked later than L");
+  app.add_flag("--no-sweep", no_sweep, "rule 15 is switched off");
   app.add_option("--break", broken, "switch this rule off; `list` lists them, `all` tries all");
   app.add_flag("--search", search, "stop at the first history that shows what --break does");
   CLI11_PARSE(app, argc, argv);
 
   if (broken == "list" || broken == "all") {
     return TryRuleBreaks(RuleBreaks(), broken == "all", first, seeds);
+  }
+  const std::optional<Outage> outage = OutageOf(outage_name);
+  if (!outage) {
+    std::fprintf(stderr, "unknown outage: %s\n", outage_name.c_str());
+    return 2;
   }
   RuleBreak rule_break = RuleBreak::kNone;
   if (!broken.empty()) {
@@ -94,6 +108,9 @@ int main(int argc, char** argv) {
     options.faults = !no_faults;
     options.keeps_trace = trace;
     options.rule_break = rule_break;
+    options.outage = *outage;
+    options.beyond_settle = beyond_settle;
+    options.sweeps = !no_sweep;
     const tributary::simulation::SimulationResult result = tributary::simulation::Simulate(options);
     if (trace) std::fputs(result.trace.c_str(), stdout);
     std::printf(
@@ -110,6 +127,10 @@ int main(int argc, char** argv) {
         static_cast<long long>(result.checked_sends),
         static_cast<long long>(result.unattributed_sends), static_cast<long long>(result.actions),
         static_cast<long long>(result.mutations), result.minutes_to_rest);
+    if (beyond_settle) {
+      std::printf("  %lld older states over newer ones, %lld second ones shown\n",
+                  static_cast<long long>(result.regressions), static_cast<long long>(result.shown));
+    }
     for (const std::string& problem : result.problems) std::printf("  %s\n", problem.c_str());
     std::fflush(stdout);
     if (!result.problems.empty()) ++failed;

@@ -1,6 +1,7 @@
 #include "tests/simulation/simulation.h"
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <memory>
 #include <set>
@@ -16,6 +17,7 @@
 #include "tests/simulation/coordinator.h"
 #include "tests/simulation/network.h"
 #include "tests/simulation/node.h"
+#include "tests/simulation/outages.h"
 #include "tests/simulation/tenants_publisher.h"
 #include "tests/simulation/trouble.h"
 
@@ -32,22 +34,37 @@ using std::chrono::seconds;
 
 constexpr std::int32_t kPartitions = 2;
 constexpr std::int64_t kGeneration = 1767225600;
-// V and P of the protocol, D of the source, and Q of the loader, below every L. All waits are
-// short, so that a history is dense: what it costs goes by its virtual time.
-constexpr Duration kLease = seconds(4);
+// P of the protocol, D of the source, and Q of the loader, below every L.
 constexpr Duration kPauseBound = seconds(2);
 constexpr Duration kVisibilityLag = seconds(2);
 constexpr Duration kRequestTimeout = milliseconds(1500);
-constexpr Duration kPollInterval = seconds(6);
 // C and R: small, so that a few minutes see compaction and copies that are too old.
 constexpr Duration kMinCompactionLag = minutes(1);
 constexpr Duration kDeleteRetention = minutes(2);
 // Until a group notices that a member is dead.
 constexpr Duration kSessionTimeout = seconds(6);
-// After the faults have ended. The longest waits are a Retry-After, a throttle and L.
-constexpr Duration kRestWithin = minutes(6);
-// Of each tenant.
-constexpr Duration kMutationEvery = seconds(8);
+// Beyond L: so late at the latest.
+constexpr Duration kBeyondSettleMax = seconds(60);
+
+/// What a history costs goes by its virtual time and by how often something looks.
+struct Pace {
+  // V.
+  Duration lease{};
+  Duration poll_interval{};
+  Duration cursor_interval{};
+  Duration status_interval{};
+  Duration retry_delay_max{};
+  // Of each tenant.
+  Duration mutation_every{};
+  Duration compaction_every_min{};
+  // After the faults have ended. The longest waits are a Retry-After, a throttle, L and, for a
+  // connection that was away, `target_delay_max`.
+  Duration rest_within{};
+};
+constexpr Pace kDense{seconds(4), seconds(6), seconds(15),       seconds(10),
+                      seconds(4), seconds(8), milliseconds(500), minutes(6)};
+constexpr Pace kDays{minutes(1),  minutes(10), minutes(10), minutes(10),
+                     minutes(10), hours(2),    hours(1),    minutes(60)};
 // A rule of our own, which looks at an entity (rule 37).
 constexpr std::string_view kHighLevelRule = R"(
   - id: began-in-trial
@@ -77,12 +94,15 @@ constexpr Duration kUsualLength = seconds(100);
 constexpr std::uint64_t kThemes = static_cast<std::uint64_t>(Theme::kDuplicates) + 1;
 // Of the judge.
 constexpr std::string_view kRegression = "an older state was written over a newer one";
+constexpr std::array<std::string_view, 3> kSecondOnes = {": a note twice", ": two notes",
+                                                         ": a second contact"};
 
 class Simulation : private Node::Events {
  public:
   explicit Simulation(const SimulationOptions& options)
       : options_(options),
         // Neighbouring seeds must not be one sequence, shifted.
+        pace_(options.length > hours(3) ? kDays : kDense),
         random_(Fingerprint(std::to_string(options.seed))),
         theme_(ThemeOfSeed()),
         trace_(time_, options.keeps_trace),
@@ -98,7 +118,7 @@ class Simulation : private Node::Events {
                  Delays(),
                  {},
                  options.rule_break,
-                 kLease + kPauseBound,
+                 pace_.lease + kPauseBound,
                  {}},
         checks_(trace_, Names(), kPartitions) {
     machine_.control = [this](const v1::FromService& message) { return Control(message); };
@@ -116,10 +136,11 @@ class Simulation : private Node::Events {
     MakeNodes();
     const Instant end = time_.now().steady + options_.length;
     PlanMutations(end);
-    PlanCompaction(end + kRestWithin);
+    PlanCompaction(end + rest_within());
     if (options_.faults) {
       trouble_.Plan(end, std::chrono::duration<double>(options_.length) / kUsualLength);
     }
+    outages_.Plan(options_.outage, time_.now().steady + options_.length / 24);
     time_.RunUntil(end);
     EndFaults();
     RunToRest();
@@ -219,7 +240,7 @@ class Simulation : private Node::Events {
       billing->set_url(Network::Url(i, simulator::Target::kChargify));
       (*billing->mutable_settings())["visibility_lag"] =
           breaks(RuleBreak::kNoVisibilityLag) ? "0s" : Text(kVisibilityLag);
-      (*billing->mutable_settings())["poll_interval"] = Text(kPollInterval);
+      (*billing->mutable_settings())["poll_interval"] = Text(pace_.poll_interval);
       for (const auto& [name, target] : {std::pair("highlevel", simulator::Target::kHighLevel),
                                          std::pair("rest", simulator::Target::kRest)}) {
         v1::Connection* const connection = tenant.snapshot.add_connections();
@@ -257,7 +278,7 @@ class Simulation : private Node::Events {
   }
 
   std::optional<v1::ToService> Control(const v1::FromService& message) {
-    if (!message.has_credential_request()) return std::nullopt;
+    if (outages_.control_is_away() || !message.has_credential_request()) return std::nullopt;
     const v1::CredentialRequest& request = message.credential_request();
     const std::vector<std::string> names = Names();
     const auto found = std::find(names.begin(), names.end(), request.tenant());
@@ -285,17 +306,17 @@ class Simulation : private Node::Events {
       extractor::Options o;
       o.instance = instance;
       o.partitions = kPartitions;
-      o.lease = kLease;
+      o.lease = pace_.lease;
       o.pause_bound = kPauseBound;
       o.min_compaction_lag = kMinCompactionLag;
       o.delete_retention = kDeleteRetention;
-      o.poll_interval = kPollInterval;
+      o.poll_interval = pace_.poll_interval;
       o.visibility_lag = kVisibilityLag;
       o.request_timeout = seconds(5);
       o.page_size = page_size_;
-      o.retry_delay_max = seconds(4);
+      o.retry_delay_max = pace_.retry_delay_max;
       o.throttle_pause = seconds(4);
-      o.cursor_interval = seconds(15);
+      o.cursor_interval = pace_.cursor_interval;
       return extractor::MakeExtractor(o, ports);
     }
     if (service == "transformer") {
@@ -304,7 +325,7 @@ class Simulation : private Node::Events {
       o.partitions = kPartitions;
       o.min_compaction_lag = kMinCompactionLag;
       o.delete_retention = kDeleteRetention;
-      o.status_interval = seconds(10);
+      o.status_interval = pace_.status_interval;
       o.compiled = compiled_;
       return transformer::MakeTransformer(o, ports);
     }
@@ -312,14 +333,19 @@ class Simulation : private Node::Events {
       loader::Options o;
       o.instance = instance;
       o.partitions = kPartitions;
-      o.lease = kLease;
+      o.lease = pace_.lease;
       o.pause_bound = kPauseBound;
       o.min_compaction_lag = kMinCompactionLag;
       o.delete_retention = kDeleteRetention;
       o.request_timeout = kRequestTimeout;
-      o.retry_delay_max = seconds(4);
+      o.retry_delay_max = pace_.retry_delay_max;
       o.attempts_max = attempts_max_;
-      o.status_interval = seconds(10);
+      o.status_interval = pace_.status_interval;
+      if (options_.beyond_settle) {
+        o.sweep_period = minutes(3);
+        o.sweep_share_percent = 100;
+      }
+      if (!options_.sweeps) o.sweep_period = {};
       o.connectors = connectors_;
       o.predecessor_is_dead = breaks(RuleBreak::kNoWaitForTheLease);
       return loader::MakeLoader(o, ports);
@@ -330,6 +356,7 @@ class Simulation : private Node::Events {
 
   void MakeNodes() {
     page_size_ = static_cast<std::int32_t>(2 + random_.Below(6));
+    if (options_.outage == Outage::kTargets) attempts_max_ = loader::Options().attempts_max;
     if (options_.faults && random_.Percent(50)) {
       attempts_max_ = static_cast<std::int32_t>(1 + random_.Below(4));
     }
@@ -365,7 +392,7 @@ class Simulation : private Node::Events {
   }
 
   void PlanMutations(Instant end) {
-    const auto each = static_cast<std::int32_t>(options_.length / kMutationEvery);
+    const auto each = static_cast<std::int32_t>(options_.length / pace_.mutation_every);
     for (const std::unique_ptr<simulator::World>& world : worlds_) {
       for (std::int32_t left = each; left > 0;) {
         // Some come in bursts.
@@ -379,8 +406,10 @@ class Simulation : private Node::Events {
   }
 
   void PlanCompaction(Instant end) {
-    const Duration every = is(Theme::kCompaction) ? random_.Between(milliseconds(500), seconds(3))
-                                                  : random_.Between(seconds(5), minutes(1));
+    const Duration every =
+        std::max(pace_.compaction_every_min, is(Theme::kCompaction)
+                                                 ? random_.Between(milliseconds(500), seconds(3))
+                                                 : random_.Between(seconds(5), minutes(1)));
     for (Instant at = time_.now().steady + every; at < end; at += every) {
       time_.At(at, [this] {
         trace_.Line("log", "compacts");
@@ -396,8 +425,26 @@ class Simulation : private Node::Events {
     trouble_.End();
   }
 
+  Duration rest_within() const {
+    // The last comparison after a doubt comes 100 L after it, a period of the sweep is shorter.
+    return options_.beyond_settle ? minutes(20) : pace_.rest_within;
+  }
+
+  // Beyond L the sweep shows what is second: as many as there are.
+  bool IsShown(std::size_t tenant, const simulator::Judgement& judgement,
+               const std::string& problem) {
+    const bool is_second = std::any_of(kSecondOnes.begin(), kSecondOnes.end(), [&](auto second) {
+      return problem.find(second) != problem.npos;
+    });
+    // What a lost `records` knew of an action that was done, nobody knows.
+    return options_.beyond_settle && is_second &&
+           (checks_.has_lost_ledger() ||
+            judgement.duplicate_records <= checks_.ShownOf(Names()[tenant]));
+  }
+
   bool IsExcused(const std::string& problem) const {
     const bool is_regression = problem.ends_with(kRegression);
+    if (is_regression && options_.beyond_settle) return true;
     if (trouble_.mirror_was_lost()) {
       // While it is read anew a CRM shows customers as far as they were read. And of what went away
       // meanwhile nobody knows any more that it was there.
@@ -431,16 +478,18 @@ class Simulation : private Node::Events {
       const std::string who = "tenant" + std::to_string(i);
       if (judgement.provoked_429 != 0) problems.push_back(who + ": provoked 429");
       for (const std::string& problem : judgement.problems) {
-        if (!IsExcused(problem)) problems.push_back(who + ": " + problem);
+        if (!IsExcused(problem) && !IsShown(i, judgement, problem))
+          problems.push_back(who + ": " + problem);
       }
     }
     return problems;
   }
 
   void RunToRest() {
+    if (options_.beyond_settle) time_.RunFor(kBeyondSettleMax + settle_);
     const Instant begin = time_.now().steady;
     std::vector<std::string> why;
-    while (time_.now().steady < begin + kRestWithin) {
+    while (time_.now().steady < begin + rest_within()) {
       // What cannot be undone need not be waited for.
       if (!checks_.violations().empty()) break;
       trouble_.ReplayParked();
@@ -449,7 +498,7 @@ class Simulation : private Node::Events {
       if (!why.empty()) continue;
       rested_after_ = time_.now().steady - begin;
       // It must stay so, through another poll of the source.
-      time_.RunFor(2 * kPollInterval);
+      time_.RunFor(2 * pace_.poll_interval);
       why = NotAtRest();
       if (!why.empty()) {
         // An owner whose clock is far ahead takes what it has just written for old, and looks for
@@ -498,11 +547,16 @@ class Simulation : private Node::Events {
     for (const std::unique_ptr<simulator::World>& world : worlds_) {
       result.mutations += world->mutations();
     }
+    for (std::size_t i = 0; options_.beyond_settle && i < worlds_.size(); ++i) {
+      result.regressions += worlds_[i]->Judge(time_.now().wall).regressions;
+      result.shown += checks_.ShownOf(Names()[i]);
+    }
     result.minutes_to_rest = std::chrono::duration<double, std::ratio<60>>(rested_after_).count();
     return result;
   }
 
   const SimulationOptions options_;
+  const Pace& pace_;
   VirtualTime time_;
   SeededRandom random_;
   const Theme theme_;
@@ -541,8 +595,10 @@ class Simulation : private Node::Events {
                      kPauseBound,
                      kSessionTimeout,
                      theme_,
-                     options_.rule_break};
+                     options_.rule_break,
+                     options_.beyond_settle ? kBeyondSettleMax : Duration::zero()};
   Trouble trouble_{scene_};
+  Outages outages_{scene_};
 };
 
 }  // namespace
@@ -569,7 +625,14 @@ std::optional<Finding> FindShowing(const RuleBreakInfo& info, std::uint64_t firs
 }
 
 std::string CommandToRepeat(const SimulationOptions& options) {
-  return "simulate --first " + std::to_string(options.seed) + " --seeds 1 --trace";
+  std::string command = "simulate --first " + std::to_string(options.seed) + " --seeds 1 --trace";
+  if (options.outage != Outage::kNone) {
+    command += " --no-faults --outage " + std::string(NameOf(options.outage)) + " --seconds " +
+               std::to_string(options.length / seconds(1));
+  }
+  if (options.beyond_settle) command += " --beyond-settle";
+  if (!options.sweeps) command += " --no-sweep";
+  return command;
 }
 
 }  // namespace tributary::simulation

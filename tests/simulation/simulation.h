@@ -3,12 +3,31 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "libs/time/time.h"
 #include "tests/simulation/rule_breaks.h"
 
 namespace tributary::simulation {
+
+/// Something is away for long, or is lost as a whole; instead of what goes wrong by chance.
+enum class Outage : std::uint8_t {
+  kNone,
+  /// Nobody reaches the log for an hour.
+  kLog,
+  /// Control is down for a day, and the services start anew meanwhile.
+  kControl,
+  /// The disks of all processes of a service, one service after another.
+  kDisks,
+  /// What the groups of the stages have committed.
+  kOffsets,
+  /// The CRMs of a tenant, for ten days and in every way.
+  kTargets,
+};
+/// By the names that `simulate --outage` takes.
+std::optional<Outage> OutageOf(std::string_view name);
+std::string_view NameOf(Outage outage);
 
 /// One seed is one history: stages, log, network, worlds and everything that goes wrong.
 struct SimulationOptions {
@@ -20,6 +39,13 @@ struct SimulationOptions {
   /// with it.
   Duration length = std::chrono::seconds(100);
   bool faults = true;
+  Outage outage = Outage::kNone;
+  /// CRMs also do what they were asked later than L: older states come over newer ones, actions are
+  /// done twice (protocol section 7). At rest every state must be right, and every second one
+  /// shown.
+  bool beyond_settle = false;
+  /// Rule 15.
+  bool sweeps = true;
   /// Switched off, so that the history should fail.
   RuleBreak rule_break = RuleBreak::kNone;
   /// None: of the seed.
@@ -50,6 +76,9 @@ struct SimulationResult {
   std::int64_t mutations = 0;
   std::int64_t actions = 0;
   std::int64_t parked = 0;
+  /// Only beyond L.
+  std::int64_t regressions = 0;
+  std::int64_t shown = 0;
   /// Virtual time from the end of the faults until everything was at rest.
   double minutes_to_rest = 0;
 };

@@ -164,6 +164,9 @@ std::string Trouble::WorldFaults() {
     add(target, "reset_before", 3);
     add(target, "reset_after", 4);
     add(target, "apply_late", much ? 25 : 5, late);
+    if (s_.beyond_settle_max > Duration::zero()) {
+      add(target, "apply_late", 15, delay(Between(s_.settle, s_.beyond_settle_max)));
+    }
     add(target, "hang", 2);
     add(target, "hang_after_apply", 2);
     add(target, "truncate", 3);

@@ -39,6 +39,8 @@ struct Scene {
   Duration session_timeout{};
   Theme theme = Theme::kNone;
   RuleBreak rule_break = RuleBreak::kNone;
+  /// CRMs do what they were asked so late at the latest, beyond L; zero: within it.
+  Duration beyond_settle_max{};
 };
 
 /// What goes wrong in a history, by its seed: how much of each kind (in many histories nothing of

@@ -14,6 +14,8 @@ namespace {
 
 using TopicPartition = std::pair<Topic, Partition>;
 
+// `message.timeout.ms` of rule 5.
+constexpr Duration kMessageTimeout = std::chrono::seconds(30);
 constexpr std::array kFoundingOrder = {Topic::kTenants, Topic::kChanges, Topic::kCursors,
                                        Topic::kRecords, Topic::kCommands};
 
@@ -49,10 +51,13 @@ struct SimulatedLog::State {
   std::function<void(const Record&, const std::string&)> observer;
   std::int64_t under_way = 0;
   std::uint64_t last_member = 0;
+  // Nobody reaches the log before.
+  Instant back_at{};
 
   State(SimulatedLogOptions log_options, VirtualTime& virtual_time, std::uint64_t seed)
       : options(log_options), time(virtual_time), random(seed) {}
 
+  bool is_away() const { return time.now().steady < back_at; }
   PartitionLog& Log(Topic topic, Partition partition) { return logs[{topic, partition}]; }
 
   Offset Append(Record record, const std::string& by);
@@ -118,9 +123,15 @@ struct SimulatedMember::State : std::enable_shared_from_this<SimulatedMember::St
 
   // Runs `effect` at the log after a while, unless the process has died before.
   void AtTheLog(std::function<void(State&)> effect) {
-    log->time.After(Draw(delays.request), [self = shared_from_this(), effect = std::move(effect)] {
-      if (!self->is_dead) effect(*self);
-    });
+    log->time.At(std::max(log->time.now().steady, log->back_at) + Draw(delays.request),
+                 [self = shared_from_this(), effect = std::move(effect)]() mutable {
+                   if (self->is_dead) return;
+                   if (self->log->is_away()) {
+                     self->AtTheLog(std::move(effect));
+                   } else {
+                     effect(*self);
+                   }
+                 });
   }
 
   bool Owns(Partition partition) const {
@@ -134,9 +145,16 @@ struct SimulatedMember::State : std::enable_shared_from_this<SimulatedMember::St
     Pending next = std::move(queue.front());
     queue.pop_front();
     --log->under_way;
-    const Offset offset = log->Append(std::move(next.record), name());
     Produced produced;
     produced.id = next.id;
+    if (log->is_away()) {
+      is_broken = true;
+      produced.error = "timed out";
+      log->time.After(kMessageTimeout,
+                      [self = shared_from_this(), produced] { self->Tell(produced); });
+      return;
+    }
+    const Offset offset = log->Append(std::move(next.record), name());
     produced.offset = offset;
     if (next.fails) produced.error = "timed out";
     TellLater(std::move(produced));
@@ -150,7 +168,7 @@ struct SimulatedMember::State : std::enable_shared_from_this<SimulatedMember::St
     reader.is_scheduled = true;
     const std::uint64_t epoch = reader.epoch;
     const Instant at = log->time.now().steady + Draw(delays.request) + Draw(delays.answer);
-    log->time.At(std::max(at, reads_from),
+    log->time.At(std::max({at, reads_from, log->back_at}),
                  [self = shared_from_this(), where, epoch] { self->Fetch(where, epoch); });
   }
 
@@ -160,7 +178,7 @@ struct SimulatedMember::State : std::enable_shared_from_this<SimulatedMember::St
     Reader& reader = found->second;
     reader.is_scheduled = false;
     if (reader.is_paused) return;
-    if (log->time.now().steady < reads_from) {
+    if (log->time.now().steady < std::max(reads_from, log->back_at)) {
       Schedule(where);
       return;
     }
@@ -490,6 +508,15 @@ void SimulatedLog::StallReading(SimulatedMember& member, Instant until) {
 void SimulatedLog::Recover(SimulatedMember& member) {
   member.state_->reads_from = {};
   member.state_->fail_next_produce.reset();
+}
+
+void SimulatedLog::BeAwayFor(Duration duration) {
+  state_->back_at = state_->time.now().steady + duration;
+}
+
+void SimulatedLog::ForgetCommits(std::string_view group) {
+  std::erase_if(state_->commits,
+                [&](const auto& commit) { return std::get<0>(commit.first) == group; });
 }
 
 std::vector<Partition> SimulatedLog::Owned(const SimulatedMember& member) const {

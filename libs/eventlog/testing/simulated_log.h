@@ -105,6 +105,11 @@ class SimulatedLog {
   void StallReading(SimulatedMember& member, Instant until);
   /// What was ordered of it ends: it reads again, and no produce fails any more.
   void Recover(SimulatedMember& member);
+  /// Nobody reaches the log until then: reads, commits and renewals wait, what is produced fails by
+  /// its time-out.
+  void BeAwayFor(Duration duration);
+  /// What this group has committed is gone, as it is when it was away for long.
+  void ForgetCommits(std::string_view group);
   std::vector<Partition> Owned(const SimulatedMember& member) const;
   /// Nothing that anybody has produced is still on its way.
   bool quiet() const;

@@ -1,0 +1,120 @@
+#include "tests/simulation/outages.h"
+
+#include <array>
+#include <string>
+#include <utility>
+
+namespace tributary::simulation {
+namespace {
+
+using std::chrono::hours;
+using std::chrono::minutes;
+using std::chrono::seconds;
+
+constexpr std::array<std::pair<Outage, std::string_view>, 6> kNames = {
+    {{Outage::kNone, "none"},
+     {Outage::kLog, "log"},
+     {Outage::kControl, "control"},
+     {Outage::kDisks, "disks"},
+     {Outage::kOffsets, "offsets"},
+     {Outage::kTargets, "targets"}}};
+constexpr std::array<std::string_view, 3> kStages = {"extractor", "transformer", "loader"};
+constexpr int kTargetsAwayDays = 10;
+
+}  // namespace
+
+std::optional<Outage> OutageOf(std::string_view name) {
+  for (const auto& [outage, known] : kNames) {
+    if (name == known) return outage;
+  }
+  return std::nullopt;
+}
+
+std::string_view NameOf(Outage outage) {
+  for (const auto& [known, name] : kNames) {
+    if (outage == known) return name;
+  }
+  return "";
+}
+
+void Outages::Plan(Outage outage, Instant begin) {
+  if (outage == Outage::kNone) return;
+  s_.time.At(begin, [this, outage] {
+    switch (outage) {
+      case Outage::kNone:
+        return;
+      case Outage::kLog:
+        s_.trace.Line("log", "is away for an hour");
+        s_.log.BeAwayFor(hours(1));
+        return;
+      case Outage::kControl:
+        return LoseControl();
+      case Outage::kDisks:
+        return LoseDisks();
+      case Outage::kOffsets:
+        return LoseOffsets();
+      case Outage::kTargets:
+        return LoseTargets();
+    }
+  });
+}
+
+void Outages::ForEach(std::string_view service, const std::function<void(Node&)>& each) {
+  for (const std::unique_ptr<Node>& node : s_.nodes) {
+    if (node->service() == service) each(*node);
+  }
+}
+
+void Outages::KillAll(std::string_view service, std::string_view why, Duration away, Disk disk) {
+  ForEach(service, [&](Node& node) {
+    node.Kill(why);
+    s_.time.After(away, [&node, disk] { node.Start(disk); });
+  });
+}
+
+void Outages::LoseControl() {
+  s_.trace.Line("control", "is down for a day");
+  control_is_away_ = true;
+  KillAll("control", "down for a day", hours(24), Disk::kKept);
+  s_.time.After(hours(24), [this] { control_is_away_ = false; });
+  s_.time.After(hours(12), [this] {
+    for (const std::string_view service : kStages) {
+      KillAll(service, "while control is down", seconds(5), Disk::kKept);
+    }
+  });
+}
+
+void Outages::LoseDisks() {
+  Duration after{};
+  for (const std::string_view service : {"extractor", "transformer", "loader", "control"}) {
+    s_.time.After(after, [this, service] {
+      KillAll(service, "with all disks of its service", seconds(5), Disk::kLost);
+    });
+    after += seconds(25);
+  }
+}
+
+void Outages::LoseOffsets() {
+  for (const std::string_view service : kStages) {
+    KillAll(service, "for long", minutes(10), Disk::kKept);
+    s_.log.ForgetCommits(service);
+  }
+}
+
+void Outages::LoseTargets() {
+  static constexpr std::array kKinds = {"hang", "reset_before", "error", "unavailable", "html"};
+  simulator::World& world = *s_.worlds.front();
+  for (int day = 0; day <= kTargetsAwayDays; ++day) {
+    s_.time.After(hours(24) * day, [this, &world, day] {
+      s_.trace.Line("world-0", "its CRMs are away, day " + std::to_string(day));
+      std::string faults;
+      for (const char* const target : {"highlevel", "rest"}) {
+        faults += (faults.empty() ? "" : ",") + std::string(R"({"target":")") + target +
+                  R"(","kind":")" + kKinds[static_cast<std::size_t>(day) % kKinds.size()] + R"("})";
+      }
+      static_cast<void>(world.SetFaults(day == kTargetsAwayDays ? "[]" : "[" + faults + "]"));
+    });
+  }
+}
+
+}  // namespace tributary::simulation

@@ -1,0 +1,32 @@
+#pragma once
+
+#include <functional>
+#include <string_view>
+
+#include "tests/simulation/simulation.h"
+#include "tests/simulation/trouble.h"
+
+namespace tributary::simulation {
+
+/// Makes what is in reach for hours or days unreachable, or loses all of one thing at once.
+class Outages {
+ public:
+  /// `scene` stays where it is.
+  explicit Outages(const Scene& scene) : s_(scene) {}
+
+  void Plan(Outage outage, Instant begin);
+  bool control_is_away() const { return control_is_away_; }
+
+ private:
+  void ForEach(std::string_view service, const std::function<void(Node&)>& each);
+  void KillAll(std::string_view service, std::string_view why, Duration away, Disk disk);
+  void LoseControl();
+  void LoseDisks();
+  void LoseOffsets();
+  void LoseTargets();
+
+  const Scene& s_;
+  bool control_is_away_ = false;
+};
+
+}  // namespace tributary::simulation

@@ -1,0 +1,102 @@
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <string>
+
+#include <gtest/gtest.h>
+
+#include "tests/simulation/simulation.h"
+
+// What is away for hours and days, or is lost as a whole, and CRMs beyond their bounds.
+
+namespace tributary::simulation {
+namespace {
+
+using std::chrono::hours;
+using std::chrono::minutes;
+
+std::string Problems(const SimulationOptions& options, const SimulationResult& result) {
+  std::string out = "to see it again: " + CommandToRepeat(options) + "\n";
+  for (const std::string& problem : result.problems) out += "  " + problem + "\n";
+  return out;
+}
+
+SimulationOptions Long(Outage outage, Duration length) {
+  SimulationOptions options;
+  options.faults = false;
+  options.outage = outage;
+  options.length = length;
+  return options;
+}
+
+TEST(OutagesTest, TheLogMayBeAwayForAnHour) {
+  SimulationOptions options = Long(Outage::kLog, minutes(80));
+  for (options.seed = 1; options.seed <= 3; ++options.seed) {
+    const SimulationResult result = Simulate(options);
+    EXPECT_TRUE(result.problems.empty()) << Problems(options, result);
+    // What could not be produced has ended stages.
+    EXPECT_GT(result.crashes, 0);
+  }
+}
+
+TEST(OutagesTest, ControlMayBeDownForADayWhileServicesStartAnew) {
+  const SimulationOptions options = Long(Outage::kControl, hours(30));
+  const SimulationResult result = Simulate(options);
+  EXPECT_TRUE(result.problems.empty()) << Problems(options, result);
+  EXPECT_GE(result.crashes, 7);
+}
+
+TEST(OutagesTest, AllDisksOfAServiceMayBeLost) {
+  SimulationOptions options = Long(Outage::kDisks, minutes(2));
+  for (options.seed = 1; options.seed <= 5; ++options.seed) {
+    const SimulationResult result = Simulate(options);
+    EXPECT_TRUE(result.problems.empty()) << Problems(options, result);
+    EXPECT_EQ(result.crashes, 7);
+  }
+}
+
+TEST(OutagesTest, WhatTheGroupsHaveCommittedMayExpire) {
+  SimulationOptions options = Long(Outage::kOffsets, minutes(20));
+  for (options.seed = 1; options.seed <= 5; ++options.seed) {
+    const SimulationResult result = Simulate(options);
+    EXPECT_TRUE(result.problems.empty()) << Problems(options, result);
+    EXPECT_GE(result.crashes, 6);
+  }
+}
+
+TEST(OutagesTest, TheCrmsOfATenantMayBeAwayForTenDays) {
+  const SimulationOptions options = Long(Outage::kTargets, hours(24) * 11);
+  const SimulationResult result = Simulate(options);
+  EXPECT_TRUE(result.problems.empty()) << Problems(options, result);
+  EXPECT_EQ(result.parked, 0);
+  EXPECT_GE(result.mutations, 200);
+}
+
+// Rule 15: beyond L no state stays wrong, and what is second is shown; without the sweep some stays
+// wrong, and that is seen.
+TEST(OutagesTest, BeyondLTheSweepRepairsEveryStateAndShowsWhatIsSecond) {
+  std::int64_t regressions = 0;
+  std::int64_t shown = 0;
+  int wrong_without = 0;
+  for (std::uint64_t seed = 1; seed <= 60; ++seed) {
+    SimulationOptions options;
+    options.seed = seed;
+    options.beyond_settle = true;
+    const SimulationResult with = Simulate(options);
+    EXPECT_TRUE(with.problems.empty()) << Problems(options, with);
+    regressions += with.regressions;
+    shown += with.shown;
+    if (seed > 20) continue;
+    options.sweeps = false;
+    const SimulationResult without = Simulate(options);
+    wrong_without += std::any_of(
+        without.problems.begin(), without.problems.end(),
+        [](const std::string& problem) { return problem.find("should have") != problem.npos; });
+  }
+  EXPECT_GT(regressions, 0);
+  EXPECT_GT(shown, 0);
+  EXPECT_GT(wrong_without, 0);
+}
+
+}  // namespace
+}  // namespace tributary::simulation
