@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 
-from dev_run import CONNECTOR_FILES, DevRun, check, run_test
+from dev_run import DevRun, check, clients_at, equals_fold, run_test
 from run_end_to_end import fetch
 
 
@@ -39,31 +39,6 @@ class GroundRun(DevRun):
         self.wait("tributary dev to answer", lambda: self.status() is not None)
 
 
-def config(run, access):
-    run.write("chargify.key", access["chargify"]["key"])
-    run.write("rest.key", access["rest"]["key"])
-    return run.write("tributary.yaml", f"""extractor: {{poll_interval: 500ms, visibility_lag: 2s}}
-loader: {{request_timeout: 1500ms, retry_delay_max: 3s}}
-tenants:
-- name: acme
-  connections:
-  - name: billing
-    integration: chargify
-    url: http://127.0.0.1:{access['chargify']['port']}
-    allow_insecure_loopback: true
-    credentials: {{api_key: {{key_file: chargify.key}}}}
-  - name: crm
-    integration: rest
-    connector_file: {CONNECTOR_FILES}/rest.yaml
-    url: http://127.0.0.1:{access['rest']['port']}
-    allow_insecure_loopback: true
-    credentials: {{api_key: {{key_file: rest.key}}}}
-    settings: {{settle: 2s, index_lag: 1s}}
-  syncs:
-  - {{name: clients, source: billing, target: crm}}
-""")
-
-
 def refused(run, code, *words, data="data", environment=None):
     """A second `tributary dev` that cannot start, and what it says."""
     result = subprocess.run(
@@ -76,25 +51,12 @@ def refused(run, code, *words, data="data", environment=None):
         check(word in said, f"{word!r} is not in: {said}")
 
 
-def kill_dev(run, how=signal.SIGKILL):
-    run.dev.send_signal(how)
-    code = run.dev.wait(30)
-    run.processes = [entry for entry in run.processes if entry[1] is not run.dev]
-    return code
-
-
 def body(run):
     access, simulator = run.add_simulator("acme", 17, 30)
-    file = config(run, access)
+    file = run.configure_dev(run.tenant_yaml("acme", access))
 
     def emails():
-        return {client["client_id"]: client["email"]
-                for client in fetch(simulator + "/_sim/records")["rest"]["clients"]}
-
-    def verify():
-        run.wait("settled", lambda: (run.status() or {}).get("settled"), seconds=90)
-        result = run.call("tributary", "verify", "--data", "data", check=False)
-        check(result.returncode == 0, f"verify: exit {result.returncode}: {result.stdout}")
+        return {key: client["email"] for key, client in clients_at(simulator).items()}
 
     # A directory that cannot be one, and a port that is taken: refused before anything is read.
     run.write("file", "x")
@@ -113,13 +75,13 @@ def body(run):
     for _ in range(3):
         fetch(simulator + "/_sim/mutate", {"count": 30})
         time.sleep(1)
-        check(kill_dev(run) == -signal.SIGKILL, "it had ended before")
+        check(run.end_dev(signal.SIGKILL) == -signal.SIGKILL, "it had ended before")
         said = subprocess.run([run.program("tributary"), "status", "--data", "data"], cwd=run.directory,
                               text=True, capture_output=True, timeout=30, check=False)
         check(said.returncode == 75 and "does not answer" in said.stderr and "fix: " in said.stderr,
               f"exit {said.returncode}: {said.stderr}")
         run.start_dev(file)
-    verify()
+    run.settle_dev()
 
     # A disk that takes no more, and a new start once it does again.
     # More than what it says, less than what it keeps.
@@ -135,13 +97,13 @@ def body(run):
     run.processes = [entry for entry in run.processes if entry[1] is not run.dev]
     run.start_dev(file)
     run.wait("the change behind the full disk", lambda: emails()[some] == "full@disk.test", seconds=90)
-    verify()
-    check(kill_dev(run, signal.SIGTERM) == 0, "it did not end well")
+    run.settle_dev()
+    check(run.end_dev(signal.SIGTERM) == 0, "it did not end well")
 
     # Nobody reads what it says.
     run.start_dev_unheard(file)
     fetch(simulator + "/_sim/mutate", {"count": 30})
-    verify()
+    run.settle_dev()
 
     # No descriptor is left, for a while: what cannot be opened is tried again.
     hard = resource.prlimit(run.dev.pid, resource.RLIMIT_NOFILE)[1]
@@ -151,7 +113,7 @@ def body(run):
     run.assert_alive()
     resource.prlimit(run.dev.pid, resource.RLIMIT_NOFILE, (hard, hard))
     run.wait("the change behind it", lambda: emails()[some] == "few@files.test", seconds=90)
-    verify()
+    run.settle_dev()
 
     # A twentieth of a CPU, for a while.
     fetch(simulator + "/_sim/mutate", {"count": 30})
@@ -160,7 +122,7 @@ def body(run):
         time.sleep(0.475)
         run.dev.send_signal(signal.SIGCONT)
         time.sleep(0.025)
-    verify()
+    run.settle_dev()
 
     # No memory can be had any more: it may end, but it loses nothing.
     soft, hard = resource.prlimit(run.dev.pid, resource.RLIMIT_AS)
@@ -177,13 +139,11 @@ def body(run):
         run.processes = [entry for entry in run.processes if entry[1] is not run.dev]
         run.start_dev(file)
     run.wait("the change behind it", lambda: emails()[some] == "no@memory.test", seconds=90)
-    verify()
+    run.settle_dev()
 
     # Its terminal goes away.
-    check(kill_dev(run, signal.SIGHUP) == 0, "it did not end well")
-    judged = fetch(simulator + "/_sim/judge?highlevel=0")
-    check(judged["mismatches"] == 0 and judged["duplicate_records"] == 0 and
-          judged["regressions"] == 0, f"{judged}")
+    check(run.end_dev(signal.SIGHUP) == 0, "it did not end well")
+    equals_fold(simulator)
 
 
 if __name__ == "__main__":

@@ -79,41 +79,15 @@ def wrong_mapping(run):
         check("trim" in said, f"the second error and its nearest name are not in: {said}")
 
 
-def tenant(name, access, key, mapping):
-    return f"""- name: {name}
-  connections:
-  - name: billing
-    integration: chargify
-    url: http://127.0.0.1:{access['chargify']['port']}
-    allow_insecure_loopback: true
-    credentials: {{api_key: {{key_file: {key}}}}}
-  - name: crm
-    integration: rest
-    connector_file: {CONNECTOR_FILES}/rest.yaml
-    url: http://127.0.0.1:{access['rest']['port']}
-    allow_insecure_loopback: true
-    credentials: {{api_key: {{key_file: {name}.rest.key}}}}
-    settings: {{settle: 2s, index_lag: 1s}}
-  syncs:
-  - {{name: clients, source: billing, target: crm{mapping}}}
-"""
-
-
 def running(run):
     sites = {name: run.add_simulator(name, seed, 25)
              for seed, name in enumerate(("good", "odd", "locked"), start=3)}
-    for name, (access, _) in sites.items():
-        run.write(f"{name}.key", access["chargify"]["key"])
-        run.write(f"{name}.rest.key", access["rest"]["key"])
-    run.write("locked.key", "a key that was withdrawn")
     shipped = (CONNECTOR_FILES / "rest.mapping.yaml").read_text()
     run.write("odd.mapping.yaml", shipped.rstrip("\n") + "\n" + FAILING_MAPPING_LINE)
-    config = run.write("tributary.yaml",
-                       "extractor: {poll_interval: 1s, visibility_lag: 2s}\n"
-                       "loader: {request_timeout: 1500ms, retry_delay_max: 3s}\ntenants:\n" +
-                       tenant("good", sites["good"][0], "good.key", "") +
-                       tenant("odd", sites["odd"][0], "odd.key", ", mapping: odd.mapping.yaml") +
-                       tenant("locked", sites["locked"][0], "locked.key", ""))
+    config = run.configure_dev(
+        run.tenant_yaml("good", sites["good"][0]),
+        run.tenant_yaml("odd", sites["odd"][0], mapping="odd.mapping.yaml"),
+        run.tenant_yaml("locked", sites["locked"][0], chargify_key="a key that was withdrawn"))
     good, odd = sites["good"][1], sites["odd"][1]
     # Two hundreds that are no JSON, from the source and from the CRM, from the beginning.
     fetch(good + "/_sim/faults", [

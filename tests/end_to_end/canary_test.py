@@ -7,12 +7,12 @@ which a person put them, and nowhere else."""
 import base64
 import json
 import re
+import signal
 import sys
 import urllib.parse
 import urllib.request
 
-from dev_run import CONNECTOR_FILES, check, run_test
-from run_end_to_end import fetch
+from dev_run import check, clients_at, run_test
 
 WRONG = "wr0ng-canary-5f2b81c97d"
 
@@ -28,31 +28,9 @@ def forms(secret):
     return {form for form in found if len(form) >= 8}
 
 
-def config(run, access, crm_key):
-    run.write("chargify.key", access["chargify"]["key"])
-    run.write("rest.key", crm_key)
-    return run.write("tributary.yaml", f"""extractor: {{poll_interval: 500ms, visibility_lag: 2s}}
-loader: {{request_timeout: 1500ms, retry_delay_max: 3s}}
-logging: {{level: debug}}
-admin: {{listen: "127.0.0.1:0"}}
-tenants:
-- name: acme
-  connections:
-  - name: billing
-    integration: chargify
-    url: http://127.0.0.1:{access['chargify']['port']}
-    allow_insecure_loopback: true
-    credentials: {{api_key: {{key_file: chargify.key}}}}
-  - name: crm
-    integration: rest
-    connector_file: {CONNECTOR_FILES}/rest.yaml
-    url: http://127.0.0.1:{access['rest']['port']}
-    allow_insecure_loopback: true
-    credentials: {{api_key: {{key_file: rest.key}}}}
-    settings: {{settle: 2s, index_lag: 1s}}
-  syncs:
-  - {{name: clients, source: billing, target: crm}}
-""")
+def config(run, access, crm_key=None):
+    return run.configure_dev(run.tenant_yaml("acme", access, rest_key=crm_key),
+                             more='logging: {level: debug}\nadmin: {listen: "127.0.0.1:0"}\n')
 
 
 def body(run):
@@ -73,22 +51,20 @@ def body(run):
     ask("status")
     ask("status", "--json")
     check(run.dev.poll() is None, "it ended")
-    run.dev.terminate()
-    check(run.dev.wait(30) == 0, "it did not end well")
-    run.processes = [entry for entry in run.processes if entry[1] is not run.dev]
+    check(run.end_dev(signal.SIGTERM) == 0, "it did not end well")
 
     # Then the right one, and secrets that stand where they do not belong.
-    run.start_dev(config(run, access, access["rest"]["key"]))
+    run.start_dev(config(run, access))
     run.wait("settled", lambda: (run.status() or {}).get("settled"), seconds=90)
-    clients = fetch(simulator + "/_sim/records")["rest"]["clients"]
+    clients = clients_at(simulator)
     check(len(clients) > 0, "nothing was written")
-    customer = clients[0]["client_id"]
+    customer = next(iter(clients))
     for question in (["status"], ["status", "--json"], ["verify", "--json"], ["parked", "list"],
                      ["trace", f"acme/customers/{customer}"]):
         ask(*question)
     for place in (f"api_key: {WRONG}", f"api_key {WRONG}", f"api_key: {{{WRONG}}}"):
         wrong = run.write("wrong.yaml", (run.directory / "tributary.yaml").read_text().replace(
-            "api_key: {key_file: rest.key}", place))
+            "api_key: {key_file: acme.rest.key}", place))
         result = run.call("tributary", "dev", "--no-simulator", "--config", str(wrong), "--data", "other",
                           check=False)
         check(result.returncode == 78, f"{place.replace(WRONG, '…')}: exit {result.returncode}")
@@ -104,7 +80,7 @@ def body(run):
     check(any("tributary_build_info" in text for text in shown.values()), "no metrics were seen")
 
     places = {name: text.encode() for name, text in shown.items()}
-    own = {"chargify.key", "rest.key"}
+    own = {"acme.chargify.key", "acme.rest.key"}
     for path in run.directory.rglob("*"):
         if path.is_file() and path.name not in own:
             places[str(path.relative_to(run.directory))] = path.read_bytes()

@@ -6,9 +6,9 @@ import signal
 import sys
 import time
 
-from dev_run import check, run_test
+from dev_run import check, clients_at, equals_fold, run_test
 from run_end_to_end import fetch
-from services_run import SERVICES, ServicesRun, equals_fold
+from services_run import SERVICES, ServicesRun
 
 
 def body(run):
@@ -20,8 +20,7 @@ def body(run):
     run.apply("tenants:\n" + run.tenant_yaml("acme", access))
 
     def clients():
-        return {client["client_id"]: client
-                for client in fetch(simulator + "/_sim/records")["rest"]["clients"]}
+        return clients_at(simulator)
 
     run.wait("all customers at the CRM", lambda: len(clients()) == 60)
 
@@ -55,7 +54,7 @@ def body(run):
     run.start_service("control")
 
     run.wait_until_verified()
-    equals_fold(run, simulator)
+    equals_fold(simulator)
 
 
 if __name__ == "__main__":

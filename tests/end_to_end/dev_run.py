@@ -3,19 +3,27 @@
 import argparse
 import json
 import os
-import pathlib
-import shutil
-import subprocess
-import sys
-import tempfile
 import time
 
-from run_end_to_end import CONNECTOR_FILES, Failure, Run  # noqa: F401
+from run_end_to_end import CONNECTOR_FILES, Failure, Run, fetch, run_in_directory
 
 
 def check(condition, text):
     if not condition:
         raise Failure(text)
+
+
+def clients_at(simulator):
+    """What the `rest` example holds, by the customers' ids."""
+    return {client["client_id"]: client
+            for client in fetch(simulator + "/_sim/records")["rest"]["clients"]}
+
+
+def equals_fold(simulator):
+    """What the CRM has is what the source's history makes of it, each record once."""
+    judged = fetch(simulator + "/_sim/judge?highlevel=0")
+    check(judged["mismatches"] == 0 and judged["duplicate_records"] == 0 and
+          judged["regressions"] == 0, f"{judged}")
 
 
 class DevRun(Run):
@@ -35,6 +43,43 @@ class DevRun(Run):
         access = json.loads(line)
         return access, f"http://127.0.0.1:{access['chargify']['port']}"
 
+    def tenant_yaml(self, name, access, mapping=None, chargify_key=None, rest_key=None):
+        """One tenant between the two sides of a simulator, with its keys, or others, in files."""
+        self.write(f"{name}.chargify.key", chargify_key or access["chargify"]["key"])
+        self.write(f"{name}.rest.key", rest_key or access["rest"]["key"])
+        mapped = f", mapping: {mapping}" if mapping else ""
+        return f"""- name: {name}
+  connections:
+  - name: billing
+    integration: chargify
+    url: http://127.0.0.1:{access['chargify']['port']}
+    allow_insecure_loopback: true
+    credentials: {{api_key: {{key_file: {name}.chargify.key}}}}
+  - name: crm
+    integration: rest
+    connector_file: {CONNECTOR_FILES}/rest.yaml
+    url: http://127.0.0.1:{access['rest']['port']}
+    allow_insecure_loopback: true
+    credentials: {{api_key: {{key_file: {name}.rest.key}}}}
+    settings: {{settle: 2s, index_lag: 1s}}
+  syncs:
+  - {{name: clients, source: billing, target: crm{mapped}}}
+"""
+
+    def configure_dev(self, *tenants, more=""):
+        """Quick polls and short waits; `more`: further lines in front of the tenants."""
+        return self.write("tributary.yaml", f"""extractor: {{poll_interval: 500ms, visibility_lag: 2s}}
+loader: {{request_timeout: 1500ms, retry_delay_max: 3s}}
+{more}tenants:
+""" + "".join(tenants))
+
+    def end_dev(self, how):
+        """Sends the signal; the exit code."""
+        self.dev.send_signal(how)
+        code = self.dev.wait(30)
+        self.processes = [entry for entry in self.processes if entry[1] is not self.dev]
+        return code
+
     def start_dev(self, config):
         self.dev = self.start("tributary", "dev", "--no-simulator", "--config", str(config),
                               "--data", "data", label="dev")
@@ -46,6 +91,12 @@ class DevRun(Run):
                            str(config), "--data", "data", "--timeout", f"{timeout}s", check=False)
         check(result.returncode == 0, f"dev --once: exit {result.returncode}: {result.stdout}")
         return json.loads(result.stdout.strip().split("\n")[-1])
+
+    def settle_dev(self, seconds=90):
+        """Status says settled, and `tributary verify` is 0."""
+        self.wait("settled", lambda: (self.status() or {}).get("settled"), seconds=seconds)
+        result = self.call("tributary", "verify", "--json", "--data", "data", check=False)
+        check(result.returncode == 0, f"verify: exit {result.returncode}: {result.stdout}")
 
     def status(self):
         result = self.call("tributary", "status", "--json", "--data", "data", check=False)
@@ -81,21 +132,4 @@ def run_test(description, body, kind=DevRun):
     options.bin = os.path.abspath(options.bin)
     options.began = time.monotonic()
     options.timeout = 240
-    directory = pathlib.Path(tempfile.mkdtemp(prefix="tributary-e2e-"))
-    run = kind(options, directory)
-    problem = None
-    try:
-        body(run)
-    except (Failure, OSError, ValueError, KeyError, subprocess.TimeoutExpired) as failure:
-        problem = f"{type(failure).__name__}: {failure}"
-    finally:
-        stopped = run.stop_all()
-    if problem is None and stopped:
-        problem = "; ".join(stopped)
-    if problem is not None:
-        print(f"FAILED: {problem}\nLogs: {directory}", file=sys.stderr)
-        return 1
-    if not options.keep:
-        shutil.rmtree(directory)
-    run.say("good")
-    return 0
+    return run_in_directory(options, kind, body, "good")

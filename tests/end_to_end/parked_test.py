@@ -5,7 +5,7 @@ running process: what is tried again is done once, what is dropped is not done."
 import json
 import sys
 
-from dev_run import CONNECTOR_FILES, check, run_test
+from dev_run import check, run_test
 from run_end_to_end import fetch
 
 REFUSAL = {"kind": "status", "status": 422, "target": "rest",
@@ -14,29 +14,7 @@ REFUSAL = {"kind": "status", "status": 422, "target": "rest",
 
 def body(run):
     access, simulator = run.add_simulator("acme", 7, 12)
-    run.write("chargify.key", access["chargify"]["key"])
-    run.write("rest.key", access["rest"]["key"])
-    run.start_dev(run.write("tributary.yaml", f"""extractor: {{poll_interval: 500ms, visibility_lag: 2s}}
-loader: {{request_timeout: 1500ms, retry_delay_max: 3s}}
-tenants:
-- name: acme
-  connections:
-  - name: billing
-    integration: chargify
-    url: {simulator}
-    allow_insecure_loopback: true
-    credentials: {{api_key: {{key_file: chargify.key}}}}
-    settings: {{poll_interval: 500ms}}
-  - name: crm
-    integration: rest
-    connector_file: {CONNECTOR_FILES}/rest.yaml
-    url: http://127.0.0.1:{access['rest']['port']}
-    allow_insecure_loopback: true
-    credentials: {{api_key: {{key_file: rest.key}}}}
-    settings: {{settle: 2s, index_lag: 1s}}
-  syncs:
-  - {{name: clients, source: billing, target: crm}}
-"""))
+    run.start_dev(run.configure_dev(run.tenant_yaml("acme", access)))
 
     def records():
         return fetch(simulator + "/_sim/records")["rest"]
@@ -52,11 +30,6 @@ tenants:
         result = run.call("tributary", "parked", what, key, "--data", "data", check=False)
         check(result.returncode == code, f"parked {what} {key}: exit {result.returncode}")
         return result.stdout
-
-    def verify():
-        run.wait("settled", lambda: run.status()["settled"])
-        result = run.call("tributary", "verify", "--json", "--data", "data", check=False)
-        check(result.returncode == 0, f"verify: exit {result.returncode}: {result.stdout}")
 
     run.wait("all customers at the CRM", lambda: len(emails()) == 12 and run.status()["settled"])
 
@@ -93,7 +66,7 @@ tenants:
     decide("drop", keys[dropped], code=1)
     decide("drop", "acme/clients/s/client", code=2)
     decide("drop", "nobody/clients/s/client/customers/1", code=1)
-    verify()
+    run.settle_dev()
     check(emails()[dropped] == before[dropped], "what was dropped was sent")
     check(run.sync("acme")["dropped"] == 1, f"{run.sync('acme')}")
     # What comes later is not dropped with it.
@@ -127,7 +100,7 @@ tenants:
     for key in actions():
         decide("replay", key)
     run.wait("nothing parked", lambda: not parked())
-    verify()
+    run.settle_dev()
     check(len(records()["notes"]) == notes + count - 1,
           f"{len(records()['notes']) - notes} notes of {count} actions, one of them dropped")
 

@@ -304,6 +304,29 @@ def run_kafka(run):
         raise Failure(f"tributary verify: exit {verified.returncode}")
 
 
+def run_in_directory(options, kind, body, last_word):
+    """Calls `body` with a run in a directory of its own, which stays when something is wrong. The
+    exit code."""
+    directory = pathlib.Path(tempfile.mkdtemp(prefix="tributary-e2e-"))
+    run = kind(options, directory)
+    problem = None
+    try:
+        body(run)
+    except (Failure, OSError, ValueError, KeyError, subprocess.TimeoutExpired) as failure:
+        problem = f"{type(failure).__name__}: {failure}"
+    finally:
+        stopped = run.stop_all()
+    if problem is None and stopped:
+        problem = "; ".join(stopped)
+    if problem is not None:
+        print(f"FAILED: {problem}\nLogs: {directory}", file=sys.stderr)
+        return 1
+    if not options.keep:
+        shutil.rmtree(directory)
+    run.say(last_word)
+    return 0
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
     parser.add_argument("--bin", required=True, help="where the programs are")
@@ -317,24 +340,8 @@ def main():
     options = parser.parse_args()
     options.began = time.monotonic()
     options.bin = os.path.abspath(options.bin)
-    directory = pathlib.Path(tempfile.mkdtemp(prefix="tributary-e2e-"))
-    run = Run(options, directory)
-    problem = None
-    try:
-        {"dev": run_dev, "embedded": run_embedded, "kafka": run_kafka}[options.mode](run)
-    except (Failure, OSError, ValueError, subprocess.TimeoutExpired) as failure:
-        problem = str(failure)
-    finally:
-        stopped = run.stop_all()
-    if problem is None and stopped:
-        problem = "; ".join(stopped)
-    if problem is not None:
-        print(f"FAILED: {problem}\nLogs: {directory}", file=sys.stderr)
-        return 1
-    if not options.keep:
-        shutil.rmtree(directory)
-    run.say("equal")
-    return 0
+    body = {"dev": run_dev, "embedded": run_embedded, "kafka": run_kafka}[options.mode]
+    return run_in_directory(options, Run, body, "equal")
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ import signal
 import subprocess
 import time
 
-from dev_run import CONNECTOR_FILES, DevRun, check
-from run_end_to_end import Failure, fetch, free_port
+from dev_run import DevRun
+from run_end_to_end import Failure, free_port
 
 SERVICES = ("control", "extractor", "transformer", "loader")
 
@@ -50,27 +50,6 @@ control:
 extractor: {{visibility_lag: 2s, poll_interval: 1s, lease: 2s, pause_bound: 1s}}
 loader: {{request_timeout: 1500ms, lease: 2s, pause_bound: 1s, retry_delay_max: 3s}}
 logging: {{format: json}}
-"""
-
-    def tenant_yaml(self, name, access, settings="", mapping=""):
-        self.write(f"{name}.chargify.key", access["chargify"]["key"])
-        self.write(f"{name}.rest.key", access["rest"]["key"])
-        return f"""- name: {name}
-  connections:
-  - name: billing
-    integration: chargify
-    url: http://127.0.0.1:{access['chargify']['port']}
-    allow_insecure_loopback: true
-    credentials: {{api_key: {{key_file: {name}.chargify.key}}}}
-  - name: crm
-    integration: rest
-    connector_file: {CONNECTOR_FILES}/rest.yaml
-    url: http://127.0.0.1:{access['rest']['port']}
-    allow_insecure_loopback: true
-    credentials: {{api_key: {{key_file: {name}.rest.key}}}}
-    settings: {{settle: 2s, index_lag: 1s}}
-  syncs:
-  - {{name: clients, source: billing, target: crm{mapping}}}
 """
 
     def start_service(self, name):
@@ -130,10 +109,3 @@ logging: {{format: json}}
             if time.monotonic() > deadline:
                 raise Failure(f"tributary verify: exit {code}: {out}{err}")
             time.sleep(1)
-
-
-
-def equals_fold(run, simulator):
-    judged = fetch(simulator + "/_sim/judge?highlevel=0")
-    check(judged["mismatches"] == 0 and judged["duplicate_records"] == 0 and
-          judged["regressions"] == 0, f"{judged}")

@@ -5,10 +5,10 @@ partition, offset and bytes, by whoever reads it; everything else flows, and not
 import json
 import sys
 
-from dev_run import check, run_test
+from dev_run import check, clients_at, equals_fold, run_test
 from kafka_produce import produce
 from run_end_to_end import fetch
-from services_run import SERVICES, ServicesRun, equals_fold
+from services_run import SERVICES, ServicesRun
 
 GARBAGE = b"\xff\xfe no record of ours \x00\x01"
 # Topic, key, and who must show it.
@@ -53,8 +53,7 @@ def body(run):
     run.apply("tenants:\n" + run.tenant_yaml("acme", access))
 
     def clients():
-        return {client["client_id"]: client
-                for client in fetch(simulator + "/_sim/records")["rest"]["clients"]}
+        return clients_at(simulator)
 
     def change(customer, email):
         fetch(simulator + "/_sim/mutate", {"entity": "customers", "id": customer, "set": {"email": email}})
@@ -79,7 +78,7 @@ def body(run):
             run.wait(f"{service} to show the record of {topic}", lambda: shows(run, service, topic))
     change(second, "behind@more.test")
     run.wait_until_verified()
-    equals_fold(run, simulator)
+    equals_fold(simulator)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ they are, nothing built again, nothing started again."""
 
 import sys
 
-from dev_run import CONNECTOR_FILES, check, run_test
+from dev_run import CONNECTOR_FILES, check, clients_at, run_test
 from run_end_to_end import fetch
 
 QUIRK = {"a": [1, "2", None]}
@@ -12,36 +12,14 @@ QUIRK = {"a": [1, "2", None]}
 
 def body(run):
     access, simulator = run.add_simulator("acme", 5, 12)
-    run.write("chargify.key", access["chargify"]["key"])
-    run.write("rest.key", access["rest"]["key"])
     shipped = (CONNECTOR_FILES / "rest.mapping.yaml").read_text()
     run.write("clients.mapping.yaml",
               shipped.rstrip("\n") + "\n  custom.quirk: customer.quirk\n"
               "  custom.second: customer.quirk.a[1]\n")
-    config = run.write("tributary.yaml", f"""extractor: {{poll_interval: 1s, visibility_lag: 2s}}
-loader: {{request_timeout: 1500ms}}
-tenants:
-- name: acme
-  connections:
-  - name: billing
-    integration: chargify
-    url: {simulator}
-    allow_insecure_loopback: true
-    credentials: {{api_key: {{key_file: chargify.key}}}}
-  - name: crm
-    integration: rest
-    connector_file: {CONNECTOR_FILES}/rest.yaml
-    url: http://127.0.0.1:{access['rest']['port']}
-    allow_insecure_loopback: true
-    credentials: {{api_key: {{key_file: rest.key}}}}
-    settings: {{settle: 2s, index_lag: 1s}}
-  syncs:
-  - {{name: clients, source: billing, target: crm, mapping: clients.mapping.yaml}}
-""")
-    run.start_dev(config)
+    run.start_dev(run.configure_dev(run.tenant_yaml("acme", access, mapping="clients.mapping.yaml")))
 
     def clients():
-        return {client["client_id"]: client for client in fetch(simulator + "/_sim/records")["rest"]["clients"]}
+        return clients_at(simulator)
 
     run.wait("all customers at the CRM", lambda: len(clients()) == 12 and run.status()["settled"])
     check(not any((client.get("custom") or {}).get("quirk") for client in clients().values()),
