@@ -1,8 +1,10 @@
+#include "libs/runtime/core_files.h"
 #include "libs/runtime/service_flags.h"
 #include "libs/runtime/signals.h"
 #include "services/control/app.h"
 
 int main(int argc, char** argv) {
+  tributary::runtime::ForbidCoreFiles();
   tributary::runtime::StopSignals signals;
   const tributary::runtime::ServiceCommand command = tributary::runtime::ReadServiceCommandLine(
       "control", "Keeps tenants, connections and credentials, and tells the services of them.",

@@ -1,7 +1,9 @@
+#include "libs/runtime/core_files.h"
 #include "libs/runtime/service_flags.h"
 #include "services/extractor/app.h"
 
 int main(int argc, char** argv) {
+  tributary::runtime::ForbidCoreFiles();
   const tributary::runtime::ServiceCommand command = tributary::runtime::ReadServiceCommandLine(
       "extractor", "Reads Chargify and writes every change of it to the log.", argc, argv);
   if (command.exit_code) return *command.exit_code;

@@ -1,7 +1,9 @@
+#include "libs/runtime/core_files.h"
 #include "libs/runtime/service_flags.h"
 #include "services/loader/app.h"
 
 int main(int argc, char** argv) {
+  tributary::runtime::ForbidCoreFiles();
   const tributary::runtime::ServiceCommand command = tributary::runtime::ReadServiceCommandLine(
       "loader", "Makes the records at CRMs equal the commands.", argc, argv);
   if (command.exit_code) return *command.exit_code;

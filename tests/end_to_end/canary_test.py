@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
 """Secrets go through a whole installation, good ones and one that is refused, and are then looked for, in
 every form in which they could travel, in all that it has written, shown and said: topics, local copies,
-control's database, logs, metrics, answers of the command line, errors. They may stand in the files in
-which a person put them, and nowhere else."""
+control's database, logs, metrics, answers of the command line, errors, and what is left of a process that
+aborts with the secrets in its memory. They may stand in the files in which a person put them, and nowhere else."""
 
 import base64
 import json
+import pathlib
 import re
+import resource
 import signal
+import subprocess
 import sys
 import urllib.parse
 import urllib.request
@@ -33,7 +36,32 @@ def config(run, access, crm_key=None):
                              more='logging: {level: debug}\nadmin: {listen: "127.0.0.1:0"}\n')
 
 
+def allow_core_files(run):
+    """As an operator may have; whoever is started now inherits it. Says whether this machine then writes them."""
+    _, most = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (most, most))
+    place = run.directory / "another"
+    place.mkdir()
+    subprocess.run([sys.executable, "-c", "import os; os.abort()"], cwd=place, check=False)
+    is_written = any(place.iterdir())
+    run.say("another process that aborts here leaves " + ("a core file" if is_written else
+            "nothing beside it: core_pattern is " + pathlib.Path("/proc/sys/kernel/core_pattern").read_text().strip()))
+    for file in place.iterdir():
+        file.unlink()
+
+
+def abort(run):
+    """Ends it with the secrets in its memory, in the worst way."""
+    limits = pathlib.Path(f"/proc/{run.dev.pid}/limits").read_text()
+    check(re.search(r"^Max core file size +0 +0 ", limits, re.M), f"it allows itself core files: {limits}")
+    before = set(run.directory.iterdir())
+    check(run.end_dev(signal.SIGABRT) == -signal.SIGABRT, "it did not abort")
+    left = set(run.directory.iterdir()) - before
+    check(not left, f"it left {left}")
+
+
 def body(run):
+    allow_core_files(run)
     access, simulator = run.add_simulator("acme", 23, 20)
     secrets = {"chargify's key": access["chargify"]["key"], "the CRM's key": access["rest"]["key"],
                "a key that is refused": WRONG}
@@ -77,6 +105,7 @@ def body(run):
                 shown[f"/metrics at {port}"] = answer.read().decode()
         except OSError:
             pass
+    abort(run)
     check(any("tributary_build_info" in text for text in shown.values()), "no metrics were seen")
 
     places = {name: text.encode() for name, text in shown.items()}

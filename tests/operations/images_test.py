@@ -26,6 +26,7 @@ SERVICES = ("control", "extractor", "transformer", "loader")
 PROGRAMS = SERVICES + ("tributary", "simulator")
 SIZE_MAX = 150 << 20
 VERSION = re.search(r"project\(tributary VERSION (\S+)", (TOP / "CMakeLists.txt").read_text()).group(1)
+CANARY = "canary-3f0c7d5e9b21a4"
 COMPOSE = yaml.safe_load((DOCKER / "compose.yaml").read_text())
 BIN = None
 
@@ -48,12 +49,20 @@ class ImagesTest(unittest.TestCase):
         cls.directory = tempfile.TemporaryDirectory()
         cls.root = pathlib.Path(cls.directory.name)
         cls.root.chmod(0o755)
-        collected = run("bash", str(DOCKER / "collect.sh"), str(cls.root), str(BIN))
+        # Where the programs come from there are secrets, and in the environment of whoever builds.
+        cls.built = tempfile.TemporaryDirectory()
+        for program in PROGRAMS:
+            (pathlib.Path(cls.built.name) / program).symlink_to(BIN / program)
+        for name in ("api.key", "tributary-data", ".env", "tls.pem"):
+            (pathlib.Path(cls.built.name) / name).write_text(CANARY)
+        collected = run("bash", str(DOCKER / "collect.sh"), str(cls.root), cls.built.name,
+                        env={**os.environ, "TRIBUTARY_SECRET": CANARY})
         assert collected.returncode == 0, collected.stdout
 
     @classmethod
     def tearDownClass(cls):
         cls.directory.cleanup()
+        cls.built.cleanup()
 
     def test_each_program_runs_alone(self):
         for program in PROGRAMS:
@@ -87,6 +96,26 @@ class ImagesTest(unittest.TestCase):
                 names = {path.name for path in files if path.parent.name in ("bin", "sbin")}
                 self.assertEqual({program}, names)
                 self.assertEqual([], [path for path in files if path.stat().st_mode & (stat.S_ISUID | stat.S_ISGID)])
+
+
+    def test_no_secret_is_in_a_layer(self):
+        key = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----\s+[A-Za-z0-9+/]{20}")
+        for program in PROGRAMS:
+            for path in (self.root / program).rglob("*"):
+                # Another test has made certificates in the file system of `tributary`; they are no part of it.
+                if path.is_file() and "etc/tributary" not in str(path):
+                    content = path.read_bytes()
+                    self.assertNotIn(CANARY.encode(), content, path)
+                    # Libraries of TLS hold keys of their own, for their self-tests.
+                    if ".so" not in path.name:
+                        self.assertIsNone(key.search(content), path)
+
+
+class ContextTest(unittest.TestCase):
+    def test_what_people_keep_beside_the_sources_is_not_sent_to_the_builder(self):
+        ignored = (TOP / ".dockerignore").read_text().split()
+        for name in ("tributary-data", "**/*.key", "**/*.pem", "**/.env", "**/keys"):
+            self.assertIn(name, ignored)
 
 
 class ComposeTest(unittest.TestCase):
