@@ -18,6 +18,7 @@
 #include <librdkafka/rdkafka.h>
 
 #include "libs/eventlog/clock.h"
+#include "libs/eventlog/kafka/configuration.h"
 #include "tests/conformance/driver.h"
 #include "tests/conformance/log_under_test.h"
 #include "tests/conformance/temporary_directory.h"
@@ -376,6 +377,8 @@ TEST(KafkaOptionsTest, NamesEverySettingThatIsNotForTheUserWithTheReason) {
                       {"no.such.thing", "x"},
                       {"auto.offset.reset", "latest"},
                       {"socket.timeout.ms", "5000"},
+                      {"ssl.endpoint.identification.algorithm", "none"},
+                      {"enable.ssl.certificate.verification", "false"},
                       {"sasl.password", "hunter2"}};
   const auto log = KafkaLog::Open(options);
   ASSERT_EQ(log.status().code(), absl::StatusCode::kInvalidArgument);
@@ -384,6 +387,8 @@ TEST(KafkaOptionsTest, NamesEverySettingThatIsNotForTheUserWithTheReason) {
   EXPECT_THAT(text, HasSubstr("a silent reset is a silent loss"));
   EXPECT_THAT(text, HasSubstr("no.such.thing"));
   EXPECT_THAT(text, HasSubstr("sasl.password.file"));
+  EXPECT_THAT(text, HasSubstr("whoever answers would be believed"));
+  EXPECT_THAT(text, HasSubstr("any broker of the authority would be believed"));
   EXPECT_THAT(text, Not(HasSubstr("hunter2")));
   EXPECT_THAT(text, Not(HasSubstr("socket.timeout.ms")));
 }
@@ -398,6 +403,16 @@ TEST(KafkaOptionsTest, TakesPasswordsFromFiles) {
   EXPECT_TRUE(KafkaLog::Open(options).ok());
   options.settings = {{"sasl.password.file", path + "-missing"}};
   EXPECT_EQ(KafkaLog::Open(options).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST(KafkaOptionsTest, SaysThatOldScramIsRefused) {
+  KafkaOptions options;
+  options.settings = {{"sasl.mechanism", "SCRAM-SHA-512"}};
+  EXPECT_THAT(eventlog::kafka::WarningOf(options, 0x020002ff),
+              HasSubstr("log.kafka.sasl.mechanism: "));
+  EXPECT_EQ(eventlog::kafka::WarningOf(options, 0x020601ff), "");
+  options.settings = {{"sasl.mechanism", "PLAIN"}};
+  EXPECT_EQ(eventlog::kafka::WarningOf(options, 0x020002ff), "");
 }
 
 }  // namespace

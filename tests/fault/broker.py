@@ -64,10 +64,10 @@ log.cleaner.backoff.ms=200
 log.index.size.max.bytes=65536
 """)
 
-    def format(self):
+    def format(self, *more):
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "x")
         subprocess.run(["java", "-cp", self.classpath, "kafka.tools.StorageTool", "format", "--standalone",
-                        "-t", cluster, "-c", str(self.directory / "server.properties")],
+                        "-t", cluster, "-c", str(self.directory / "server.properties"), *more],
                        check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def start(self):

@@ -5,8 +5,11 @@
 
 With them, and each service as its own user, a site is kept in step and `tributary verify` is good: nothing is
 missing. The topics that control has made are those that the resources describe. Then a service's credentials
-are used for what it must not do, and the broker refuses. Users prove themselves by SASL PLAIN here rather than
-by certificates; ACLs do not care.
+are used for what it must not do, and the broker refuses.
+
+Everything goes over TLS. Extractor and loader prove themselves by certificates (mutual TLS), transformer and
+control by passwords (SASL), as docs/guides/kafka-security.md says; SCRAM is tried beside them. Strangers are refused, a broker that is not ours
+is not spoken to, a service says what is wrong, and no password or key stands in what anybody wrote.
 """
 
 import argparse
@@ -21,6 +24,8 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
+import urllib.request
 
 import yaml
 
@@ -36,9 +41,12 @@ PATTERNS = {"literal": 3, "prefix": 4}
 OPERATIONS = {"Read": 3, "Write": 4, "Create": 5, "Describe": 8, "DescribeConfigs": 10}
 ALLOW = 3
 PRODUCER, CONSUMER = 0, 1
+SCRAM_MENDED = 0x020601ff
+BY_CERTIFICATE = ("extractor", "loader")
 COPY = 2
 BEGINNING = -2
 GOOD, TOPIC_REFUSED, GROUP_REFUSED = 0, 29, 30
+LOCAL_SSL, LOCAL_TIMED_OUT, LOCAL_AUTHENTICATION = -181, -192, -169
 
 TABLES = {"changes": "extractor", "cursors": "extractor", "commands": "transformer", "records": "loader",
           "tenants": "control"}
@@ -196,46 +204,179 @@ class Client:
 
 class AclRun(Run):
     def start_broker(self):
-        ports = {"direct": free_port(), "clients": free_port(), "controller": free_port()}
-        self.passwords = {user: secrets.token_hex(16) for user in users()}
+        ports = {name: free_port() for name in ("direct", "certificates", "passwords", "controller")}
+        self.call("tributary", "tls", "init", str(self.directory / "tls"), "--name", "kafka")
+        self.call("tributary", "tls", "init", str(self.directory / "strangers"))
+        self.passwords = {user: secrets.token_hex(16) for user in users()
+                          if user.removeprefix("tributary-") not in BY_CERTIFICATE}
         self.broker = broker.Broker(self.directory / "broker", ports, {})
-        known = " ".join(f'user_{user}="{password}"' for user, password in self.passwords.items())
+        own = self.directory / "tls" / "kafka"
+        identity = self.write_secret("broker.pem", (own / "key.pem").read_text() + (own / "cert.pem").read_text())
+        plain = " ".join(f'user_{user}="{password}"' for user, password in self.passwords.items())
         # Later lines win. Who is not asked to prove himself is the operator.
         with open(self.broker.directory / "server.properties", "a", encoding="ascii") as settings:
             settings.write(f"""
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,DIRECT:PLAINTEXT,CLIENTS:SASL_PLAINTEXT
-listener.name.clients.sasl.enabled.mechanisms=PLAIN
-listener.name.clients.plain.sasl.jaas.config=\
-org.apache.kafka.common.security.plain.PlainLoginModule required {known};
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,DIRECT:PLAINTEXT,CERTIFICATES:SSL,PASSWORDS:SASL_SSL
+ssl.keystore.type=PEM
+ssl.keystore.location={identity}
+ssl.truststore.type=PEM
+ssl.truststore.location={own}/ca.pem
+listener.name.certificates.ssl.client.auth=required
+listener.name.certificates.ssl.principal.mapping.rules=RULE:^CN=([a-z]+)$/tributary-$1/
+listener.name.passwords.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512
+listener.name.passwords.plain.sasl.jaas.config=\
+org.apache.kafka.common.security.plain.PlainLoginModule required {plain};
+listener.name.passwords.scram-sha-512.sasl.jaas.config=\
+org.apache.kafka.common.security.scram.ScramLoginModule required;
 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
 super.users=User:ANONYMOUS
 """)
-        self.broker.format()
+        known = [f"SCRAM-SHA-512=[name={user},password={password}]" for user, password in self.passwords.items()]
+        self.broker.format(*(word for user in known for word in ("--add-scram", user)))
         self.broker.start()
         self.broker.wait_until_it_answers()
-        os.environ["TRIBUTARY_KAFKA"] = f"127.0.0.1:{ports['clients']}"
+        # Which of the listeners a service uses, its own settings say.
+        os.environ["TRIBUTARY_KAFKA"] = f"127.0.0.1:{ports['certificates']}"
         with Client(PRODUCER, bootstrap_servers=f"127.0.0.1:{ports['direct']}") as operator:
             for user, acls in users().items():
                 operator.create_acls(user, acls)
-        self.say(f"a broker with the ACLs of {len(users())} users")
+        self.say(f"a broker with the ACLs of {len(users())} users, who come over TLS")
+
+    def write_secret(self, name, text):
+        file = self.directory / name
+        file.touch(mode=0o600)
+        file.write_text(text)
+        return file
+
+    def security(self, service, tls="tls"):
+        """The port, and the settings of `log.kafka`, by which that service proves itself."""
+        directory = self.directory / tls / service
+        if service in BY_CERTIFICATE:
+            return self.broker.ports["certificates"], {
+                "security.protocol": "ssl", "ssl.ca.location": f"{directory}/ca.pem",
+                "ssl.certificate.location": f"{directory}/cert.pem", "ssl.key.location": f"{directory}/key.pem"}
+        user = f"tributary-{service}"
+        file = self.write_secret(f"{user}.password", self.passwords[user])
+        return self.broker.ports["passwords"], {
+            "security.protocol": "sasl_ssl", "ssl.ca.location": f"{directory}/ca.pem",
+            "sasl.mechanism": "PLAIN", "sasl.username": user, "sasl.password.file": str(file)}
 
     def service_yaml(self, name, prefix, ports):
-        user = f"tributary-{'control' if name == 'tributary' else name}"
-        file = self.directory / f"{user}.password"
-        file.write_text(self.passwords[user])
+        port, settings = self.security("control" if name == "tributary" else name)
+        # What librdkafka says of its security to whoever asks: no secret may be in it.
+        settings["debug"] = "security,conf,broker"
+        lines = "".join(f"    {key}: {value}\n" for key, value in settings.items())
         text = super().service_yaml(name, "tributary.", ports)
-        return re.sub(r"^  partitions:", f"""  kafka:
-    security.protocol: sasl_plaintext
-    sasl.mechanism: PLAIN
-    sasl.username: {user}
-    sasl.password.file: {file}
-  partitions:""", text, flags=re.M)
+        text = text.replace("{format: json}", "{format: json, level: debug}")
+        text = re.sub(r"^  bootstrap_servers:.*", f"  bootstrap_servers: 127.0.0.1:{port}", text, flags=re.M)
+        return re.sub(r"^  partitions:", f"  kafka:\n{lines}  partitions:", text, flags=re.M)
 
-    def client(self, kind, service, **settings):
-        user = f"tributary-{service}"
-        return Client(kind, bootstrap_servers=os.environ["TRIBUTARY_KAFKA"], security_protocol="sasl_plaintext",
-                      sasl_mechanism="PLAIN", sasl_username=user, sasl_password=self.passwords[user],
-                      **settings)
+    def client(self, kind, service, changes=None, **settings):
+        port, security = self.security(service)
+        if "sasl.password.file" in security:
+            security["sasl.password"] = pathlib.Path(security.pop("sasl.password.file")).read_text()
+        security.update({"bootstrap.servers": f"127.0.0.1:{port}", **(changes or {})})
+        return Client(kind, **{name.replace(".", "_"): value for name, value in security.items()}, **settings)
+
+    def strangers_are_refused(self):
+        """Nobody is let in who does not prove himself, and a broker that is not ours is not believed."""
+        other = f"{self.directory}/strangers/loader"
+        own = f"{self.directory}/tls/loader"
+        certificates = f"127.0.0.1:{self.broker.ports['certificates']}"
+        tries = {
+            "a certificate of another authority": ("loader", {"ssl.certificate.location": f"{other}/cert.pem",
+                                                              "ssl.key.location": f"{other}/key.pem"}),
+            "no TLS": ("loader", {"security.protocol": "plaintext"}),
+            "a broker of another authority": ("loader", {"ssl.ca.location": f"{other}/ca.pem"}),
+            "a wrong password": ("transformer", {"sasl.password": "no-" + secrets.token_hex(8)}),
+            "another's password": ("transformer", {"sasl.username": "tributary-control"}),
+            "a password where certificates are asked for": ("transformer", {"bootstrap.servers": certificates,
+                                                                            "ssl.ca.location": f"{own}/ca.pem"}),
+            "no password": ("transformer", {"security.protocol": "ssl"}),
+        }
+        for what, (service, changes) in tries.items():
+            topic = "records" if service == "loader" else "commands"
+            with self.client(PRODUCER, service, changes, message_timeout_ms="1500") as client:
+                found = client.write(f"tributary.{topic}", b"!acl")
+                if found not in (LOCAL_TIMED_OUT, LOCAL_SSL, LOCAL_AUTHENTICATION):
+                    raise Failure(f"{what}: answer {found}")
+        self.say(f"refused: {', '.join(tries)}")
+
+    def start_stranger(self, label, service, changes, wanted):
+        """One more of that service, with other settings; until its log says what is wanted."""
+        _, settings = self.security(service)
+        text = (self.directory / f"{service}.yaml").read_text()
+        for name, value in changes.items():
+            text = text.replace(f"{name}: {settings[name]}", f"{name}: {value}")
+        text = text.replace(f"instance: {service}-1", f"instance: {label}").replace(f"data-{service}", f"data-{label}")
+        self.write_secret(f"{label}.yaml", text)
+        port = free_port()
+        process = self.start(service, "--config", f"{label}.yaml", "--admin-listen", f"127.0.0.1:{port}", label=label)
+        deadline = time.monotonic() + 60
+        while wanted not in (self.directory / f"{label}.log").read_text():
+            if time.monotonic() > deadline or process.poll() is not None:
+                raise Failure(f"{label} does not say {wanted!r}")
+            time.sleep(0.2)
+        return port
+
+    def a_service_says_that_it_is_refused(self):
+        """With the wrong credential it runs, is not ready, and its log says why."""
+        wrong = self.write_secret("wrong.password", secrets.token_hex(16))
+        for service, changes, wanted in (
+                ("transformer", {"sasl.password.file": wrong}, "SASL authentication error"),
+                ("loader", {"ssl.ca.location": f"{self.directory}/strangers/loader/ca.pem"},
+                 "certificate verify failed")):
+            if self.readiness(self.start_stranger(f"refused-{service}", service, changes, wanted)) != 503:
+                raise Failure(f"{service} is ready without a broker")
+        self.say("a service with the wrong credential is not ready, and says why")
+
+    def scram_works_or_is_said_not_to(self):
+        """The nonce of librdkafka before 2.6.1 is not the one that today's brokers compare."""
+        changes = {"sasl.mechanism": "SCRAM-SHA-512"}
+        if LIBRARY.rd_kafka_version() < SCRAM_MENDED:
+            port = self.start_stranger("scram", "transformer", changes, "SASL authentication error")
+            said = (self.directory / "scram.log").read_text()
+            if "log.kafka.sasl.mechanism: brokers from 3.7.2 on refuse" not in said:
+                raise Failure("nothing says that this librdkafka's SCRAM is refused")
+            if self.readiness(port) != 503:
+                raise Failure("it is ready without a broker")
+            self.say("SCRAM is refused by this broker, and the log says why and what to do")
+        else:
+            port = self.start_stranger("scram", "transformer", changes, "")
+            deadline = time.monotonic() + 60
+            while self.readiness(port) != 200:
+                if time.monotonic() > deadline:
+                    raise Failure("no service comes in by SCRAM")
+                time.sleep(0.5)
+            self.say("a service comes in by SCRAM")
+
+    @staticmethod
+    def readiness(port):
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=10) as answer:
+                return answer.status
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    def no_secret_was_written(self):
+        """Passwords and keys stand in the files in which a person put them, and nowhere else."""
+        own = {file for file in self.directory.rglob("*") if file.name in ("key.pem", "ca.key", "broker.pem",
+                                                                             "server.properties")
+               or file.suffix == ".password"}
+        wanted = [password.encode() for password in self.passwords.values()]
+        wanted += [line for file in own if file.suffix in (".pem", ".key")
+                   for line in file.read_bytes().splitlines()[1:2]]
+        found, size = [], 0
+        for file in self.directory.rglob("*"):
+            if file.is_file() and file not in own:
+                content = file.read_bytes()
+                size += len(content)
+                found += [str(file) for secret in wanted if secret in content]
+        if found:
+            raise Failure(f"a password or a key is in {sorted(set(found))}")
+        if "sasl.password = [redacted]" not in (self.directory / "transformer.log").read_text():
+            raise Failure("librdkafka said nothing of its passwords to the log, so nothing was looked through")
+        self.say(f"none of {len(wanted)} passwords and keys is in the {size} bytes that were written")
 
     def topics_are_as_the_resources_say(self):
         """Made by control; Strimzi would change what differs."""
@@ -283,11 +424,15 @@ def main():
     try:
         run.start_broker()
         run_kafka(run)
+        run.a_service_says_that_it_is_refused()
+        run.scram_works_or_is_said_not_to()
         stopped = run.stop_all()
         if stopped:
             raise Failure("; ".join(stopped))
         run.topics_are_as_the_resources_say()
         run.what_is_not_theirs_is_refused()
+        run.strangers_are_refused()
+        run.no_secret_was_written()
     except (Failure, OSError, ValueError, subprocess.SubprocessError) as failure:
         problem = str(failure)
     finally:

@@ -58,6 +58,8 @@ constexpr Refused kRefused[] = {
     {"plugin.library.paths", "code is not loaded by a setting"},
     {"test.mock.num.brokers", "a broker that is not there loses everything"},
     {"log_level", "it is logging.level"},
+    {"enable.ssl.certificate.verification", "whoever answers would be believed"},
+    {"ssl.endpoint.identification.algorithm", "any broker of the authority would be believed"},
     {"sasl.password",
      "secrets are not written into a configuration; name a file by sasl.password.file"},
     {"ssl.key.password",
@@ -162,6 +164,22 @@ absl::Status CheckSettings(const KafkaOptions& options) {
   }
   if (problems.empty()) return absl::OkStatus();
   return absl::InvalidArgumentError(problems);
+}
+
+std::string WarningOf(const KafkaOptions& options, int librdkafka_version) {
+  // Before 2.6.1 it repeats its own nonce in its last message of SCRAM, which brokers refuse since
+  // they compare it as they should (CVE-2024-56128: 3.7.2, 3.8.1, 3.9.0 and newer).
+  constexpr int kScramMended = 0x020601ff;
+  if (librdkafka_version >= kScramMended) return "";
+  for (const char* const name : {"sasl.mechanism", "sasl.mechanisms"}) {
+    const auto mechanism = options.settings.find(name);
+    if (mechanism == options.settings.end() || mechanism->second.rfind("SCRAM-", 0) != 0) continue;
+    return "log.kafka." + mechanism->first + ": brokers from 3.7.2 on refuse the " +
+           mechanism->second + " of librdkafka " + std::string(rd_kafka_version_str()) +
+           "; use certificates (security.protocol: ssl), or PLAIN with security.protocol: "
+           "sasl_ssl, or librdkafka 2.6.1";
+  }
+  return "";
 }
 
 Settings ProducerSettings(const KafkaOptions& options) {

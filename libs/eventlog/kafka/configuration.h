@@ -20,6 +20,10 @@ using Settings = std::map<std::string, std::string>;
 /// Every problem of the user's settings at once.
 absl::Status CheckSettings(const KafkaOptions& options);
 
+/// What is allowed and will probably not work with this librdkafka (rd_kafka_version()). Empty: all
+/// is well.
+std::string WarningOf(const KafkaOptions& options, int librdkafka_version);
+
 Settings ProducerSettings(const KafkaOptions& options);
 /// Of the handle that joins the group, serves its assignment and commits, and fetches nothing.
 Settings MemberSettings(const KafkaOptions& options, const std::string& group,

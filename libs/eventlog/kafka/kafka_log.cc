@@ -12,6 +12,11 @@ KafkaLog::KafkaLog(KafkaOptions options) : options_(std::move(options)) {}
 
 absl::StatusOr<std::unique_ptr<KafkaLog>> KafkaLog::Open(KafkaOptions options) {
   if (absl::Status status = kafka::CheckSettings(options); !status.ok()) return status;
+  constexpr int kWarning = 4;  // Of syslog.
+  if (std::string warning = kafka::WarningOf(options, rd_kafka_version());
+      !warning.empty() && options.on_log) {
+    options.on_log(kWarning, std::move(warning));
+  }
   return std::unique_ptr<KafkaLog>(new KafkaLog(std::move(options)));
 }
 

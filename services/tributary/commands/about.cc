@@ -27,10 +27,11 @@ int Version(const Streams& streams) {
   return kGood;
 }
 
+// `others`: names beside those of our processes that get a certificate of the same authority.
 int InitTls(const Streams& streams, const std::string& directory,
-            const std::vector<std::string>& hosts) {
-  const std::vector<std::string> names = {"control", "extractor", "transformer", "loader",
-                                          "tributary"};
+            const std::vector<std::string>& hosts, const std::vector<std::string>& others) {
+  std::vector<std::string> names = {"control", "extractor", "transformer", "loader", "tributary"};
+  names.insert(names.end(), others.begin(), others.end());
   if (absl::Status made = tls::EnsureDirectory(directory, names, hosts); !made.ok()) {
     streams.err << "error: " << std::string(made.message()) << '\n';
     return made.code() == absl::StatusCode::kInvalidArgument ? kUsage : kBad;
@@ -53,6 +54,7 @@ void AddAbout(CommandTree& tree) {
   struct Arguments {
     std::string directory;
     std::vector<std::string> hosts;
+    std::vector<std::string> names;
   };
   const auto arguments = std::make_shared<Arguments>();
   CLI::App& tls = tree.AddGroup("tls", "Certificates of our own processes",
@@ -63,8 +65,10 @@ void AddAbout(CommandTree& tree) {
   init.add_option("DIR", arguments->directory, "Where")->required();
   init.add_option("--host", arguments->hosts, "More names and addresses of control")
       ->type_name("HOST");
+  init.add_option("--name", arguments->names, "Somebody else's certificate, e.g. a broker's: kafka")
+      ->type_name("NAME");
   tree.Does(init, [arguments](const Streams& streams) {
-    return InitTls(streams, arguments->directory, arguments->hosts);
+    return InitTls(streams, arguments->directory, arguments->hosts, arguments->names);
   });
 
   tree.Does(tree.Add("version", "What this is made of", "version --json"), Version);

@@ -414,8 +414,9 @@ TEST_F(CommandLineTest, AConnectionThatIsNotThereIsSaid) {
 }
 
 TEST_F(CommandLineTest, TlsInitMakesADirectoryForEachProcess) {
-  EXPECT_EQ(Run({"tls", "init", directory_ + "/tls", "--host", "control.example"}), 0);
-  for (const char* name : {"control", "extractor", "transformer", "loader", "tributary"}) {
+  EXPECT_EQ(
+      Run({"tls", "init", directory_ + "/tls", "--host", "control.example", "--name", "kafka"}), 0);
+  for (const char* name : {"control", "extractor", "transformer", "loader", "tributary", "kafka"}) {
     EXPECT_TRUE(std::filesystem::exists(directory_ + "/tls/" + name + "/key.pem")) << name;
   }
 }
