@@ -117,9 +117,9 @@ class Job(run_end_to_end.Run):
         return self.call("tributary", "verify", "--json", *self.reach, check=False).returncode
 
 
-def options_of(parser):
+def options_of(parser, customers=100000):
     parser.add_argument("--bin", required=True)
-    parser.add_argument("--customers", type=int, default=100000)
+    parser.add_argument("--customers", type=int, default=customers)
     parser.add_argument("--bare", action="store_true", help="customers without any other rows")
     parser.add_argument("--batch", action="store_true")
     parser.add_argument("--seed", type=int, default=1)
@@ -131,10 +131,10 @@ def options_of(parser):
     return options
 
 
-def run(options, measure):
+def run(options, measure, kind=Job):
     """`measure(job)` gives the report. The work directory stays if something fails."""
     directory = pathlib.Path(tempfile.mkdtemp(prefix="tributary-bench-"))
-    job = Job(options, directory)
+    job = kind(options, directory)
     try:
         report = measure(job)
     except run_end_to_end.Failure as failure:
