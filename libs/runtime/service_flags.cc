@@ -1,6 +1,8 @@
 #include "libs/runtime/service_flags.h"
 
 #include <iostream>
+#include <map>
+#include <memory>
 
 #include <CLI/CLI.hpp>
 
@@ -13,34 +15,62 @@ namespace {
 constexpr int kUsage = 2;
 constexpr int kConfiguration = 78;
 
+struct Arguments {
+  std::string file;
+  bool check = false;
+  std::string admin_listen;
+};
+
+std::unique_ptr<CLI::App> MakeApp(const std::string& name, Arguments& arguments) {
+  static const std::map<std::string, std::string> descriptions = {
+      {"extractor", "Reads Chargify and writes every change of it to the log."},
+      {"transformer", "Joins changes to views and maps them to commands."},
+      {"loader", "Makes the records at CRMs equal the commands."},
+      {"control", "Keeps tenants, connections and credentials, and tells the services of them."}};
+  auto app = std::make_unique<CLI::App>(descriptions.at(name), name);
+  app->add_option("--config", arguments.file, "Configuration file (YAML)")
+      ->required()
+      ->type_name("F");
+  app->add_flag("--check", arguments.check, "Only check the configuration: exit 0 or 78");
+  app->add_option("--admin-listen", arguments.admin_listen,
+                  "Where /livez, /readyz and /metrics are served")
+      ->type_name("HOST:PORT");
+  app->set_version_flag("--version", name + " " + observe::GetBuildInfo().version,
+                        "Which version this is");
+  app->footer("Example: " + name + " --config /etc/tributary/" + name +
+              ".yaml --admin-listen 127.0.0.1:9464");
+  return app;
+}
+
 }  // namespace
 
-ServiceCommand ReadServiceCommandLine(const std::string& name, const std::string& description,
-                                      int argc, const char* const* argv) {
-  std::string file;
-  std::string admin_listen;
-  bool check = false;
-  CLI::App app(description, name);
-  app.add_option("--config", file, "Configuration file (YAML)")->required()->type_name("F");
-  app.add_flag("--check", check, "Only check the configuration: exit 0 or 78");
-  app.add_option("--admin-listen", admin_listen, "Where /livez, /readyz and /metrics are served")
-      ->type_name("HOST:PORT");
-  app.set_version_flag("--version", name + " " + observe::GetBuildInfo().version);
-  app.footer("Example: " + name + " --config /etc/tributary/" + name +
-             ".yaml --admin-listen 127.0.0.1:9464");
+const std::vector<std::string>& ServiceNames() {
+  static const std::vector<std::string> names = {"extractor", "transformer", "loader", "control"};
+  return names;
+}
+
+command_line::Command DescribeService(const std::string& name) {
+  Arguments arguments;
+  return command_line::Describe(*MakeApp(name, arguments));
+}
+
+ServiceCommand ReadServiceCommandLine(const std::string& name, int argc, const char* const* argv) {
+  Arguments arguments;
+  const std::unique_ptr<CLI::App> app = MakeApp(name, arguments);
+  const std::string& file = arguments.file;
   ServiceCommand command;
   try {
-    app.parse(argc, argv);
+    app->parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    command.exit_code = app.exit(error) == 0 ? 0 : kUsage;
+    command.exit_code = app->exit(error) == 0 ? 0 : kUsage;
     return command;
   }
 
   config::LoadOptions options;
   options.environment = config::ProcessEnvironment();
-  if (app.count("--admin-listen") > 0) {
+  if (app->count("--admin-listen") > 0) {
     options.flags.push_back(
-        {.path = "admin.listen", .value = admin_listen, .name = "--admin-listen"});
+        {.path = "admin.listen", .value = arguments.admin_listen, .name = "--admin-listen"});
   }
   config::Loaded loaded = config::Load(file, options);
   for (const std::string& warning : loaded.warnings) std::cerr << name << ": " << warning << '\n';
@@ -54,7 +84,7 @@ ServiceCommand ReadServiceCommandLine(const std::string& name, const std::string
   }
   if (!loaded.problems.empty()) {
     command.exit_code = kConfiguration;
-  } else if (check) {
+  } else if (arguments.check) {
     std::cout << file << ": ok\n";
     command.exit_code = 0;
   }

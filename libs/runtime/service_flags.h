@@ -2,7 +2,9 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
+#include "libs/command_line/command.h"
 #include "tributary/v1/config.pb.h"
 
 namespace tributary::runtime {
@@ -16,8 +18,12 @@ struct ServiceCommand {
 };
 
 /// `NAME --config F [--check] [--admin-listen HOST:PORT]`; flag > environment > file > default. All
-/// problems of the configuration are printed at once.
-ServiceCommand ReadServiceCommandLine(const std::string& name, const std::string& description,
-                                      int argc, const char* const* argv);
+/// problems of the configuration are printed at once. `name`: one of ServiceNames().
+ServiceCommand ReadServiceCommandLine(const std::string& name, int argc, const char* const* argv);
+
+/// In the order of the flow.
+const std::vector<std::string>& ServiceNames();
+/// What the command line of the service takes.
+command_line::Command DescribeService(const std::string& name);
 
 }  // namespace tributary::runtime

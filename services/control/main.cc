@@ -6,8 +6,7 @@
 int main(int argc, char** argv) {
   tributary::runtime::ForbidCoreFiles();
   tributary::runtime::StopSignals signals;
-  const tributary::runtime::ServiceCommand command = tributary::runtime::ReadServiceCommandLine(
-      "control", "Keeps tenants, connections and credentials, and tells the services of them.",
-      argc, argv);
+  const tributary::runtime::ServiceCommand command =
+      tributary::runtime::ReadServiceCommandLine("control", argc, argv);
   return command.exit_code ? *command.exit_code : tributary::control::Run(command.config, signals);
 }

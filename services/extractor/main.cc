@@ -4,8 +4,8 @@
 
 int main(int argc, char** argv) {
   tributary::runtime::ForbidCoreFiles();
-  const tributary::runtime::ServiceCommand command = tributary::runtime::ReadServiceCommandLine(
-      "extractor", "Reads Chargify and writes every change of it to the log.", argc, argv);
+  const tributary::runtime::ServiceCommand command =
+      tributary::runtime::ReadServiceCommandLine("extractor", argc, argv);
   if (command.exit_code) return *command.exit_code;
   return tributary::extractor::Run(command.config);
 }

@@ -4,8 +4,8 @@
 
 int main(int argc, char** argv) {
   tributary::runtime::ForbidCoreFiles();
-  const tributary::runtime::ServiceCommand command = tributary::runtime::ReadServiceCommandLine(
-      "loader", "Makes the records at CRMs equal the commands.", argc, argv);
+  const tributary::runtime::ServiceCommand command =
+      tributary::runtime::ReadServiceCommandLine("loader", argc, argv);
   if (command.exit_code) return *command.exit_code;
   return tributary::loader::Run(command.config);
 }

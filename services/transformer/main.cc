@@ -4,8 +4,8 @@
 
 int main(int argc, char** argv) {
   tributary::runtime::ForbidCoreFiles();
-  const tributary::runtime::ServiceCommand command = tributary::runtime::ReadServiceCommandLine(
-      "transformer", "Joins changes to views and maps them to commands.", argc, argv);
+  const tributary::runtime::ServiceCommand command =
+      tributary::runtime::ReadServiceCommandLine("transformer", argc, argv);
   if (command.exit_code) return *command.exit_code;
   return tributary::transformer::Run(command.config);
 }

@@ -101,6 +101,7 @@ int Main(int argc, const char* const* argv, const Surroundings& surroundings) {
   AddVerify(tree);
   AddAbout(tree);
   AddTopics(tree);
+  AddManual(tree);
 
   std::string mistyped;
   const std::string suggestion = MistypedCommand(app, argc, argv, mistyped);

@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 
+#include "libs/command_line/command.h"
 #include "libs/time/time.h"
 
 namespace tributary::dev {
@@ -34,5 +35,8 @@ struct ParsedFlags {
 };
 
 ParsedFlags ParseFlags(int argc, const char* const* argv);
+
+/// What its command line takes.
+command_line::Command DescribeFlags();
 
 }  // namespace tributary::dev

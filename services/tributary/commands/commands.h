@@ -17,5 +17,7 @@ void AddVerify(CommandTree& tree);
 void AddTopics(CommandTree& tree);
 /// tls, version
 void AddAbout(CommandTree& tree);
+/// man, completion
+void AddManual(CommandTree& tree);
 
 }  // namespace tributary::cli

@@ -188,7 +188,9 @@ TEST_F(CommandLineTest, TheHelpOfEveryCommandHasAnExampleOfIt) {
                                                           {"verify"},
                                                           {"version"},
                                                           {"tls", "init"},
-                                                          {"topics", "create"}};
+                                                          {"topics", "create"},
+                                                          {"man"},
+                                                          {"completion"}};
   for (std::vector<std::string> words : commands) {
     std::string command = "tributary";
     for (const std::string& word : words) {
@@ -198,6 +200,37 @@ TEST_F(CommandLineTest, TheHelpOfEveryCommandHasAnExampleOfIt) {
     EXPECT_EQ(Run(words), 0);
     EXPECT_THAT(out_.str(), HasSubstr("Example:\n  " + command));
   }
+}
+
+TEST_F(CommandLineTest, ThereIsAManualPageOfEveryProgram) {
+  for (const std::string name : {"tributary", "dev", "tributary-simulator", "extractor",
+                                 "transformer", "loader", "tributary-control"}) {
+    EXPECT_EQ(Run({"man", name}), 0);
+    EXPECT_THAT(out_.str(), HasSubstr(".SH OPTIONS"));
+  }
+  EXPECT_EQ(Run({"man", "lodaer"}), 2);
+  EXPECT_THAT(err_.str(), HasSubstr("tributary-loader"));
+}
+
+TEST_F(CommandLineTest, TheManualPageHasEveryCommandThatTheHelpHas) {
+  EXPECT_EQ(Run({"man"}), 0);
+  const std::string page = out_.str();
+  for (const std::string name :
+       {"dev", "apply", "parked replay", "sync pause", "tls init", "topics create", "completion"}) {
+    EXPECT_THAT(page, HasSubstr(".SS tributary " + name));
+  }
+  EXPECT_THAT(page, HasSubstr("See tributary\\-dev(1)."));
+  EXPECT_THAT(page, HasSubstr(".SH EXIT STATUS\n0 good, 1"));
+  EXPECT_THAT(page, HasSubstr("TRIBUTARY_CONTROL_ADDRESS"));
+}
+
+TEST_F(CommandLineTest, PagesAreWrittenBySection) {
+  EXPECT_EQ(Run({"man", "--write", directory_ + "/manual"}), 0);
+  EXPECT_TRUE(std::filesystem::exists(directory_ + "/manual/man1/tributary.1"));
+  EXPECT_TRUE(std::filesystem::exists(directory_ + "/manual/man8/tributary-loader.8"));
+  Write("file", "");
+  EXPECT_EQ(Run({"man", "--write", directory_ + "/file"}), 1);
+  EXPECT_THAT(err_.str(), HasSubstr("fix: "));
 }
 
 TEST_F(CommandLineTest, AMissingServiceIsNamedAndNotControl) {
