@@ -50,6 +50,14 @@ struct OwnerOptions {
   bool predecessor_is_dead = false;
 };
 
+/// Records of a stream that nobody of the group had read when they expired.
+struct ExpiredUnread {
+  Topic topic{};
+  /// The group's position, and where the log begins now.
+  Offset from = 0;
+  Offset begin = 0;
+};
+
 /// How a partition came to this owner.
 struct Takeover {
   Partition partition = 0;
@@ -68,6 +76,10 @@ struct Takeover {
   std::vector<std::pair<Topic, Offset>> persisted_before;
   /// Streams and tables: the group's committed offset. None: never committed.
   std::vector<std::pair<Topic, std::optional<Offset>>> committed;
+  /// Rule 37. These streams are followed from where the log begins now. The group's position stays
+  /// where it is, so that the next owner is told too, until the stage commits another; that it
+  /// does when it is certain that what is missing will be read from the source again.
+  std::vector<ExpiredUnread> expired;
 };
 
 /// What the stage is told. Called from inside Owner's methods; may call Owner's methods.

@@ -199,13 +199,8 @@ void Owner::State::OnOutOfRange(const OutOfRange& fact) {
   Owned* const o = Find(fact.partition);
   if (o == nullptr) return;
   if (StreamState* const stream = o->FindStream(fact.topic)) {
-    if (!stream->is_following) return;
-    // Rule 37: not ready, in sight, never reset by itself.
-    stream->is_following = false;
-    o->problem = "stream " + std::string(Name(fact.topic)) + ": offset " +
-                 std::to_string(fact.asked) + " is outside of the log (" +
-                 std::to_string(fact.begin) + " to " + std::to_string(fact.end) +
-                 "): records have expired unread";
+    // Rule 37: what is missing is found when the partition is taken over anew.
+    if (stream->is_following) Restart(*o);
     return;
   }
   TableState* const table = o->Find(fact.topic);

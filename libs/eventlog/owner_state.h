@@ -85,6 +85,8 @@ struct StreamState {
   Offset begin = 0;
   Offset end = 0;
   Offset next = 0;
+  // Where the group stood, if what follows it is gone.
+  std::optional<Offset> expired_from;
   bool is_following = false;
 };
 

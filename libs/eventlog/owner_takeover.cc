@@ -315,18 +315,19 @@ void Owner::State::TryFence(Owned& o) {
   for (StreamState& stream : o.streams) {
     const CommittedState& committed = o.committed[stream.topic];
     if (!stream.is_sampled || !committed.is_known) return;
-    // Rule 37: never a reset by itself. Nothing committed means that nothing was read, so records
-    // that are gone were not read either.
+    // Rule 37. Nothing committed means that nothing was read, so records that are gone were not
+    // read either.
     const Offset from = committed.next.value_or(0);
-    if (from < stream.begin || from > stream.end) {
+    if (from > stream.end) {
       o.problem = "stream " + std::string(Name(stream.topic)) + ": committed offset " +
-                  (committed.next ? std::to_string(from) : std::string("none")) +
-                  " is outside of the log (" + std::to_string(stream.begin) + " to " +
-                  std::to_string(stream.end) + "): records have expired unread";
+                  std::to_string(from) + " is beyond the end of the log (" +
+                  std::to_string(stream.end) + "): it is not the topic that was read";
       if (!o.restart_at) o.restart_at = now.steady + kContradictionDelay;
       return;
     }
-    stream.next = from;
+    stream.next = std::max(from, stream.begin);
+    stream.expired_from.reset();
+    if (from < stream.begin) stream.expired_from = from;
   }
   for (const Topic topic : options.persists_when_told) {
     if (!o.committed[topic].is_known) return;
@@ -377,6 +378,10 @@ void Owner::State::Ready(Owned& o) {
   }
   for (const auto& [topic, committed] : o.committed) {
     takeover.committed.emplace_back(topic, committed.next);
+  }
+  for (const StreamState& stream : o.streams) {
+    if (!stream.expired_from) continue;
+    takeover.expired.push_back({stream.topic, *stream.expired_from, stream.next});
   }
   if (!failure.empty()) return;
   listener.OnReady(takeover);

@@ -56,6 +56,14 @@ void QuotaMetrics::Show(const budget::Usage& usage) {
   waited_seen_ = usage.waited;
 }
 
+observe::Counter AddExpiredUnread(observe::Metrics& metrics, const std::string& stage,
+                                  eventlog::Topic topic) {
+  return metrics.AddCounter(
+      "tributary_expired_unread_total",
+      "Records of a stream that expired before they were read; their source is read again.",
+      {{"stage", stage}, {"topic", std::string(eventlog::Name(topic))}});
+}
+
 SetAsideMetrics::SetAsideMetrics(observe::Metrics& metrics, const std::string& stage) {
   for (const eventlog::Topic topic : eventlog::kAllTopics) {
     counters_[static_cast<std::size_t>(topic)] = observe::FollowedCounter(

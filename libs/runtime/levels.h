@@ -48,6 +48,10 @@ class QuotaMetrics {
   Duration waited_seen_{};
 };
 
+/// `tributary_expired_unread_total` of a stream.
+observe::Counter AddExpiredUnread(observe::Metrics& metrics, const std::string& stage,
+                                  eventlog::Topic topic);
+
 /// `tributary_set_aside_total`; `totals` are by eventlog::Topic.
 class SetAsideMetrics {
  public:

@@ -53,7 +53,7 @@ eventlog::KafkaTopics TopicsOf(std::string_view service) {
   if (service == "transformer") {
     return {.committed = {Topic::kChanges, Topic::kEvents},
             .read = {Topic::kTenants, Topic::kChanges, Topic::kEvents, Topic::kCommands},
-            .written = {Topic::kCommands}};
+            .written = {Topic::kCommands, Topic::kNotifications}};
   }
   if (service == "loader") {
     return {.committed = {Topic::kCommands},

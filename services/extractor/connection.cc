@@ -91,6 +91,10 @@ void Connection::OnHint(Now now, std::int64_t offset) {
   next_due_ = std::min(next_due_, now.steady);
 }
 
+void Connection::ReadEventsAgain(WallTime from) {
+  read_again_from_ = std::min(from, read_again_from_.value_or(from));
+}
+
 std::optional<std::int64_t> Connection::oldest_open_hint() const {
   std::optional<std::int64_t> oldest;
   if (!open_hints_.empty()) oldest = *open_hints_.begin();

@@ -80,6 +80,9 @@ class Connection {
   /// A webhook came: read events as soon as may be. `done` is called when an own read that began
   /// after this has been acknowledged.
   void OnHint(Now now, std::int64_t offset);
+  /// Rule 37: the next walk through the events begins at the first one, and those that occurred
+  /// from then on are appended again, though they were before.
+  void ReadEventsAgain(WallTime from);
   /// Hints below this are covered.
   std::optional<std::int64_t> oldest_open_hint() const;
   /// Rule 4: the newest entry of this entity is void or cannot be decoded.
@@ -231,6 +234,8 @@ class Connection {
   // Events.
   static std::int64_t SinceIdOf(const v1::Cursor& cursor);
   void BeginPass(Now now);
+  /// As ReadEventsAgain() wants. True: the cursor was changed.
+  bool SetBackEvents();
   void RestartByPages(Now now);
   bool EndsWalkByPages(const EventPage& page, std::size_t count);
   void ResolveBatch(Now now);
@@ -287,6 +292,8 @@ class Connection {
   std::set<std::string> logged_bodies_;
 
   std::optional<Pass> pass_;
+  /// What ReadEventsAgain() wants.
+  std::optional<WallTime> read_again_from_;
   bool events_by_pages_ = false;
   std::vector<EventRow> batch_;
   v1::ReadSequence batch_read_;

@@ -31,6 +31,7 @@ std::int64_t Connection::SinceIdOf(const v1::Cursor& cursor) {
 
 void Connection::BeginPass(Now now) {
   Track& events = track(StreamKind::kEvents);
+  if (SetBackEvents()) StoreCursor(now, events);
   BeginScan(now, events);
   events.scan.reset();
   pass_ = Pass();
@@ -40,6 +41,16 @@ void Connection::BeginPass(Now now) {
   pass_->skipped_min = kNoId;
   running_hints_.insert(open_hints_.begin(), open_hints_.end());
   open_hints_.clear();
+}
+
+bool Connection::SetBackEvents() {
+  if (!read_again_from_) return false;
+  v1::Cursor& cursor = track(StreamKind::kEvents).cursor;
+  cursor.clear_since_id();
+  SetTime(cursor.mutable_read_again_from(), *read_again_from_);
+  read_again_from_.reset();
+  seen_.clear();
+  return true;
 }
 
 void Connection::RestartByPages(Now) {
@@ -132,7 +143,9 @@ void Connection::OnEventsAnswer(Now now, const http::Completion& completion,
     pass_->created_max_us =
         std::max(pass_->created_max_us, row.created_at.time_since_epoch().count());
     pass_->saw_rows = true;
-    const bool is_known = row.number <= covered || seen_.contains(row.number);
+    const bool is_too_old = events.cursor.has_read_again_from() &&
+                            row.created_at < TimeOf(events.cursor.read_again_from());
+    const bool is_known = is_too_old || row.number <= covered || seen_.contains(row.number);
     if (!is_known) {
       first_seen_.try_emplace(row.number, now.steady);
       batch_.push_back(std::move(row));

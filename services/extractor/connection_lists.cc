@@ -200,6 +200,7 @@ void Connection::MarkUnavailable(Now now, Track& each, std::string why) {
   each.problem.clear();
   each.scan_problem.clear();
   each.cursor.set_unavailable(why);
+  if (each.kind == StreamKind::kEvents && SetBackEvents()) StoreCursor(now, each);
   if (!is_new) return;
   host_.Warn(
       "The site does not offer a stream.",

@@ -4,6 +4,7 @@
 
 #include "libs/ids/keys.h"
 #include "libs/time/rfc3339.h"
+#include "services/extractor/entity_times.h"
 #include "services/extractor/stage.h"
 
 namespace tributary::extractor {
@@ -187,6 +188,9 @@ void Extractor::OnReady(const eventlog::Takeover& takeover) {
         return true;
       });
   for (const std::string& name : names) Reconcile(takeover.partition, name);
+  for (const eventlog::ExpiredUnread& expired : takeover.expired) {
+    OnExpiredHints(*owned_[takeover.partition], expired);
+  }
   SendOwnership();
 }
 
@@ -225,6 +229,11 @@ void Extractor::OnStreamRecord(const eventlog::Record& record) {
   }
   const std::optional<std::string> tenant = ids::DecodePart(record.key);
   if (!tenant) return;
+  if (notification.has_read_events_again_from()) {
+    ReadEventsAgain(*owned, *tenant, notification.connection(),
+                    TimeOf(notification.read_events_again_from()), record.offset);
+    return;
+  }
   Site* site = FindSite(SiteKey(*tenant, notification.connection()));
   if (site == nullptr) return;
   site->connection.OnHint(now_, record.offset);
@@ -232,6 +241,7 @@ void Extractor::OnStreamRecord(const eventlog::Record& record) {
 }
 
 void Extractor::OnWritten(eventlog::ProduceId id, eventlog::Offset) {
+  for (const auto& [partition, owned] : owned_) owned->set_back.erase(id);
   const auto found = writes_.find(id);
   if (found == writes_.end()) return;
   const auto site = site_by_number_.find(found->second);

@@ -37,6 +37,8 @@ struct Counters {
   std::int64_t events = 0;
   /// Records that could not be decoded.
   std::array<std::int64_t, eventlog::kAllTopics.size()> set_aside{};
+  /// Records of `notifications`.
+  std::int64_t expired_unread = 0;
   /// Only what grows; the rest is in Levels.
   budget::Usage quota;
 };

@@ -26,7 +26,8 @@ struct StageNumbers::State {
         quota(metrics, "chargify"),
         sites(metrics.AddGauge("tributary_sites", "Sites that are read.")),
         changes(metrics.AddCounter("tributary_changes_total", "Changes that were written.")),
-        events(metrics.AddCounter("tributary_source_events_total", "Events that were written.")) {
+        events(metrics.AddCounter("tributary_source_events_total", "Events that were written.")),
+        expired(runtime::AddExpiredUnread(metrics, kStage, eventlog::Topic::kNotifications)) {
     for (std::size_t i = 0; i < kOperations; ++i) {
       for (std::size_t j = 0; j < kAnswers; ++j) {
         requests[i][j] = observe::FollowedCounter(metrics.AddCounter(
@@ -47,6 +48,7 @@ struct StageNumbers::State {
   observe::Gauge sites;
   observe::FollowedCounter changes;
   observe::FollowedCounter events;
+  observe::FollowedCounter expired;
   std::array<std::array<observe::FollowedCounter, kAnswers>, kOperations> requests;
 };
 
@@ -64,6 +66,7 @@ void StageNumbers::Show(const Counters& counters, const Levels& levels) {
   s.sites.Set(static_cast<double>(levels.sites));
   s.changes.Follow(counters.changes);
   s.events.Follow(counters.events);
+  s.expired.Follow(counters.expired_unread);
   for (std::size_t i = 0; i < kOperations; ++i) {
     for (std::size_t j = 0; j < kAnswers; ++j) s.requests[i][j].Follow(counters.requests[i][j]);
   }

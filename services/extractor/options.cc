@@ -25,6 +25,7 @@ Options OptionsFrom(const v1::ConfigFile& config) {
   Take(extractor.has_poll_interval(), extractor.poll_interval(), options.poll_interval);
   Take(extractor.has_visibility_lag(), extractor.visibility_lag(), options.visibility_lag);
   Take(extractor.has_request_timeout(), extractor.request_timeout(), options.request_timeout);
+  Take(config.loader().has_action_age(), config.loader().action_age(), options.action_age);
   if (extractor.requests_in_flight_max() > 0) {
     options.requests_in_flight_max = extractor.requests_in_flight_max();
   }

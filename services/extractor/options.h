@@ -50,6 +50,8 @@ struct Options {
   Duration unavailable_retry = std::chrono::hours(1);
   /// A position that moved by time alone is stored this often; an older one is harmless.
   Duration cursor_interval = std::chrono::minutes(5);
+  /// A of the protocol: no rule acts on an event that is older.
+  Duration action_age = std::chrono::hours(24 * 30);
   /// `/site.json` is asked for once in so many polls.
   std::int32_t site_polls = 20;
 };

@@ -2,6 +2,7 @@
 #include <charconv>
 
 #include "libs/ids/keys.h"
+#include "services/extractor/entity_times.h"
 #include "services/extractor/stage.h"
 
 namespace tributary::extractor {
@@ -180,9 +181,51 @@ void Extractor::Repair(std::string_view key) {
   Schedule(*site);
 }
 
+void Extractor::ReadEventsAgain(Owned& owned, const std::string& tenant,
+                                const std::string& connection, WallTime from, std::int64_t offset) {
+  if (Site* site = FindSite(SiteKey(tenant, connection))) {
+    site->connection.ReadEventsAgain(from);
+    site->connection.OnHint(now_, offset);
+    Schedule(*site);
+    return;
+  }
+  // It is not linked now. When it is, it begins there.
+  const std::string key = ids::CursorKey(tenant, connection, Name(StreamKind::kEvents));
+  const auto entry = owner_.table(Topic::kCursors, owned.partition)->Get(key);
+  v1::Cursor cursor;
+  if (!entry || entry->is_void || !cursor.ParseFromString(entry->value)) return;
+  cursor.clear_since_id();
+  SetTime(cursor.mutable_read_again_from(), from);
+  eventlog::RecordMeta meta;
+  meta.source = "/chargify/" + tenant + "/" + connection;
+  meta.type = "tributary.cursor.v1";
+  meta.time = NowText();
+  meta.id = key + "@notification." + std::to_string(offset);
+  const eventlog::ProduceId id =
+      owner_.Write(Topic::kCursors, owned.partition, key, cursor.SerializeAsString(), meta);
+  if (id != 0) owned.set_back[id] = offset;
+}
+
+void Extractor::OnExpiredHints(Owned& owned, const eventlog::ExpiredUnread& expired) {
+  counters_.expired_unread += expired.begin - expired.from;
+  ports_.logger.Log(Logger::Level::kError,
+                    "Notifications have expired unread; events are read again.",
+                    {{"partition", std::to_string(owned.partition)},
+                     {"from", std::to_string(expired.from)},
+                     {"begin", std::to_string(expired.begin)}});
+  owned.notifications_next = expired.begin;
+  // One of them may have asked for it.
+  for (const std::string& key : std::set<std::string>(owned.sites)) {
+    const Site& site = *FindSite(key);
+    ReadEventsAgain(owned, site.tenant, site.settings.name(), now_.wall - options_.action_age,
+                    expired.begin - 1);
+  }
+}
+
 void Extractor::CommitHints() {
   for (const auto& [partition, owned] : owned_) {
     std::int64_t next = owned->notifications_next;
+    for (const auto& [id, offset] : owned->set_back) next = std::min(next, offset);
     for (const std::string& key : owned->sites) {
       const Site* site = FindSite(key);
       const auto open = site->connection.oldest_open_hint();

@@ -43,6 +43,8 @@ struct Owned {
   /// Sites, by their key.
   std::set<std::string> sites;
   std::int64_t notifications_next = -1;
+  /// Cursors that are being set back for a notification, by its offset.
+  std::map<eventlog::ProduceId, std::int64_t> set_back;
   std::int64_t notifications_committed = -1;
 };
 
@@ -186,6 +188,12 @@ class Extractor final : public ReadingStage, private eventlog::OwnerListener {
 
   /// Rule 4: the newest entry of this entity is no state.
   void Repair(std::string_view key);
+
+  /// Rule 37: events have expired unread.
+  void ReadEventsAgain(Owned& owned, const std::string& tenant, const std::string& connection,
+                       WallTime from, std::int64_t offset);
+
+  void OnExpiredHints(Owned& owned, const eventlog::ExpiredUnread& expired);
 
   /// Rule 45: webhooks that reads have caught up with.
   void CommitHints();

@@ -136,8 +136,43 @@ void TransformerStage::HandleEvent(PartitionWork& work, EventWork& waiting) {
   }
 }
 
+void TransformerStage::OnEventsExpired(PartitionWork& work,
+                                       const eventlog::ExpiredUnread& expired) {
+  counters_.expired_unread += expired.begin - expired.from;
+  ports_.logger.Log(Logger::Level::kError,
+                    "Events have expired unread; their sources are asked to be read again.",
+                    {{"partition", std::to_string(work.partition)},
+                     {"from", std::to_string(expired.from)},
+                     {"begin", std::to_string(expired.begin)}});
+  work.events_begin = expired.begin;
+  std::set<std::pair<std::string, std::string>> sources;
+  directory_.ForEach([&](const tenants::TenantState& tenant) {
+    if (tenant.partition != work.partition || tenant.snapshot.removed()) return;
+    for (const v1::Sync& sync : tenant.snapshot.syncs()) {
+      sources.emplace(tenant.snapshot.tenant(), sync.source());
+    }
+  });
+  for (const auto& [tenant, connection] : sources) {
+    v1::Notification notification;
+    notification.set_connection(connection);
+    notification.set_id("read-again@" + std::to_string(expired.begin));
+    const WallTime from = now_.wall - options_.action_age;
+    notification.mutable_read_events_again_from()->set_seconds(
+        std::chrono::floor<std::chrono::seconds>(from.time_since_epoch()).count());
+    eventlog::RecordMeta meta;
+    meta.id = ids::JoinKey({tenant, connection, notification.id()});
+    meta.source = "/transformer";
+    meta.type = "tributary.notification.v1";
+    const eventlog::ProduceId id =
+        owner_->Append(Topic::kNotifications, work.partition, ids::EncodePart(tenant),
+                       notification.SerializeAsString(), meta);
+    if (id != 0) work.read_again.insert(id);
+  }
+}
+
 void TransformerStage::CommitEvents(PartitionWork& work) {
-  std::optional<eventlog::Offset> next;
+  if (!work.read_again.empty()) return;
+  std::optional<eventlog::Offset> next = std::exchange(work.events_begin, std::nullopt);
   while (!work.events.empty() && work.events.front().is_handled &&
          work.events.front().unacknowledged.empty()) {
     next = work.events.front().record.offset + 1;

@@ -34,6 +34,11 @@ struct StageNumbers::State {
         conflicts(metrics.AddCounter(
             "tributary_equal_version_conflicts_total",
             "Equal versions with unequal content: a broken promise, must stay 0.")),
+        events_waiting(metrics, kStage, "events"),
+        unknown_tenants(metrics.AddGauge(
+            "tributary_events_of_unknown_tenants",
+            "Events that wait until control has told of their tenant, an hour at most.")),
+        expired(runtime::AddExpiredUnread(metrics, kStage, eventlog::Topic::kEvents)),
         void_repaired(metrics.AddCounter("tributary_void_entries_repaired_total",
                                          "Entries of dead owners that were written again.",
                                          {{"stage", kStage}})) {}
@@ -50,6 +55,9 @@ struct StageNumbers::State {
   observe::FollowedCounter mapping_errors;
   observe::FollowedCounter events;
   observe::FollowedCounter conflicts;
+  runtime::QueueMetrics events_waiting;
+  observe::Gauge unknown_tenants;
+  observe::FollowedCounter expired;
   observe::FollowedCounter void_repaired;
 };
 
@@ -63,6 +71,9 @@ void StageNumbers::Show(const Counters& counters, const Levels& levels) {
   s.customers.Set(levels.customers, levels.customers_max);
   s.unacknowledged.Set(levels.unacknowledged_bytes, levels.unacknowledged_bytes_max);
   s.unread.Set(levels.unread_commands, levels.unread_commands_max);
+  s.events_waiting.Set(levels.events, levels.events_max);
+  s.unknown_tenants.Set(static_cast<double>(levels.events_of_unknown_tenants));
+  s.expired.Follow(counters.expired_unread);
   s.derived.Follow(counters.derived_customers);
   s.states.Follow(counters.state_commands);
   s.actions.Follow(counters.action_commands);

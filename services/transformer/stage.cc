@@ -11,8 +11,6 @@ namespace {
 
 using eventlog::Topic;
 
-constexpr std::size_t kEventsWaitingMax = 1000;
-
 eventlog::OwnerOptions OwnerOptionsOf(const Options& options) {
   eventlog::OwnerOptions owner;
   owner.service = "transformer";
@@ -159,6 +157,8 @@ void TransformerStage::OnReady(const eventlog::Takeover& takeover) {
   for (const SyncKey& name : SyncsInCommands(work, "")) tenants.insert(name.first);
   for (const std::string& tenant : tenants) Refresh(work, tenant);
 
+  for (const eventlog::ExpiredUnread& expired : takeover.expired) OnEventsExpired(work, expired);
+
   const std::set<std::string> void_keys = table(Topic::kCommands, partition).void_keys();
   for (const std::string& key : void_keys) {
     const std::optional<eventlog::TableEntry> entry = table(Topic::kCommands, partition).Get(key);
@@ -268,6 +268,7 @@ void TransformerStage::OnStreamRecord(const eventlog::Record& record) {
 }
 
 void TransformerStage::OnWritten(eventlog::ProduceId id, eventlog::Offset offset) {
+  for (auto& [partition, work] : partitions_) work.read_again.erase(id);
   const auto found = pending_.find(id);
   if (found == pending_.end()) return;
   const PendingWrite write = std::move(found->second);
@@ -477,6 +478,7 @@ Options OptionsFrom(const v1::ConfigFile& file) {
   options.pause_bound = FromProto(file.loader().pause_bound());
   options.min_compaction_lag = FromProto(file.log().min_compaction_lag());
   options.delete_retention = FromProto(file.log().delete_retention());
+  options.action_age = FromProto(file.loader().action_age());
   options.batch_customers_max = file.transformer().batch_customers_max();
   options.batch_bytes_max = file.transformer().batch_bytes_max();
   return options;

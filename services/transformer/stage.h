@@ -67,6 +67,9 @@ struct SyncWork {
   std::optional<std::int64_t> mapped_under_way;
 };
 
+/// Of a partition: read, and not handled or not committed.
+inline constexpr std::size_t kEventsWaitingMax = 1000;
+
 struct EventWork {
   eventlog::Record record;
   bool is_handled = false;
@@ -103,6 +106,11 @@ struct PartitionWork {
   std::map<std::string, OwnState, std::less<>> own_states;
   std::set<std::string, std::less<>> own_actions;
   std::deque<EventWork> events;
+  /// What asks for the events that expired unread, not acknowledged yet. Until it is, nothing is
+  /// committed.
+  std::set<eventlog::ProduceId> read_again;
+  /// Where the stream began then. None: nothing had expired.
+  std::optional<eventlog::Offset> events_begin;
   bool events_paused = false;
   bool changes_paused = false;
   std::int64_t unacknowledged = 0;
@@ -207,6 +215,7 @@ class TransformerStage : public Transformer, private eventlog::OwnerListener {
   bool AwaitsTenant(const PartitionWork& work, EventWork& event);
   void HandleEvent(PartitionWork& work, EventWork& event);
   void CommitEvents(PartitionWork& work);
+  void OnEventsExpired(PartitionWork& work, const eventlog::ExpiredUnread& expired);
 
   // ---- decide.cc ----
   void AnswerDecide(std::int64_t id, const v1::DecideParkedRequest& request);

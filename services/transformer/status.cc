@@ -45,7 +45,12 @@ Levels TransformerStage::levels(Now now) const {
   levels.customers_max = options_.waiting_customers_max;
   levels.unacknowledged_bytes_max = options_.batch_bytes_max;
   levels.unread_commands_max = options_.unread_commands_max;
+  levels.events_max = static_cast<std::int64_t>(kEventsWaitingMax);
   for (const auto& [partition, work] : partitions_) {
+    levels.events = std::max(levels.events, static_cast<std::int64_t>(work.events.size()));
+    levels.events_of_unknown_tenants += std::count_if(
+        work.events.begin(), work.events.end(),
+        [](const EventWork& event) { return !event.is_handled && event.waits_since.has_value(); });
     levels.customers = std::max(levels.customers, static_cast<std::int64_t>(work.waiting.size()));
     levels.unacknowledged_bytes = std::max(levels.unacknowledged_bytes, work.unacknowledged_bytes);
     levels.unread_commands =

@@ -62,6 +62,8 @@ struct Options {
   /// An event waits so long for the snapshot of its tenant, which is not there as long as control
   /// has not written a `tenants` that was made anew. Then it passes, in sight.
   Duration unknown_tenant_wait_max = std::chrono::hours(1);
+  /// A of the protocol: no rule acts on an event that is older.
+  Duration action_age = std::chrono::hours(24 * 30);
   Duration status_interval = std::chrono::seconds(1);
   /// Stages of one thread may share it. None: its own.
   std::shared_ptr<CompiledFiles> compiled;
@@ -84,6 +86,8 @@ struct Counters {
   std::int64_t undecodable = 0;
   /// The same by topic.
   std::array<std::int64_t, eventlog::kAllTopics.size()> set_aside{};
+  /// Events that their topic has lost before they were read.
+  std::int64_t expired_unread = 0;
   /// A broken promise: equal versions must have equal content. Stays 0.
   std::int64_t equal_version_conflicts = 0;
 };
@@ -97,6 +101,11 @@ struct Levels {
   std::int64_t unacknowledged_bytes_max = 0;
   std::int64_t unread_commands = 0;
   std::int64_t unread_commands_max = 0;
+  /// Events read and not handled, or not committed.
+  std::int64_t events = 0;
+  std::int64_t events_max = 0;
+  /// Of these, events whose tenant nobody has told of yet; of all partitions.
+  std::int64_t events_of_unknown_tenants = 0;
 };
 
 class Transformer : public Stage {

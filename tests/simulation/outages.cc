@@ -7,16 +7,18 @@
 namespace tributary::simulation {
 namespace {
 
+using eventlog::Topic;
 using std::chrono::hours;
 using std::chrono::minutes;
 using std::chrono::seconds;
 
-constexpr std::array<std::pair<Outage, std::string_view>, 6> kNames = {
+constexpr std::array<std::pair<Outage, std::string_view>, 7> kNames = {
     {{Outage::kNone, "none"},
      {Outage::kLog, "log"},
      {Outage::kControl, "control"},
      {Outage::kDisks, "disks"},
      {Outage::kOffsets, "offsets"},
+     {Outage::kEvents, "events"},
      {Outage::kTargets, "targets"}}};
 constexpr std::array<std::string_view, 3> kStages = {"extractor", "transformer", "loader"};
 constexpr int kTargetsAwayDays = 10;
@@ -53,6 +55,8 @@ void Outages::Plan(Outage outage, Instant begin) {
         return LoseDisks();
       case Outage::kOffsets:
         return LoseOffsets();
+      case Outage::kEvents:
+        return LoseEvents();
       case Outage::kTargets:
         return LoseTargets();
     }
@@ -99,6 +103,17 @@ void Outages::LoseOffsets() {
     KillAll(service, "for long", minutes(10), Disk::kKept);
     s_.log.ForgetCommits(service);
   }
+}
+
+void Outages::LoseEvents() {
+  KillAll("transformer", "for long", minutes(1), Disk::kKept);
+  s_.time.After(seconds(55), [this] {
+    for (eventlog::Partition p = 0; p < s_.partitions; ++p) {
+      const eventlog::Offset end = s_.log.end(Topic::kEvents, p);
+      expired_unread_ += end - s_.log.committed("transformer", Topic::kEvents, p).value_or(0);
+      s_.log.ExpireBefore(Topic::kEvents, p, end);
+    }
+  });
 }
 
 void Outages::LoseTargets() {

@@ -16,6 +16,7 @@ class Outages {
 
   void Plan(Outage outage, Instant begin);
   bool control_is_away() const { return control_is_away_; }
+  std::int64_t expired_unread() const { return expired_unread_; }
 
  private:
   void ForEach(std::string_view service, const std::function<void(Node&)>& each);
@@ -23,10 +24,12 @@ class Outages {
   void LoseControl();
   void LoseDisks();
   void LoseOffsets();
+  void LoseEvents();
   void LoseTargets();
 
   const Scene& s_;
   bool control_is_away_ = false;
+  std::int64_t expired_unread_ = 0;
 };
 
 }  // namespace tributary::simulation

@@ -64,6 +64,21 @@ TEST(OutagesTest, WhatTheGroupsHaveCommittedMayExpire) {
   }
 }
 
+// Rule 37: what has expired is read from the source again, whatever else goes wrong.
+TEST(OutagesTest, EventsThatExpireUnreadAreReadFromTheSourceAgain) {
+  for (const bool faults : {false, true}) {
+    std::int64_t expired = 0;
+    SimulationOptions options = Long(Outage::kEvents, minutes(3));
+    options.faults = faults;
+    for (options.seed = 1; options.seed <= 10; ++options.seed) {
+      const SimulationResult result = Simulate(options);
+      EXPECT_TRUE(result.problems.empty()) << Problems(options, result);
+      expired += result.expired_unread;
+    }
+    EXPECT_GT(expired, 50);
+  }
+}
+
 TEST(OutagesTest, TheCrmsOfATenantMayBeAwayForTenDays) {
   const SimulationOptions options = Long(Outage::kTargets, hours(24) * 11);
   const SimulationResult result = Simulate(options);

@@ -543,6 +543,7 @@ class Simulation : private Node::Events {
     result.unattributed_sends = checks_.counts().unattributed_sends;
     result.actions = checks_.counts().actions;
     result.parked = checks_.counts().parked;
+    result.expired_unread = outages_.expired_unread();
     result.unknown_outcomes = network_.unknown_outcomes();
     for (const std::unique_ptr<simulator::World>& world : worlds_) {
       result.mutations += world->mutations();

@@ -22,6 +22,8 @@ enum class Outage : std::uint8_t {
   kDisks,
   /// What the groups of the stages have committed.
   kOffsets,
+  /// All that is in `events` expires while no transformer runs.
+  kEvents,
   /// The CRMs of a tenant, for ten days and in every way.
   kTargets,
 };
@@ -76,6 +78,8 @@ struct SimulationResult {
   std::int64_t mutations = 0;
   std::int64_t actions = 0;
   std::int64_t parked = 0;
+  /// Events that nobody had read when they expired.
+  std::int64_t expired_unread = 0;
   /// Only beyond L.
   std::int64_t regressions = 0;
   std::int64_t shown = 0;

@@ -816,7 +816,7 @@ TEST_F(OwnerTest, Rule37_StreamsGoOnWhereTheGroupHasCommitted) {
   EXPECT_THAT(second->stream, ElementsAre("3"));
 }
 
-TEST_F(OwnerTest, Rule37_ACommittedOffsetBelowTheLogsStartIsNotReadyAndNeverReset) {
+TEST_F(OwnerTest, Rule37_WhatExpiredUnreadIsToldToEveryOwnerUntilOneHasCommittedBehindIt) {
   log_.Found(5);
   for (const char* const key : {"1", "2", "3"}) log_.Append(Topic::kEvents, 0, key, "v");
   log_.ExpireBefore(Topic::kEvents, 0, 2);
@@ -825,8 +825,58 @@ TEST_F(OwnerTest, Rule37_ACommittedOffsetBelowTheLogsStartIsNotReadyAndNeverRese
   log_.Assign(node->member(), {0});
   time_.RunFor(minutes(1));
 
+  ASSERT_EQ(node->takeovers.size(), 1u);
+  ASSERT_EQ(node->takeovers[0].expired.size(), 1u);
+  EXPECT_EQ(node->takeovers[0].expired[0].topic, Topic::kEvents);
+  EXPECT_EQ(node->takeovers[0].expired[0].from, 0);
+  EXPECT_EQ(node->takeovers[0].expired[0].begin, 2);
+  EXPECT_THAT(node->stream, SizeIs(1));
+
+  node->Kill();
+  const auto second = Start(Transformer("b"));
+  log_.Assign(second->member(), {0});
+  time_.RunFor(minutes(1));
+  ASSERT_EQ(second->takeovers.size(), 1u);
+  EXPECT_THAT(second->takeovers[0].expired, SizeIs(1));
+  second->owner().Commit(Topic::kEvents, 0, 2);
+  time_.RunFor(seconds(1));
+
+  second->Kill();
+  const auto third = Start(Transformer("c"));
+  log_.Assign(third->member(), {0});
+  time_.RunFor(minutes(1));
+  ASSERT_EQ(third->takeovers.size(), 1u);
+  EXPECT_THAT(third->takeovers[0].expired, IsEmpty());
+}
+
+TEST_F(OwnerTest, Rule37_WhatExpiresUnderAReaderThatIsBehindIsToldToo) {
+  log_.Found(5);
+  const auto node = StartReady(Transformer("a"));
+  node->owner().Pause(Topic::kEvents, 0);
+  for (const char* const key : {"1", "2", "3"}) log_.Append(Topic::kEvents, 0, key, "v");
+  log_.ExpireBefore(Topic::kEvents, 0, 2);
+  node->owner().Resume(Topic::kEvents, 0);
+  time_.RunFor(minutes(1));
+
+  ASSERT_EQ(node->takeovers.size(), 2u);
+  EXPECT_THAT(node->takeovers[1].expired, SizeIs(1));
+  EXPECT_THAT(node->stream, SizeIs(1));
+}
+
+TEST_F(OwnerTest, Rule37_APositionBeyondTheEndIsNotReadyAndNeverReset) {
+  log_.Found(5);
+  for (const char* const key : {"1", "2", "3"}) log_.Append(Topic::kEvents, 0, key, "v");
+  const auto first = StartReady(Transformer("a"));
+  first->owner().Commit(Topic::kEvents, 0, 9);
+  time_.RunFor(seconds(1));
+  first->Kill();
+
+  const auto node = Start(Transformer("b"));
+  log_.Assign(node->member(), {0});
+  time_.RunFor(minutes(1));
+
   EXPECT_FALSE(node->ready());
-  EXPECT_THAT(node->owner().not_ready_because(), Contains(HasSubstr("expired unread")));
+  EXPECT_THAT(node->owner().not_ready_because(), Contains(HasSubstr("beyond the end")));
   EXPECT_THAT(node->stream, IsEmpty());
 }
 

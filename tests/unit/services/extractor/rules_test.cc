@@ -3,6 +3,7 @@
 #include <deque>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 
 #include "gmock/gmock.h"
@@ -237,6 +238,57 @@ TEST_F(RulesTest, Rule45TakesACursorThatCannotBeDecodedForNone) {
     if (!cursor.ParseFromString(record.value.value_or(""))) cursor.Clear();
   }
   EXPECT_TRUE(cursor.first_read_done());
+}
+
+TEST_F(RulesTest, Rule37ReadsEventsAgainWhenSomebodyMissesThem) {
+  for (const bool is_killed : {false, true}) {
+    World world(WorldOptionsWith(21, 5));
+    ExtractorBench bench(SetupFor(world), HandlerOf(world));
+    bench.Start();
+    ASSERT_TRUE(bench.RunUntilSettled(5min));
+    world.Mutate(bench.wall(), 20);
+    bench.RunFor(1min);
+    const WallTime from = bench.wall();
+    bench.RunFor(1min);
+    world.Mutate(bench.wall(), 20);
+    bench.RunFor(1min);
+    const auto live_since = [&](WallTime time, std::size_t first) {
+      std::multiset<std::string> ids;
+      const auto& records = bench.log().records(Topic::kEvents, 0);
+      for (std::size_t i = first; i < records.size(); ++i) {
+        v1::SourceEvent event;
+        if (!event.ParseFromString(records[i].value.value_or(""))) continue;
+        const WallTime at = WallTime(std::chrono::seconds(event.occurred_at().seconds()));
+        if (event.live() && at >= time) ids.insert(event.id());
+      }
+      return ids;
+    };
+    const auto wanted = live_since(from, 0);
+    ASSERT_FALSE(wanted.empty());
+    const std::size_t before = bench.log().records(Topic::kEvents, 0).size();
+
+    v1::Notification notification;
+    notification.set_connection("billing");
+    notification.mutable_read_events_again_from()->set_seconds(
+        std::chrono::floor<std::chrono::seconds>(from.time_since_epoch()).count());
+    bench.log().Append(Topic::kNotifications, 0, "acme", notification.SerializeAsString(), {});
+    if (is_killed) {
+      bench.RunFor(50ms);
+      bench.Kill();
+      bench.Start();
+    }
+    bench.RunFor(2min);
+
+    // Those that are missed and no older ones; once more each if the reader died.
+    const auto again = live_since(WallTime::min(), before);
+    EXPECT_EQ(std::set(again.begin(), again.end()), std::set(wanted.begin(), wanted.end()));
+    EXPECT_TRUE(is_killed || again.size() == wanted.size()) << again.size();
+    EXPECT_EQ(bench.log().committed("extractor", Topic::kNotifications, 0), 1);
+    // And not once more.
+    const std::size_t after = bench.log().records(Topic::kEvents, 0).size();
+    bench.RunFor(5min);
+    EXPECT_EQ(bench.log().records(Topic::kEvents, 0).size(), after);
+  }
 }
 
 TEST_F(RulesTest, KeepsATenantWhoseSnapshotCannotBeDecodedAndShowsTheRecord) {

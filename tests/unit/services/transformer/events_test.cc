@@ -146,6 +146,54 @@ TEST(TransformerEventTest, Rule37_ActionsAreAcknowledgedBeforeTheCommitAtEverySt
   }
 }
 
+TEST(TransformerEventTest, Rule37_WhatExpiredUnreadIsAskedForAndOnlyThenPassed) {
+  Rig rig;
+  rig.options.action_age = std::chrono::hours(24 * 30);
+  rig.PutSync(kMapping, kRules);
+  for (const char* const id : {"77", "78", "79"}) rig.PutEvent(Event(id, "Ada"));
+  rig.log.ExpireBefore(Topic::kEvents, 0, 2);
+  // Killed at every step: whoever comes next is told too.
+  for (int steps = 1; steps < 40; ++steps) {
+    rig.after_step = [&rig, left = steps]() mutable {
+      return --left == 0 && rig.Committed(Topic::kEvents).value_or(0) == 0;
+    };
+    rig.Start();
+    rig.Run();
+    if (rig.Committed(Topic::kEvents)) {
+      ASSERT_FALSE(rig.log.records(Topic::kNotifications, 0).empty());
+    }
+    if (rig.is_running()) rig.Kill();
+  }
+  rig.after_step = nullptr;
+  rig.Start();
+  rig.Run();
+
+  EXPECT_EQ(rig.Committed(Topic::kEvents), rig.log.end(Topic::kEvents, 0));
+  EXPECT_THAT(rig.Actions(), SizeIs(2));
+  EXPECT_EQ(rig.stage().counters().expired_unread, 0);
+  const eventlog::Record& asked = rig.log.records(Topic::kNotifications, 0).front();
+  v1::Notification notification;
+  ASSERT_TRUE(notification.ParseFromString(asked.value.value_or("")));
+  EXPECT_EQ(asked.key, "acme");
+  EXPECT_EQ(notification.connection(), "billing");
+  EXPECT_TRUE(notification.has_read_events_again_from());
+}
+
+TEST(TransformerEventTest, AnEventsQueueThatIsFullHoldsReadingBack) {
+  Rig rig;
+  rig.PutSync(kMapping, kRules);
+  rig.Start();
+  rig.Run();
+  // Nobody tells of their tenant, so none is handled.
+  for (int i = 0; i < 3000; ++i) rig.PutEvent(Event(std::to_string(i), "Ada"), "nobody");
+  rig.Run();
+
+  const Levels levels = rig.stage().levels(rig.time.now());
+  EXPECT_GE(levels.events, levels.events_max);
+  EXPECT_LT(levels.events, 2 * levels.events_max);
+  EXPECT_EQ(levels.events_of_unknown_tenants, levels.events);
+}
+
 TEST(TransformerEventTest, Rule28_AnEventThatComesAgainWritesNothingAgain) {
   Rig rig;
   rig.PutSync(kMapping, kRules);
