@@ -14,9 +14,21 @@ namespace {
 constexpr std::string_view kUpperHex = "0123456789ABCDEF";
 constexpr std::string_view kLowerHex = "0123456789abcdef";
 
-bool IsPlain(char c) {
-  return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' ||
-         c == '_' || c == '~' || c == '-';
+// Looked at for each byte of each key: a table, and not a row of comparisons.
+constexpr std::array<bool, 256> kIsPlain = [] {
+  std::array<bool, 256> plain{};
+  for (const std::string_view range : {"AZ", "az", "09", "..", "__", "~~", "--"}) {
+    for (int c = range[0]; c <= range[1]; ++c) plain[static_cast<std::size_t>(c)] = true;
+  }
+  return plain;
+}();
+
+bool IsPlain(char c) { return kIsPlain[static_cast<unsigned char>(c)]; }
+
+std::size_t CountPlain(std::string_view part) {
+  std::size_t count = 0;
+  while (count < part.size() && IsPlain(part[count])) ++count;
+  return count;
 }
 
 int HexDigit(char c) {
@@ -45,9 +57,9 @@ std::string HashOfFields(std::initializer_list<std::string_view> fields) {
 }  // namespace
 
 std::string EncodePart(std::string_view part) {
-  std::string out;
-  out.reserve(part.size());
-  for (const char c : part) {
+  const std::size_t plain = CountPlain(part);
+  std::string out(part.substr(0, plain));
+  for (const char c : part.substr(plain)) {
     if (IsPlain(c)) {
       out.push_back(c);
     } else {
@@ -61,9 +73,9 @@ std::string EncodePart(std::string_view part) {
 }
 
 std::optional<std::string> DecodePart(std::string_view part) {
-  std::string out;
-  out.reserve(part.size());
-  for (std::size_t i = 0; i < part.size(); ++i) {
+  const std::size_t plain = CountPlain(part);
+  std::string out(part.substr(0, plain));
+  for (std::size_t i = plain; i < part.size(); ++i) {
     if (IsPlain(part[i])) {
       out.push_back(part[i]);
       continue;
@@ -94,6 +106,7 @@ std::string JoinKey(std::initializer_list<std::string_view> parts) {
 
 std::optional<std::vector<std::string>> SplitKey(std::string_view key) {
   std::vector<std::string> parts;
+  parts.reserve(6);  // As many as the longest kind of key has.
   while (true) {
     const std::size_t slash = key.find('/');
     std::optional<std::string> part = DecodePart(key.substr(0, slash));
