@@ -3,11 +3,13 @@
 
     python3 docs/dependencies.py --bin build/release/bin           # writes it
     python3 docs/dependencies.py --bin build/release/bin --check   # says what it lacks or has too much
+    python3 docs/dependencies.py --bin build/release/bin --sbom F  # the same as CycloneDX, versions as installed here
 
 What is loaded is read from the programs themselves. Packages and versions are those of this machine, and
 differ from one release to the next: only the libraries are checked."""
 
 import argparse
+import json
 import pathlib
 import re
 import subprocess
@@ -84,6 +86,35 @@ def rows(bin_directory):
     return found, unknown
 
 
+def component(library, purpose, licence, package, version, scope):
+    """Of CycloneDX. The package's own name and version, so that what watches for vulnerabilities finds it."""
+    architecture = output("dpkg-query", "-W", "-f", "${Architecture}", package)
+    url = f"pkg:deb/debian/{package}@{version.replace('+', '%2B').replace(':', '%3A')}?arch={architecture}&distro=debian"
+    kind = {"expression": licence} if " WITH " in licence else {"license": {"id": licence}}
+    return {"type": "library", "bom-ref": url, "name": package, "version": version, "purl": url,
+            "description": f"{library}: {purpose}", "licenses": [kind], "scope": scope}
+
+
+def sbom(found, version):
+    components = []
+    for (library, purpose, licence), (sonames, _) in sorted(found.items()):
+        for package in sorted({package_of(soname) for soname in sonames}):
+            name, _, package_version = package.partition(" ")
+            components.append(component(library, purpose, licence, name, package_version, "required"))
+    for library, (purpose, licence, package) in sorted(HEADERS.items()):
+        package_version = output("dpkg-query", "-W", "-f", "${Version}", package)
+        components.append(component(library, purpose + ", compiled in", licence, package, package_version, "required"))
+    unknown = [entry["name"] for entry in components if entry["name"] == "-" or not entry["version"]]
+    if unknown:
+        sys.exit(f"no Debian package is known of {unknown}: the list would not say what is loaded")
+    ours = f"pkg:deb/tributary@{version}"
+    return {"bomFormat": "CycloneDX", "specVersion": "1.5", "version": 1,
+            "metadata": {"component": {"type": "application", "bom-ref": ours, "name": "tributary", "version": version,
+                                       "licenses": [{"license": {"id": "Apache-2.0"}}]}},
+            "components": components,
+            "dependencies": [{"ref": ours, "dependsOn": [entry["bom-ref"] for entry in components]}]}
+
+
 def table(found):
     lines = ["| library | for | licence | loaded by | package here |", "|---|---|---|---|---|"]
     for (library, purpose, licence), (sonames, programs) in sorted(found.items()):
@@ -106,11 +137,16 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--bin", required=True)
     parser.add_argument("--check", action="store_true")
+    parser.add_argument("--sbom", metavar="FILE")
     options = parser.parse_args()
     found, unknown = rows(options.bin)
     problems = [f"{soname}: no licence is known of it; add it to docs/dependencies.py" for soname in sorted(unknown)]
     lines = table(found)
-    if options.check:
+    if options.sbom:
+        if not unknown:
+            version = output(f"{options.bin}/loader", "--version").split()[-1]
+            pathlib.Path(options.sbom).write_text(json.dumps(sbom(found, version), indent=1) + "\n")
+    elif options.check:
         shown = {line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:5]] for line in lines[2:]}
         known = told()
         for name in sorted(shown.keys() | known.keys()):

@@ -37,8 +37,8 @@ std::unique_ptr<CLI::App> MakeApp(const std::string& name, Arguments& arguments)
       ->type_name("HOST:PORT");
   app->set_version_flag("--version", name + " " + observe::GetBuildInfo().version,
                         "Which version this is");
-  app->footer("Example: " + name + " --config /etc/tributary/" + name +
-              ".yaml --admin-listen 127.0.0.1:9464");
+  app->footer("Example: " + name +
+              " --config /etc/tributary/tributary.yaml --admin-listen 127.0.0.1:9464");
   return app;
 }
 

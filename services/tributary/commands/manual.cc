@@ -66,7 +66,8 @@ std::vector<Page> MakePages(const CLI::App& root) {
           .environment = {{"TRIBUTARY_...",
                            "Every option of the file: its path in capitals, joined by `_`, as in "
                            "TRIBUTARY_LOG_BOOTSTRAP_SERVERS. It stands above the file"}},
-          .files = {{"/etc/tributary/" + service + ".yaml", "What it is told"},
+          .files = {{"/etc/tributary/tributary.yaml", "What all services are told"},
+                    {"/etc/tributary/" + service + ".env", "What only this one is told"},
                     {"/var/lib/tributary/" + service,
                      service == "control" ? "Its database and what unseals it"
                                           : "Copies of tables, which can be made anew"}}}});
