@@ -24,7 +24,7 @@
 // The loader's inside, in parts: stage.cc (what is told), takeover.cc, judge.cc (what may be done
 // with a key), accounts.cc (what waits), writing.cc (intents, calls, entries), answers.cc,
 // targets.cc (what targets are), credentials.cc, sending.cc (queues, batches, sends), sweep.cc
-// (comparing with targets), status.cc (what people see and decide).
+// (what is compared with targets, and when), comparison.cc, status.cc (what people see and decide).
 //
 // Unordered containers are for look-ups alone; what is done for each of many goes in the order of
 // their keys.
@@ -331,6 +331,7 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
 
   // ---- sweep.cc ----
   bool sweeps() const { return options_.sweep_period > Duration::zero(); }
+  std::size_t sweep_keys_max() const { return static_cast<std::size_t>(options_.sweep_keys_max); }
   /// Compares with the target what is due, while nothing else waits for it.
   void Sweep(Target& target);
   void ScanForSweep(Target& target);
@@ -338,10 +339,12 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
   std::optional<WallTime> ComparisonDueAt(const SweepState& sweep, std::string_view key,
                                           const ids::CommandKey& parts,
                                           const v1::RecordEntry& entry) const;
-  void AddDue(SweepState& sweep, const std::string& key, WallTime at) const;
   /// Of an entry that was acknowledged, or found at the take-over.
   void NoteComparison(const TargetKey& target, const std::string& key,
                       std::optional<WallTime> due_at);
+  void AnswerSweep(std::int64_t id, const v1::SweepRequest& request);
+
+  // ---- comparison.cc ----
   /// A request of it was in doubt: `next_entry` says that it is to be compared soon.
   void CompareSoon(Lane& lane) const;
   Duration CompareAfter(const TargetKey& target, std::int32_t since_doubt) const;
@@ -361,7 +364,6 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
   static v1::ParkedItem ShownItemOf(const std::string& key, const v1::RecordEntry& entry);
   /// Empty: it is done so.
   std::string DecideShown(Lane& lane, bool replay);
-  void AnswerSweep(std::int64_t id, const v1::SweepRequest& request);
 
   // ---- status.cc ----
   void ReportStatus();

@@ -5,9 +5,7 @@
 #include <deque>
 #include <memory>
 #include <optional>
-#include <set>
 #include <string>
-#include <unordered_map>
 #include <unordered_set>
 #include <utility>
 
@@ -15,6 +13,7 @@
 #include "libs/connector/render.h"
 #include "libs/eventlog/log.h"
 #include "services/loader/backoff.h"
+#include "services/loader/due_queue.h"
 
 // One target connection of one tenant: its connector, its credential, its quota and its queue.
 
@@ -39,11 +38,8 @@ struct Quota {
 
 /// Where comparing with one target stands (sweep.cc).
 struct SweepState {
-  /// Keys and when they are due, by the wall clock as their entries say it; bounded.
-  std::set<std::pair<WallTime, std::string>> due;
-  std::unordered_map<std::string, WallTime> due_of;
-  /// Some were too many, and are found again by a pass.
-  bool overflowed = false;
+  /// By the wall clock, as their entries say it; what is too much is found again by a pass.
+  DueQueue due;
   /// A pass over all records of the tenant.
   bool scanning = false;
   std::string scan_from;
