@@ -18,6 +18,7 @@ import argparse
 import json
 import os
 import pathlib
+import random
 import shutil
 import signal
 import socket
@@ -37,10 +38,23 @@ class Failure(Exception):
     pass
 
 
+GIVEN_PORTS = set()
+
+
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Never the same twice, and below those that the kernel gives to whoever connects somewhere:
+    one of these may be taken again before its service listens."""
+    while True:
+        port = random.randrange(10240, 32768)
+        if port in GIVEN_PORTS:
+            continue
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        GIVEN_PORTS.add(port)
+        return port
 
 
 def fetch(url, body=None):

@@ -24,6 +24,9 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "end_to_end"))
+from run_end_to_end import free_port  # noqa: E402
+
 TOP = pathlib.Path(__file__).resolve().parents[2]
 MONITORING = TOP / "k8s" / "monitoring"
 MILLISECONDS = {"m": 600, "h": 36_000, "d": 864_000}
@@ -116,9 +119,7 @@ class Run:
             "global: {scrape_interval: 500ms, scrape_timeout: 500ms, evaluation_interval: 500ms}\n"
             "rule_files: [rules.yaml]\n"
             f"scrape_configs: [{{job_name: tributary, static_configs: [{{targets: ['{target}']}}]}}]\n")
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            address = f"127.0.0.1:{probe.getsockname()[1]}"
+        address = f"127.0.0.1:{free_port()}"
         self.prometheus = f"http://{address}/api/v1"
         self.start("prometheus", program, "--config.file=prometheus.yml", f"--web.listen-address={address}",
                    "--storage.tsdb.path=tsdb")
