@@ -12,7 +12,7 @@ namespace tributary::extractor {
 struct Counters;
 struct Levels;
 
-/// Shows what a extractor counts. One for each life of the stage, whose counters begin at 0.
+/// Shows what an extractor counts. One for each life of the stage, whose counters begin at 0.
 /// `metrics` outlives it.
 class StageNumbers {
  public:
