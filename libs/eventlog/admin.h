@@ -65,6 +65,10 @@ class LogAdmin {
   /// Errors: kFailedPrecondition when one exists with another number of partitions; kUnavailable
   /// when the log cannot be reached.
   virtual absl::Status EnsureTopics() = 0;
+  /// Whether all topics are there, without making any. By default they are, since the log is open.
+  ///
+  /// Errors: those of EnsureTopics; kUnavailable also when one is missing.
+  virtual absl::Status CheckTopics();
   /// Removes the topics with all that they hold, and returns when they are gone. Nobody may be a
   /// member of the log. Those that are not there are no error.
   ///

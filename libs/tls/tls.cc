@@ -373,4 +373,12 @@ absl::StatusOr<Identity> Load(const std::string& directory) {
   return identity;
 }
 
+bool EndsWithin(const Identity& identity, int days) {
+  const Certificate certificate = ParseCertificate(identity.cert_pem);
+  const Certificate authority = ParseCertificate(identity.ca_pem);
+  ERR_clear_error();
+  return certificate == nullptr || authority == nullptr || EndsWithinDays(certificate, days) ||
+         EndsWithinDays(authority, days);
+}
+
 }  // namespace tributary::tls

@@ -37,4 +37,7 @@ absl::Status EnsureDirectory(const std::string& directory, const std::vector<std
 /// does not fit the certificate, or the certificate is not valid now or not of this authority.
 absl::StatusOr<Identity> Load(const std::string& directory);
 
+/// The certificate, or that of its authority, ends within so many days, or cannot be read.
+bool EndsWithin(const Identity& identity, int days);
+
 }  // namespace tributary::tls

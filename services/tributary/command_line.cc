@@ -101,6 +101,7 @@ int Main(int argc, const char* const* argv, const Surroundings& surroundings) {
   AddVerify(tree);
   AddAbout(tree);
   AddTopics(tree);
+  AddDoctor(tree);
   AddManual(tree);
 
   std::string mistyped;

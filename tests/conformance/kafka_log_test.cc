@@ -305,7 +305,10 @@ TEST_F(KafkaLogTest, RemovesItsTopicsAndMakesThemNew) {
 
   ASSERT_TRUE(admin->RemoveTopics().ok());
   EXPECT_TRUE(admin->RemoveTopics().ok()) << "those that are not there are no error";
+  EXPECT_TRUE(absl::IsUnavailable(admin->CheckTopics()));
+  EXPECT_TRUE(absl::IsUnavailable(admin->CheckTopics())) << "looking makes none";
   ASSERT_TRUE(admin->EnsureTopics().ok());
+  EXPECT_TRUE(admin->CheckTopics().ok());
 
   const auto count = [](eventlog::LogAdmin& of) {
     int records = 0;

@@ -77,6 +77,17 @@ class Admin final : public LogAdmin {
     return status;
   }
 
+  absl::Status CheckTopics() override {
+    // A consumer knows of no topic until it is told: what nobody asks for is not made by the
+    // broker.
+    absl::StatusOr<Configuration> configuration =
+        MakeConfiguration(options_, ReaderSettings(options_, options_.topic_prefix + "setup"));
+    if (!configuration.ok()) return configuration.status();
+    const absl::StatusOr<Client> client = MakeClient(RD_KAFKA_CONSUMER, *std::move(configuration));
+    if (!client.ok()) return client.status();
+    return LookAtTopics(client->get(), /*all_topics=*/1);
+  }
+
   absl::Status RemoveTopics() override {
     // Who knows of a topic asks for it again, and a broker may make again what is asked for.
     if (producer_ != nullptr) Disconnect();
@@ -330,10 +341,10 @@ class Admin final : public LogAdmin {
   }
 
   /// kUnavailable: not all are there, or not all have leaders.
-  absl::Status LookAtTopics(rd_kafka_t* client) const {
+  absl::Status LookAtTopics(rd_kafka_t* client, int all_topics = 0) const {
     const rd_kafka_metadata_t* metadata = nullptr;
     const rd_kafka_resp_err_t code =
-        rd_kafka_metadata(client, /*all_topics=*/0, nullptr, &metadata, kRequestTimeoutMs);
+        rd_kafka_metadata(client, all_topics, nullptr, &metadata, kRequestTimeoutMs);
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
       return absl::UnavailableError(std::string("asking for topics: ") + rd_kafka_err2str(code));
     }

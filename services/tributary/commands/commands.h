@@ -17,6 +17,7 @@ void AddVerify(CommandTree& tree);
 void AddTopics(CommandTree& tree);
 /// tls, version
 void AddAbout(CommandTree& tree);
+void AddDoctor(CommandTree& tree);
 /// man, completion
 void AddManual(CommandTree& tree);
 

@@ -189,6 +189,7 @@ TEST_F(CommandLineTest, TheHelpOfEveryCommandHasAnExampleOfIt) {
                                                           {"version"},
                                                           {"tls", "init"},
                                                           {"topics", "create"},
+                                                          {"doctor"},
                                                           {"man"},
                                                           {"completion"}};
   for (std::vector<std::string> words : commands) {
