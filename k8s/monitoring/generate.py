@@ -45,21 +45,28 @@ BOARDS = {
     ]),
     "target": ("Targets and sources", [
         ("Requests to targets", "By what is known of the answer.", "reqps",
-         [("{{integration}} {{answer}}", "integration:tributary_target_requests:rate5m > 0")], None),
+         [("{{integration}} {{answer}}", "integration:tributary_target_requests:rate15m > 0")], None),
         ("Unknown answers", "Share of 5xx, time-outs and broken answers. Each such record waits for `settle`.",
          "percentunit",
-         [("{{integration}}", 'sum by (integration) (integration:tributary_target_requests:rate5m{answer="unknown"})'
-           " / sum by (integration) (integration:tributary_target_requests:rate5m)")], 0.2),
+         [("{{integration}}", 'sum by (integration) (integration:tributary_target_requests:rate15m{answer="unknown"})'
+           " / sum by (integration) (integration:tributary_target_requests:rate15m)")], 0.2),
         ("Throttled", "Share of requests answered 429.", "percentunit",
          [("{{stage}}", '1 - sum by (stage) (rate(tributary_http_client_requests_total{code_class!="429"}'
            "[$__rate_interval])) / sum by (stage) (rate(tributary_http_client_requests_total[$__rate_interval]))")],
          0.01),
         ("Not connected", "Share of requests of which no byte could be sent.", "percentunit",
-         [("{{stage}}", "stage:tributary_http_client_unconnected:rate5m / stage:tributary_http_client_requests:rate5m"
-           " or 0 * stage:tributary_http_client_requests:rate5m")], 0.2),
+         [("{{stage}}", "stage:tributary_http_client_unconnected:rate15m / stage:tributary_http_client_requests:rate15m"
+           " or 0 * stage:tributary_http_client_requests:rate15m")], 0.2),
+        ("Quota used", "Of what the fullest window allows. 1 for a while: what comes waits.", "percentunit",
+         [("{{integration}}", "max by (integration) (tributary_quota_used_ratio)")], None),
+        ("Waiting for a quota", "Seconds a second in which something waits for nothing but a quota.", "short",
+         [("{{integration}}", "sum by (integration) (rate(tributary_quota_wait_seconds_total[$__rate_interval]))")], 0.5),
+        ("Compared with what was written", "By the sweep, an hour; all but equal is drift.", "short",
+         [("{{integration}} {{outcome}}",
+           "sum by (integration, outcome) (increase(tributary_sweep_comparisons_total[1h]))")], None),
         ("Calls for each record that was written", "Look-ups, writes and tokens, over records applied.", "short",
-         [("{{integration}}", "sum by (integration) (integration:tributary_target_requests:rate5m)"
-           " / sum by (integration) (rate(tributary_outcomes_total{outcome=\"applied\"}[5m]))")], None),
+         [("{{integration}}", "sum by (integration) (integration:tributary_target_requests:rate15m)"
+           " / sum by (integration) (rate(tributary_outcomes_total{outcome=\"applied\"}[15m]))")], None),
         ("Requests to targets by operation", "What the quota is spent on.", "reqps",
          [("{{integration}} {{operation}}", "sum by (integration, operation) "
            "(rate(tributary_target_requests_total[$__rate_interval]))")], None),
@@ -100,6 +107,9 @@ BOARDS = {
          None),
         ("Fullest queue", "1: what fills the queue is held back.", "percentunit",
          [("{{stage}} {{queue}}", "max by (stage, queue) (tributary_queue_depth / tributary_queue_capacity)")], 1),
+        ("In and out", "State commands written, and outcomes of all commands.", "ops",
+         [("in", 'sum(rate(tributary_commands_total{kind="state"}[$__rate_interval]))'),
+          ("out", "sum(rate(tributary_outcomes_total[$__rate_interval]))")], None),
         ("Begun anew, and rebalances", "In 15 minutes.", "short",
          [("{{stage}} begun anew", "sum by (stage) (increase(tributary_stage_restarts_total[15m]))"),
           ("{{stage}} rebalances", "sum by (stage) (increase(tributary_rebalances_total[15m]))")], None),

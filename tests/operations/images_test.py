@@ -156,6 +156,8 @@ class ComposeTest(unittest.TestCase):
             shutil.copy(TOP / "k8s" / "monitoring" / "rules.yaml", directory)
             result = run("promtool", "check", "config", "prometheus.yml", cwd=directory)
         self.assertEqual(0, result.returncode, result.stdout)
+        result = run("amtool", "check-config", str(DOCKER / "prometheus" / "alertmanager.yml"))
+        self.assertEqual(0, result.returncode, result.stdout)
         jobs = yaml.safe_load((DOCKER / "prometheus" / "prometheus.yml").read_text())["scrape_configs"]
         self.assertEqual("tributary", jobs[0]["job_name"])
         targets = {target.split(":")[0] for target in jobs[0]["static_configs"][0]["targets"]}

@@ -130,6 +130,16 @@ class Run:
                 return False
         self.wait("Prometheus reads it", answers)
 
+    def ready_of(self, url):
+        """The status of a `/readyz`; 0: nobody answers."""
+        try:
+            fetch(url)
+            return 200
+        except urllib.error.HTTPError as error:
+            return error.code
+        except OSError:
+            return 0
+
     def query(self, expression):
         try:
             answer = json.loads(fetch(f"{self.prometheus}/query?" + urllib.parse.urlencode({"query": expression})))
@@ -146,11 +156,7 @@ class Run:
         return {labels["alertname"] for labels, _ in self.query('ALERTS{alertstate="firing"}')}
 
     def readiness(self):
-        try:
-            fetch(self.urls["ready"])
-            return 200
-        except urllib.error.HTTPError as error:
-            return error.code
+        return self.ready_of(self.urls["ready"])
 
 
 def metrics_exist(run):
