@@ -5,11 +5,12 @@
 
 Six sites of --customers in all are moved to their `rest` examples. After a third of the writes a
 second extractor, transformer and loader start, after two thirds a third of each. Reported are, per
-phase, writes a second and CPU-seconds per 1,000 writes of all replicas, the longest time in which no
-CRM was asked anything around a join, and how many requests were made beyond one for each
-  record (a look-up or a repeat). On a machine with few cores
-the rate says nothing; that the cost per record stays, and how long a join stands still, does. The
-broker is the one at $TRIBUTARY_KAFKA. A timing here is a measurement, never a verdict.
+phase, writes a second, CPU-seconds per 1,000 writes of all replicas of a service (extractor and
+transformer run ahead of the writes, so theirs belong to the first phase), and the longest time in
+which no CRM was asked anything; and at the end the requests beyond one for each record: look-ups and
+repeats. On a machine with few cores the rate says nothing; that a write costs the loaders the same,
+and how long a join stands still, does. The broker is the one at $TRIBUTARY_KAFKA. A timing here is a
+measurement, never a verdict.
 """
 
 import argparse
@@ -71,8 +72,9 @@ class Job(idle_tenants.Job):
                    ["rest_requests"] for site in self.sites)
 
     def cpu(self):
-        return sum(whole_job.cpu_seconds(process.pid) for label, process in self.processes
-                   if label.startswith(JOINING))
+        """Of all replicas, by service."""
+        return {name: sum(whole_job.cpu_seconds(process.pid) for label, process in self.processes
+                          if label.startswith(name)) for name in JOINING}
 
 
 def measure(job):
@@ -95,11 +97,12 @@ def measure(job):
         ended = now - last_change > 10 if is_last else writes >= total * replicas / REPLICAS
         if ended:
             end = last_change if is_last else now
-            made = writes - phase["writes"]
+            made, cpu = writes - phase["writes"], job.cpu()
             phases.append({
                 "replicas": replicas, "writes": made,
                 "writes_per_second": round(made / max(0.001, end - phase["at"])),
-                "cpu_seconds_per_1000": round(1000 * (job.cpu() - phase["cpu"]) / max(1, made), 4),
+                "cpu_seconds_per_1000": {n: round(1000 * (cpu[n] - phase["cpu"][n]) / max(1, made), 4)
+                                         for n in JOINING},
                 "longest_silence_seconds": round(longest, 2)})
             if is_last:
                 break
