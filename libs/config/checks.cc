@@ -142,6 +142,7 @@ class TogetherChecks {
   void Check() {
     CheckKafka();
     CheckTimes();
+    CheckTracing();
     CheckTenants();
   }
 
@@ -221,7 +222,7 @@ class TogetherChecks {
                  (nearest.empty() ? "there are " + Join(options_.integrations, ", ")
                                   : "did you mean " + Quoted(nearest) + "?"));
     }
-    CheckUrl(connection, path);
+    CheckConnectionUrl(connection, path);
     if (integration == "rest" && connection.connector_file().empty()) {
       Report(PlaceOf(path), path + ".connector_file: must be set for the integration `rest`");
     }
@@ -251,19 +252,29 @@ class TogetherChecks {
     }
   }
 
-  void CheckUrl(v1::ConnectionConfig& connection, const std::string& path) {
-    const std::string place = path + ".url";
-    if (connection.url().empty()) {
-      if (connection.integration() == "chargify") {
-        Report(PlaceOf(path), place + ": must be set, e.g. https://SITE.chargify.com");
-      }
+  void CheckConnectionUrl(v1::ConnectionConfig& connection, const std::string& path) {
+    if (!connection.url().empty()) {
+      CheckUrl(connection.allow_insecure_loopback(), path + ".url", *connection.mutable_url());
+    } else if (connection.integration() == "chargify") {
+      Report(PlaceOf(path), path + ".url: must be set, e.g. https://SITE.chargify.com");
+    }
+  }
+
+  void CheckTracing() {
+    if (config_.tracing().endpoint().empty()) {
       return;
     }
+    CheckUrl(/*allow_insecure_loopback=*/true, "tracing.endpoint",
+             *config_.mutable_tracing()->mutable_endpoint());
+  }
+
+  // Without the slashes at its end afterwards.
+  void CheckUrl(bool allow_insecure_loopback, const std::string& place, std::string& url) {
     static const RE2 pattern(R"((https?)://([^/?#]*)([^?#]*))");
     std::string scheme;
     std::string authority;
     std::string rest;
-    if (!RE2::FullMatch(connection.url(), pattern, &scheme, &authority, &rest)) {
+    if (!RE2::FullMatch(url, pattern, &scheme, &authority, &rest)) {
       Report(PlaceOf(place), place + ": expected https://HOST[:PORT][/PATH], without query");
       return;
     }
@@ -285,12 +296,11 @@ class TogetherChecks {
       Report(PlaceOf(place), place +
                                  ": must be https; plain http goes to this machine only "
                                  "(127.0.0.1, [::1], localhost)");
-    } else if (scheme == "http" && !connection.allow_insecure_loopback()) {
+    } else if (scheme == "http" && !allow_insecure_loopback) {
       Report(PlaceOf(place), place +
                                  ": must be https; for plain http to this machine add "
                                  "`allow_insecure_loopback: true`");
     }
-    std::string& url = *connection.mutable_url();
     while (url.ends_with('/')) {
       url.pop_back();
     }

@@ -96,6 +96,15 @@ Headers ToHeaders(const RecordMeta& meta) {
   return headers;
 }
 
+std::string WithSpan(std::string traceparent, std::string_view hex_digits) {
+  constexpr std::size_t kSpanAt = 36;  // Behind `00-`, 32 digits and `-`.
+  constexpr std::size_t kSpanDigits = 16;
+  if (traceparent.size() >= kSpanAt + kSpanDigits && hex_digits.size() >= kSpanDigits) {
+    traceparent.replace(kSpanAt, kSpanDigits, hex_digits.substr(0, kSpanDigits));
+  }
+  return traceparent;
+}
+
 RecordMeta MetaOf(const Headers& headers) {
   RecordMeta meta;
   for (const auto& [name, value] : headers) {

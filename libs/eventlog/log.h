@@ -233,6 +233,8 @@ struct RecordMeta {
 /// Headers ce_specversion, ce_id, ce_source, ce_type, ce_time, content-type and traceparent, with
 /// room for one more.
 Headers ToHeaders(const RecordMeta& meta);
+/// The same trace with another span: the first 16 of `hex_digits`.
+std::string WithSpan(std::string traceparent, std::string_view hex_digits);
 RecordMeta MetaOf(const Headers& headers);
 
 }  // namespace tributary::eventlog

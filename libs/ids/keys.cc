@@ -242,9 +242,29 @@ std::string ReceiptId(std::string_view key, std::string_view version_or_action, 
   return HashOfFields({key, version_or_action, std::to_string(send), outcome});
 }
 
-std::string TraceParent(std::string_view seed) {
-  const std::string hex = Sha256Hex(seed);
-  return "00-" + hex.substr(0, 32) + "-" + hex.substr(32, 16) + "-01";
+std::string ChangeId(std::string_view change_key, std::int64_t generation, std::int64_t fence,
+                     std::int64_t read) {
+  return std::string(change_key) + "@" + std::to_string(generation) + "." + std::to_string(fence) +
+         "." + std::to_string(read);
+}
+
+std::string TraceId(std::string_view seed) {
+  const Sha256Digest digest = Sha256(seed);
+  return std::string(reinterpret_cast<const char*>(digest.data()), kTraceIdBytes);
+}
+
+std::string RootSpanId(std::string_view trace_id) {
+  return std::string(trace_id.substr(kTraceIdBytes - kSpanIdBytes));
+}
+
+std::string SpanId(std::string_view trace_id, std::string_view key) {
+  std::string seed(trace_id);
+  seed.append(key);
+  return TraceId(seed).substr(0, kSpanIdBytes);
+}
+
+std::string TraceParent(std::string_view trace_id, std::string_view span_id) {
+  return "00-" + ToHex(trace_id) + "-" + ToHex(span_id) + "-01";
 }
 
 }  // namespace tributary::ids

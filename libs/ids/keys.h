@@ -67,7 +67,22 @@ std::string ActionId(std::string_view tenant, std::string_view sync, std::string
 /// Of a receipt: hash(key, version or action id, send number, outcome), 32 hex digits.
 std::string ReceiptId(std::string_view key, std::string_view version_or_action, std::int64_t send,
                       std::string_view outcome);
-/// A W3C traceparent that is the same for the same seed text.
-std::string TraceParent(std::string_view seed);
+/// Id of one read of one entity into `changes`: what its record is called, and its trace.
+std::string ChangeId(std::string_view change_key, std::int64_t generation, std::int64_t fence,
+                     std::int64_t read);
+
+// A trace (W3C) begins with a change or an event. Nothing about it is random, so whoever derives
+// something again says the same of it.
+
+inline constexpr std::size_t kTraceIdBytes = 16;
+inline constexpr std::size_t kSpanIdBytes = 8;
+/// kTraceIdBytes, the same for the same seed.
+std::string TraceId(std::string_view seed);
+/// kSpanIdBytes of the span that began the trace.
+std::string RootSpanId(std::string_view trace_id);
+/// kSpanIdBytes of what a stage made of `key` in that trace.
+std::string SpanId(std::string_view trace_id, std::string_view key);
+/// `00-<trace>-<span>-01`, in hex digits.
+std::string TraceParent(std::string_view trace_id, std::string_view span_id);
 
 }  // namespace tributary::ids

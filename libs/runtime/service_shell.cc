@@ -1,9 +1,11 @@
 #include "libs/runtime/service_shell.h"
 
+#include <charconv>
 #include <iostream>
 
 #include <unistd.h>
 
+#include "libs/config/quantities.h"
 #include "libs/observe/build_info.h"
 #include "libs/observe/logger.h"
 #include "libs/runtime/admin.h"
@@ -36,6 +38,24 @@ StageRunnerOptions RunnerOptionsFrom(const v1::ConfigFile& config, const std::st
   options.http.requests_per_host_max = 128;
   options.http.requests_max = 512;
   return options;
+}
+
+std::unique_ptr<trace::Exporter> StartTracing(const v1::ConfigFile& config,
+                                              const std::string& resource_name,
+                                              observe::Metrics& metrics, Logger& logger) {
+  const v1::TracingConfig& tracing = config.tracing();
+  if (tracing.endpoint().empty()) return nullptr;
+  trace::ExporterOptions options;
+  options.endpoint = tracing.endpoint();
+  options.ca_file = tracing.ca_file();
+  const std::string& ratio = tracing.sample_ratio();
+  std::from_chars(ratio.data(), ratio.data() + ratio.size(), options.sample_ratio);
+  options.queue_spans_max = static_cast<std::size_t>(tracing.queue_spans_max());
+  options.interval = config::FromProto(tracing.export_interval());
+  options.resource = {.service = resource_name,
+                      .instance = InstanceOf(config.log()),
+                      .version = observe::GetBuildInfo().version};
+  return std::make_unique<trace::Exporter>(std::move(options), metrics, logger);
 }
 
 int RefuseConfiguration(const std::string& service, const absl::Status& why) {

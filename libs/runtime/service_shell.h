@@ -9,6 +9,7 @@
 #include "libs/runtime/signals.h"
 #include "libs/runtime/stage_runner.h"
 #include "libs/stage/stage.h"
+#include "libs/trace/exporter.h"
 #include "tributary/v1/config.pb.h"
 
 // What the processes of all services have in common around their stage.
@@ -19,6 +20,11 @@ std::unique_ptr<Logger> MakeServiceLogger(const v1::LoggingConfig& config,
                                           const std::string& service, observe::Metrics& metrics);
 
 StageRunnerOptions RunnerOptionsFrom(const v1::ConfigFile& config, const std::string& service);
+
+/// Null where the configuration names no collector. `resource_name`: `loader`, …
+std::unique_ptr<trace::Exporter> StartTracing(const v1::ConfigFile& config,
+                                              const std::string& resource_name,
+                                              observe::Metrics& metrics, Logger& logger);
 
 /// Says why the configuration cannot work. Returns 78.
 int RefuseConfiguration(const std::string& service, const absl::Status& why);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "libs/eventlog/clock.h"
 #include "tributary/v1/control.pb.h"
 
 namespace tributary::runtime {
@@ -213,6 +214,10 @@ void MeasuredLog::Produce(eventlog::ProduceId id, eventlog::Topic topic,
                           eventlog::Partition partition, std::string key,
                           std::optional<std::string> value, eventlog::Headers headers) {
   metrics_.OnProduce(topic);
+  if (spans_ != nullptr) {
+    spans_->OnProduce(id, topic, partition, key, value ? &*value : nullptr, headers,
+                      eventlog::SystemTime());
+  }
   log_.Produce(id, topic, partition, std::move(key), std::move(value), std::move(headers));
 }
 

@@ -13,6 +13,7 @@
 #include "libs/observe/metrics.h"
 #include "libs/runtime/levels.h"
 #include "libs/time/time.h"
+#include "libs/trace/recorder.h"
 
 namespace tributary::v1 {
 class FromService;
@@ -87,7 +88,9 @@ class MeasuredHttp final : public http::ClientPort {
 
 class MeasuredLog final : public eventlog::LogPort {
  public:
-  MeasuredLog(eventlog::LogPort& log, StageMetrics& metrics) : log_(log), metrics_(metrics) {}
+  /// `spans` may be null: nothing is traced.
+  MeasuredLog(eventlog::LogPort& log, StageMetrics& metrics, trace::SpanRecorder* spans)
+      : log_(log), metrics_(metrics), spans_(spans) {}
   void Produce(eventlog::ProduceId id, eventlog::Topic topic, eventlog::Partition partition,
                std::string key, std::optional<std::string> value,
                eventlog::Headers headers) override;
@@ -121,6 +124,7 @@ class MeasuredLog final : public eventlog::LogPort {
  private:
   eventlog::LogPort& log_;
   StageMetrics& metrics_;
+  trace::SpanRecorder* const spans_;
 };
 
 }  // namespace tributary::runtime

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <thread>
 
@@ -286,7 +287,9 @@ StageRunner::State::End StageRunner::State::Live(StageParts parts, std::string& 
 
   ControlAdapter control_port(*control, metrics);
   MeasuredHttp measured_http(http, metrics);
-  MeasuredLog measured_log(*parts.log, metrics);
+  std::optional<trace::SpanRecorder> spans;
+  if (options.spans != nullptr) spans.emplace(*options.spans);
+  MeasuredLog measured_log(*parts.log, metrics, spans ? &*spans : nullptr);
   const std::unique_ptr<Stage> stage = make_stage({.log = measured_log,
                                                    .stores = *parts.stores,
                                                    .http = measured_http,
@@ -334,6 +337,7 @@ StageRunner::State::End StageRunner::State::Live(StageParts parts, std::string& 
     std::vector<http::Completion> completions = http.Poll({parts.log->wake_fd()}, wait);
     turn_began = eventlog::BootTime();
     Now fact_time = CurrentTime();
+    if (spans) spans->OnTurn(fact_time.wall);
     int facts = 0;
     for (const eventlog::Fact& fact : parts.log->Poll(Duration::zero())) {
       metrics.OnFact(fact);
@@ -342,11 +346,16 @@ StageRunner::State::End StageRunner::State::Live(StageParts parts, std::string& 
       if (++facts % kFactsPerLook == 0 || std::holds_alternative<eventlog::Fetched>(fact)) {
         fact_time = CurrentTime();
       }
+      if (const auto* done = std::get_if<eventlog::Produced>(&fact); done != nullptr && spans) {
+        spans->OnProduced(*done, fact_time.wall);
+      }
       stage->OnLog(fact_time, fact);
     }
     for (http::Completion& completion : completions) {
       measured_http.OnCompletion(completion);
-      stage->OnHttp(CurrentTime(), std::move(completion));
+      const Now answered = CurrentTime();
+      if (spans) spans->OnAnswer(answered.wall, completion.elapsed);
+      stage->OnHttp(answered, std::move(completion));
     }
     std::vector<v1::ToService> said;
     {

@@ -14,6 +14,10 @@
 #include "libs/stage/stage.h"
 #include "libs/time/time.h"
 
+namespace tributary::trace {
+class SpanSink;
+}  // namespace tributary::trace
+
 namespace tributary::v1 {
 class ToService;
 }  // namespace tributary::v1
@@ -39,6 +43,8 @@ struct StageRunnerOptions {
   std::function<std::function<void(Now)>(const Stage&)> measure;
   /// Up to so many tenants, gauges carry the label `tenant`; beyond it they are sums.
   int tenants_labelled_max = 200;
+  /// Where spans of what the stage does go; outlives the runner. Null: nowhere.
+  trace::SpanSink* spans = nullptr;
 };
 
 /// What one life of a stage stands on. Thrown away with it (protocol rule 6).

@@ -40,7 +40,9 @@ int Run(const v1::ConfigFile& config) {
   // The stage, made anew whenever its log has failed.
   Options options = OptionsFrom(config);
   options.instance = runtime::InstanceOf(config.log());
+  const auto spans = runtime::StartTracing(config, "extractor", metrics, *logger);
   runtime::StageRunnerOptions runner_options = runtime::RunnerOptionsFrom(config, "extractor");
+  runner_options.spans = spans.get();
   runner_options.measure = MeasureInto(metrics);
   runtime::StageRunner runner(
       std::move(runner_options), join,

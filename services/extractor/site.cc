@@ -102,16 +102,16 @@ eventlog::RecordMeta Site::Meta(std::string id, std::string_view type) const {
   meta.source = origin;
   meta.type = std::string(type);
   meta.time = stage.NowText();
-  meta.traceparent = ids::TraceParent(id);
+  const std::string trace = ids::TraceId(id);
+  meta.traceparent = ids::TraceParent(trace, ids::RootSpanId(trace));
   meta.id = std::move(id);
   return meta;
 }
 
 eventlog::ProduceId Site::WriteChange(std::string_view change_key, const v1::ChangeEvent& change) {
   const v1::ReadSequence& read = change.entity().read();
-  std::string id = std::string(change_key) + "@" + std::to_string(read.reader().generation()) +
-                   "." + std::to_string(read.reader().offset()) + "." +
-                   std::to_string(read.number());
+  std::string id =
+      ids::ChangeId(change_key, read.reader().generation(), read.reader().offset(), read.number());
   const eventlog::ProduceId produced =
       stage.owner_.Write(Topic::kChanges, owned.partition, change_key, change.SerializeAsString(),
                          Meta(std::move(id), "tributary.change.v1"));

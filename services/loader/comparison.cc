@@ -110,7 +110,7 @@ bool LoaderStage::BeginComparison(Target& target, const std::string& key) {
   lane.version_text = lane.parts.kind == ids::CommandKey::Kind::kAction
                           ? lane.parts.action_id
                           : TextOf(lane.command->version());
-  lane.traceparent = ids::TraceParent(lane.key + "/" + lane.version_text);
+  lane.traceparent = TraceParentOf(lane.key, lane.version_text, nullptr);
   lane.comparing = std::make_unique<Comparing>();
   lane.has_slot = true;
   target.backoff.TakeSlots(1);
@@ -436,7 +436,7 @@ std::string LoaderStage::DecideShown(Lane& lane, bool replay) {
   lane.version_text = lane.parts.kind == ids::CommandKey::Kind::kAction
                           ? lane.parts.action_id
                           : TextOf(lane.entry.resolved());
-  lane.traceparent = ids::TraceParent(lane.key + "/" + lane.version_text);
+  lane.traceparent = TraceParentOf(lane.key, lane.version_text, nullptr);
   Conclude(lane, std::nullopt);
   return "";
 }

@@ -1,5 +1,7 @@
 #include "services/loader/entries.h"
 
+#include "libs/ids/keys.h"
+
 namespace tributary::loader {
 
 PlainVersion PlainOf(const v1::Version& version) {
@@ -16,6 +18,13 @@ int Compare(const v1::Version& a, const v1::Version& b) {
 std::string TextOf(const v1::Version& version) {
   return std::to_string(version.generation()) + "." + std::to_string(version.offset()) + "." +
          std::to_string(version.revision());
+}
+
+std::string TraceParentOf(const std::string& key, const std::string& version_text,
+                          const v1::Command* command) {
+  const bool is_told = command != nullptr && command->trace_id().size() == ids::kTraceIdBytes;
+  const std::string trace = is_told ? command->trace_id() : ids::TraceId(key + "/" + version_text);
+  return ids::TraceParent(trace, ids::SpanId(trace, key));
 }
 
 void SetTime(WallTime time, google::protobuf::Timestamp* out) {

@@ -7,6 +7,7 @@
 #include "google/protobuf/timestamp.pb.h"
 
 #include "libs/time/time.h"
+#include "tributary/v1/commands.pb.h"
 #include "tributary/v1/records.pb.h"
 #include "tributary/v1/version.pb.h"
 
@@ -27,6 +28,11 @@ PlainVersion PlainOf(const v1::Version& version);
 int Compare(const v1::Version& a, const v1::Version& b);
 /// `generation.offset.revision`, for people and receipts.
 std::string TextOf(const v1::Version& version);
+
+/// What is written for a command belongs to the trace of its change, as the command itself does; a
+/// null one, and one that names none, to a trace of its own.
+std::string TraceParentOf(const std::string& key, const std::string& version_text,
+                          const v1::Command* command);
 
 void SetTime(WallTime time, google::protobuf::Timestamp* out);
 WallTime TimeOf(const google::protobuf::Timestamp& timestamp);

@@ -40,7 +40,7 @@ void LoaderStage::TakeCommand(Lane& lane, std::shared_ptr<const v1::Command> com
   lane.command = std::move(command);
   lane.command_bytes = std::move(bytes);
   lane.version_text = is_action ? lane.parts.action_id : TextOf(lane.command->version());
-  lane.traceparent = ids::TraceParent(lane.key + "/" + lane.version_text);
+  lane.traceparent = TraceParentOf(lane.key, lane.version_text, lane.command.get());
 }
 
 void LoaderStage::Begin(const std::string& key, std::uint64_t batch) {
@@ -556,12 +556,14 @@ void LoaderStage::Conclude(Lane& lane, std::optional<v1::Receipt> receipt) {
     ++counters.parked[static_cast<std::size_t>(receipt->reason())];
   }
   lane.phase = Lane::Phase::kReceipt;
-  lane.write = owner_->Append(
-      Topic::kOutcomes, lane.partition, lane.key, receipt->SerializeAsString(),
-      MetaOf(
-          lane,
-          ids::ReceiptId(lane.key, lane.version_text, receipt->send(), TextOf(receipt->outcome())),
-          "tributary.receipt.v1"));
+  eventlog::RecordMeta meta = MetaOf(
+      lane,
+      ids::ReceiptId(lane.key, lane.version_text, receipt->send(), TextOf(receipt->outcome())),
+      "tributary.receipt.v1");
+  // A span of its own behind the command's: there may be several.
+  meta.traceparent = eventlog::WithSpan(meta.traceparent, meta.id);
+  lane.write = owner_->Append(Topic::kOutcomes, lane.partition, lane.key,
+                              receipt->SerializeAsString(), meta);
   // Refused: the partition is lost, and OnGone forgets the lane.
   if (lane.write != 0) writes_[lane.write] = &lane;
 }

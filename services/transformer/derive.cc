@@ -61,6 +61,7 @@ void TransformerStage::DeriveFor(PartitionWork& work, const SyncKey& name, SyncW
   base.mutable_version()->set_revision(sync.revision);
   base.set_customer(customer.id);
   if (gathered.changed_at) *base.mutable_changed_at() = *gathered.changed_at;
+  base.set_trace_id(gathered.trace_id);
 
   std::vector<mapping::DesiredRecord> records;
   const bool is_unheard_of = gathered.is_bare && !WasEverWanted(work, name, sync, customer.id);

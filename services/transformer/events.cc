@@ -79,6 +79,7 @@ void TransformerStage::HandleEvent(PartitionWork& work, EventWork& waiting) {
   }
   const std::string& tenant = key->front();
   const std::string customer = CustomerOf(event);
+  const std::string trace_id = ids::TraceId(eventlog::MetaOf(record.headers).id);
   json::Tree tree;
   std::optional<mapping::EventView> view;
   for (auto at = work.syncs.lower_bound({tenant, ""});
@@ -115,6 +116,7 @@ void TransformerStage::HandleEvent(PartitionWork& work, EventWork& waiting) {
       previous_rule = step.rule;
       previous = action.action_id();
       command.set_customer(customer);
+      command.set_trace_id(trace_id);
       command.set_mapping_error(step.error);
       if (customer.empty()) {
         if (step.error.empty()) command.set_mapping_error("the event names no customer");

@@ -5,6 +5,7 @@
 #include <tuple>
 
 #include "libs/cel/timestamp.h"
+#include "libs/ids/keys.h"
 #include "services/transformer/stage.h"
 
 // What the tables say of one customer, and what an event says of its own.
@@ -72,6 +73,7 @@ const Gathered& Gatherer::Read(const eventlog::Table& changes, const Customer& c
     return true;
   });
   gathered_ = Gathered();
+  newest_.reset();
   tree_.Clear();
   if (messages_.size() > kKeptMessagesMax) messages_.resize(kKeptMessagesMax);
   for (std::vector<Item>& items : current_) items.clear();
@@ -85,7 +87,12 @@ const Gathered& Gatherer::Read(const eventlog::Table& changes, const Customer& c
     }
     if (i == messages_.size()) messages_.push_back(std::make_unique<v1::ChangeEvent>());
     v1::ChangeEvent& change = *messages_[i];
-    if (change.ParseFromString(entry->value)) Take(keys_[i], entry->offset, change, customer);
+    if (change.ParseFromString(entry->value)) Take(i, entry->offset, customer);
+  }
+  if (newest_) {
+    const v1::ReadSequence& read = messages_[*newest_]->entity().read();
+    gathered_.trace_id = ids::TraceId(ids::ChangeId(keys_[*newest_], read.reader().generation(),
+                                                    read.reader().offset(), read.number()));
   }
   // What else names it tells that the source had it.
   gathered_.is_bare = gathered_.is_bare && keys_.size() == 1;
@@ -98,12 +105,14 @@ const Gathered& Gatherer::Read(const eventlog::Table& changes, const Customer& c
   return gathered_;
 }
 
-void Gatherer::Take(const std::string& key, eventlog::Offset offset, const v1::ChangeEvent& change,
-                    const Customer& customer) {
+void Gatherer::Take(std::size_t place, eventlog::Offset offset, const Customer& customer) {
+  const std::string& key = keys_[place];
+  const v1::ChangeEvent& change = *messages_[place];
   const v1::Entity& entity = change.entity();
   if (offset > gathered_.offset) {
     gathered_.offset = offset;
     gathered_.first_read = change.first_read();
+    newest_ = place;
   }
   if (entity.has_updated_at() || entity.has_read_at()) {
     const google::protobuf::Timestamp& time =

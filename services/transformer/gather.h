@@ -35,6 +35,8 @@ struct Gathered {
   /// have had this customer.
   bool is_bare = false;
   bool first_read = false;
+  /// Of the newest change.
+  std::string trace_id;
   std::optional<google::protobuf::Timestamp> changed_at;
   /// A document that could not be parsed.
   std::string problem;
@@ -59,10 +61,11 @@ class Gatherer {
   static constexpr std::size_t kKeptMessagesMax = 64;
   using Lists = std::array<std::vector<Item>, kListedKinds>;
 
-  void Take(const std::string& key, eventlog::Offset offset, const v1::ChangeEvent& change,
-            const Customer& customer);
+  void Take(std::size_t place, eventlog::Offset offset, const Customer& customer);
 
   Gathered gathered_;
+  /// The newest change, by its place in keys_ and messages_.
+  std::optional<std::size_t> newest_;
   json::Tree tree_;
   std::vector<std::string> keys_;
   /// The documents to which nodes refer.

@@ -428,7 +428,8 @@ eventlog::ProduceId TransformerStage::Put(PartitionWork& work, const std::string
     time_text_ = FormatRfc3339(now_.wall);
   }
   meta.time = time_text_;
-  meta.traceparent = ids::TraceParent(seed);
+  const std::string trace = command.trace_id().empty() ? ids::TraceId(seed) : command.trace_id();
+  meta.traceparent = ids::TraceParent(trace, ids::SpanId(trace, key));
   const auto size = static_cast<std::int64_t>(bytes.size());
   const eventlog::ProduceId id =
       owner_->Write(Topic::kCommands, work.partition, key, std::move(bytes), meta);

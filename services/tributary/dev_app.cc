@@ -21,6 +21,7 @@
 #include "libs/runtime/admin.h"
 #include "libs/runtime/log_config.h"
 #include "libs/runtime/random.h"
+#include "libs/runtime/service_shell.h"
 #include "libs/runtime/stage_runner.h"
 #include "libs/tls/tls.h"
 #include "libs/verify/verify.h"
@@ -274,11 +275,13 @@ int Run(const Flags& flags, v1::ConfigFile config, runtime::StopSignals& signals
                                          *catalogue, *logger);
   if (!core.ok()) return Fail(core.status());
   const std::string instance = runtime::InstanceOf(config.log());
-  const auto runner_options = [&instance](const std::string& service) {
+  const auto spans = runtime::StartTracing(config, "dev", metrics, *logger);
+  const auto runner_options = [&instance, &spans](const std::string& service) {
     runtime::StageRunnerOptions options;
     options.service = service;
     options.instance = instance;
     options.drain_max = kDrainMax;
+    options.spans = spans.get();
     options.http.requests_per_host_max = 64;
     options.http.user_agent = "tributary/" + observe::GetBuildInfo().version;
     return options;

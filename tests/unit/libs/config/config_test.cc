@@ -296,6 +296,24 @@ TEST(ConfigTest, SettingsOfKafkaOnWhichPromisesRestAreRefused) {
                           HasSubstr("log.kafka.acks")));
 }
 
+TEST(ConfigTest, SpansGoToThisMachineOrByHttps) {
+  for (const std::string good :
+       {"http://127.0.0.1:4318/", "https://collector.example/otlp", "http://localhost:4318"}) {
+    EXPECT_THAT(Texts(LoadService("tracing: {endpoint: '" + good + "'}\n")), IsEmpty()) << good;
+  }
+  EXPECT_EQ(
+      LoadService("tracing: {endpoint: 'http://127.0.0.1:4318/'}\n").config.tracing().endpoint(),
+      "http://127.0.0.1:4318");
+  for (const std::string bad :
+       {"http://collector.example:4318", "127.0.0.1:4318", "https://user:word@collector.example"}) {
+    EXPECT_THAT(Texts(LoadService("tracing: {endpoint: '" + bad + "'}\n")),
+                ElementsAre(HasSubstr("tracing.endpoint: ")))
+        << bad;
+  }
+  EXPECT_THAT(Texts(LoadService("tracing: {sample_ratio: \"1.5\"}\n")),
+              ElementsAre(HasSubstr("tracing.sample_ratio")));
+}
+
 TEST(ConfigTest, PlainHttpGoesToThisMachineOnlyAndOnlyWhenAllowed) {
   const auto problems = [](std::string_view url, bool allowed) {
     std::string text =

@@ -106,9 +106,14 @@ TEST(ActionIdTest, Rule28_StaysWhatItIs) {
 }
 
 TEST(TraceParentTest, HasTheFormOfTheStandard) {
-  EXPECT_THAT(TraceParent("x"), ::testing::MatchesRegex("00-[0-9a-f]{32}-[0-9a-f]{16}-01"));
-  EXPECT_EQ(TraceParent("x"), TraceParent("x"));
-  EXPECT_NE(TraceParent("x"), TraceParent("y"));
+  const std::string trace = TraceId("x");
+  EXPECT_THAT(TraceParent(trace, RootSpanId(trace)),
+              ::testing::MatchesRegex("00-[0-9a-f]{32}-[0-9a-f]{16}-01"));
+  EXPECT_EQ(trace, TraceId("x"));
+  EXPECT_NE(trace, TraceId("y"));
+  EXPECT_EQ(SpanId(trace, "k").size(), kSpanIdBytes);
+  EXPECT_NE(SpanId(trace, "k"), SpanId(trace, "l"));
+  EXPECT_NE(SpanId(trace, "k"), SpanId(TraceId("y"), "k"));
 }
 
 }  // namespace

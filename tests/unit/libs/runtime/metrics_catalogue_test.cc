@@ -13,6 +13,7 @@
 #include "libs/observe/metrics.h"
 #include "libs/runtime/admin.h"
 #include "libs/runtime/stage_metrics.h"
+#include "libs/trace/exporter.h"
 #include "services/extractor/extractor.h"
 #include "services/extractor/metrics.h"
 #include "services/loader/loader.h"
@@ -54,6 +55,7 @@ std::string Exposition(const std::string& service, int tenants) {
   observe::AddBuildInfo(metrics);
   const auto logger = observe::MakeLogger({.service = service}, metrics);
   runtime::ServerNumbers(metrics).Show({});
+  const trace::ExporterMetrics traces(metrics, service);
   runtime::StageMetrics outside(metrics, service, 200);
   outside.OnMessage(StatusOf(tenants));
   http::Completion completion;
