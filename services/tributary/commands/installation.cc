@@ -1,8 +1,11 @@
 #include "services/tributary/commands/installation.h"
 
+#include <chrono>
+#include <thread>
 #include <utility>
 
 #include "libs/runtime/log_config.h"
+#include "libs/verify/verify.h"
 
 namespace tributary::cli {
 
@@ -42,6 +45,15 @@ absl::Status OpenAdminLog(const v1::LogConfig& config, AdminLog& log) {
   log.embedded = *std::move(opened);
   log.admin = log.embedded->MakeAdmin();
   return absl::OkStatus();
+}
+
+absl::StatusOr<v1::VerifyResponse> VerifyLog(eventlog::LogAdmin& admin, Duration action_age) {
+  return verify::Verify(
+      {.partitions = admin.settings().partitions,
+       .read_all = [&](eventlog::Topic topic,
+                       const auto& visit) { return admin.ReadAll(topic, visit); }},
+      {.action_age = action_age,
+       .wait = [] { std::this_thread::sleep_for(std::chrono::seconds(3)); }});
 }
 
 }  // namespace tributary::cli

@@ -4,12 +4,14 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 
 #include "libs/config/config.h"
 #include "libs/eventlog/embedded/embedded_log.h"
 #include "libs/eventlog/kafka/kafka_log.h"
 #include "libs/stage/stage.h"
 #include "tributary/v1/config.pb.h"
+#include "tributary/v1/control.pb.h"
 
 // An installation as its configuration file says, for commands that work on it without control.
 
@@ -35,5 +37,8 @@ struct AdminLog {
 
 /// An embedded log must not be held by another process.
 absl::Status OpenAdminLog(const v1::LogConfig& config, AdminLog& log);
+
+/// Reads the topics, twice if the first time finds something.
+absl::StatusOr<v1::VerifyResponse> VerifyLog(eventlog::LogAdmin& admin, Duration action_age);
 
 }  // namespace tributary::cli

@@ -1,10 +1,7 @@
-#include "libs/verify/verify.h"
-
 #include <chrono>
 #include <filesystem>
 #include <memory>
 #include <ostream>
-#include <thread>
 
 #include "libs/config/config.h"
 #include "services/tributary/commands/ask.h"
@@ -14,16 +11,6 @@
 
 namespace tributary::cli {
 namespace {
-
-absl::StatusOr<v1::VerifyResponse> VerifyBy(eventlog::LogAdmin& admin, std::int32_t partitions,
-                                            Duration action_age) {
-  return verify::Verify(
-      {.partitions = partitions,
-       .read_all = [&](eventlog::Topic topic,
-                       const auto& visit) { return admin.ReadAll(topic, visit); }},
-      {.action_age = action_age,
-       .wait = [] { std::this_thread::sleep_for(std::chrono::seconds(3)); }});
-}
 
 // Reads the topics of a configuration: Kafka, or an embedded log that no process holds.
 absl::StatusOr<v1::VerifyResponse> VerifyTopics(const std::string& config_file) {
@@ -35,8 +22,7 @@ absl::StatusOr<v1::VerifyResponse> VerifyTopics(const std::string& config_file) 
   if (absl::Status opened = OpenAdminLog(loaded.config.log(), log); !opened.ok()) {
     return opened;
   }
-  return VerifyBy(*log.admin, loaded.config.log().partitions(),
-                  config::FromProto(loaded.config.loader().action_age()));
+  return VerifyLog(*log.admin, config::FromProto(loaded.config.loader().action_age()));
 }
 
 // Reads an embedded log in its directory, if no process holds it.
@@ -47,7 +33,7 @@ absl::StatusOr<v1::VerifyResponse> VerifyDirectory(const std::string& log_direct
     return log.status();
   }
   const std::unique_ptr<eventlog::LogAdmin> admin = (*log)->MakeAdmin();
-  return VerifyBy(*admin, admin->settings().partitions, std::chrono::hours(24 * 30));
+  return VerifyLog(*admin, std::chrono::hours(24 * 30));
 }
 
 // By control; without it, from what a `tributary dev` that has ended left behind.
