@@ -61,13 +61,21 @@ void Extractor::OnHttp(Now now, http::Completion completion) {
     site->connection.OnAnswer(now, completion);
     Schedule(*site);
   }
-  // Who else waits for this budget.
-  const std::set<std::string> waiting = budget_members_[sent.budget];
-  for (const std::string& key : waiting) {
-    if (key == sent.site) continue;
-    if (Site* other = FindSite(key)) {
-      other->connection.Pump(now);
-      Schedule(*other);
+  PumpWaiting(*sent.budget, sent.site);
+}
+
+void Extractor::PumpWaiting(budget::Budget& budget, const std::string& after) {
+  const auto found = budget_waiting_.find(&budget);
+  if (found == budget_waiting_.end()) return;
+  // In turn, from behind the one that was answered, so that nobody is always the last.
+  const std::set<std::string>& waiting = found->second;
+  std::vector<std::string> turns(waiting.upper_bound(after), waiting.end());
+  turns.insert(turns.end(), waiting.begin(), waiting.upper_bound(after));
+  for (const std::string& key : turns) {
+    if (!budget.MayOpen(now_) || budget.NextSendAt(now_, true) > now_.steady) return;
+    if (Site* site = FindSite(key)) {
+      site->connection.Pump(now_);
+      Schedule(*site);
     }
   }
 }

@@ -46,6 +46,7 @@ std::optional<ConnectionHost::Ticket> Site::TrySend(std::string_view path, Insta
   }
   if (const Instant next = budget.NextSendAt(now, true); next > now.steady) {
     if (!waits_since) waits_since = now.steady;
+    stage.budget_waiting_[&budget].insert(key);
     retry_at = next;
     return std::nullopt;
   }
@@ -55,6 +56,7 @@ std::optional<ConnectionHost::Ticket> Site::TrySend(std::string_view path, Insta
   }
   const auto limit = static_cast<std::size_t>(stage.options_.requests_in_flight_total_max);
   if (!budget.MayOpen(now) || stage.requests_.size() >= limit) {
+    stage.budget_waiting_[&budget].insert(key);
     retry_at = now.steady + std::chrono::seconds(1);
     return std::nullopt;
   }
@@ -64,6 +66,7 @@ std::optional<ConnectionHost::Ticket> Site::TrySend(std::string_view path, Insta
   owned.reads_in_flight.insert(ticket.read.number());
   if (waits_since) stage.counters_.quota.waited += now.steady - *waits_since;
   waits_since.reset();
+  stage.StopWaiting(budget, key);
   stage.requests_.emplace(ticket.id, Extractor::Sent{.site = key,
                                                      .budget = &budget,
                                                      .ticket = budget.Sent(now),

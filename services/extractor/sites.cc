@@ -159,8 +159,16 @@ void Extractor::RemoveSite(const std::string& key) {
   agenda_.erase({site->scheduled, key});
   site->owned.sites.erase(key);
   budget_members_[&site->budget].erase(key);
+  StopWaiting(site->budget, key);
   site_by_number_.erase(site->number);
   sites_.erase(key);
+}
+
+void Extractor::StopWaiting(const budget::Budget& budget, const std::string& key) {
+  const auto found = budget_waiting_.find(&budget);
+  if (found == budget_waiting_.end()) return;
+  found->second.erase(key);
+  if (found->second.empty()) budget_waiting_.erase(found);
 }
 
 void Extractor::Schedule(Site& site) {

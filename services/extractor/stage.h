@@ -171,6 +171,11 @@ class Extractor final : public ReadingStage, private eventlog::OwnerListener {
   /// What a site allows, for this connection to it.
   budget::Options BudgetOptionsOf(const v1::Connection& connection) const;
 
+  /// Tells those that wait for this budget that an answer has made room.
+  void PumpWaiting(budget::Budget& budget, const std::string& after);
+
+  void StopWaiting(const budget::Budget& budget, const std::string& key);
+
   /// What the answer says of it.
   void Settle(const Sent& sent, const http::Completion& completion);
 
@@ -215,6 +220,8 @@ class Extractor final : public ReadingStage, private eventlog::OwnerListener {
   /// By URL: two connections to one site share its four requests. Never removed.
   std::map<std::string, std::unique_ptr<budget::Budget>> budgets_;
   std::map<const budget::Budget*, std::set<std::string>> budget_members_;
+  /// Those of them that had something to send when it had no room.
+  std::map<const budget::Budget*, std::set<std::string>> budget_waiting_;
   std::map<std::string, std::unique_ptr<Site>> sites_;
   std::set<std::pair<Instant, std::string>> agenda_;
   std::map<http::RequestId, Sent> requests_;

@@ -88,7 +88,7 @@ struct ExtractorBench::Control : ControlPort {
     if (message.has_credential_request()) {
       const std::uint64_t incarnation = bench.incarnation_;
       bench.time_.After(std::chrono::milliseconds(1), [this, incarnation] {
-        if (incarnation == bench.incarnation_) bench.SendCredential();
+        if (incarnation == bench.incarnation_) bench.SendCredentials();
       });
     }
   }
@@ -124,14 +124,18 @@ ExtractorBench::~ExtractorBench() { ++incarnation_; }
 void ExtractorBench::PublishTenant(bool linked) {
   v1::TenantSnapshot snapshot;
   snapshot.set_tenant(std::string(kTenant));
-  v1::Connection* connection = snapshot.add_connections();
-  connection->set_name(std::string(kConnection));
-  connection->set_integration("chargify");
-  connection->set_url(setup_.url);
-  connection->set_allow_insecure_loopback(true);
-  connection->set_state(linked ? v1::CONNECTION_STATE_LINKED : v1::CONNECTION_STATE_UNLINKED);
-  connection->set_credential_revision(key_revision_);
-  for (const auto& [name, value] : setup_.settings) (*connection->mutable_settings())[name] = value;
+  for (int i = 0; i < setup_.connections; ++i) {
+    v1::Connection* connection = snapshot.add_connections();
+    connection->set_name(ConnectionName(i));
+    connection->set_integration("chargify");
+    connection->set_url(setup_.url);
+    connection->set_allow_insecure_loopback(true);
+    connection->set_state(linked ? v1::CONNECTION_STATE_LINKED : v1::CONNECTION_STATE_UNLINKED);
+    connection->set_credential_revision(key_revision_);
+    for (const auto& [name, value] : setup_.settings) {
+      (*connection->mutable_settings())[name] = value;
+    }
+  }
   // Under the token of the founding, as control's entries are under control's.
   eventlog::Headers headers = {{std::string(eventlog::kTokenHeader),
                                 eventlog::FormatToken({.generation = 1'700'000'000, .offset = 1})}};
@@ -203,14 +207,20 @@ void ExtractorBench::Wake() {
   });
 }
 
-void ExtractorBench::SendCredential() {
-  v1::ToService message;
-  v1::Credential* credential = message.mutable_credential();
-  credential->set_tenant(std::string(kTenant));
-  credential->set_connection(std::string(kConnection));
-  credential->set_revision(key_revision_);
-  (*credential->mutable_fields())["api_key"] = api_key_;
-  stage_->OnControl(time_.now(), message);
+std::string ExtractorBench::ConnectionName(int number) const {
+  return std::string(kConnection) + (number == 0 ? "" : "-" + std::to_string(number + 1));
+}
+
+void ExtractorBench::SendCredentials() {
+  for (int i = 0; i < setup_.connections; ++i) {
+    v1::ToService message;
+    v1::Credential* credential = message.mutable_credential();
+    credential->set_tenant(std::string(kTenant));
+    credential->set_connection(ConnectionName(i));
+    credential->set_revision(key_revision_);
+    (*credential->mutable_fields())["api_key"] = api_key_;
+    stage_->OnControl(time_.now(), message);
+  }
   Drive();
 }
 

@@ -55,6 +55,8 @@ class ExtractorBench {
     std::string url = "http://127.0.0.1:1";
     std::map<std::string, std::string> settings;
     std::string api_key = "key";
+    /// To the one site: `billing`, `billing-2`, …
+    int connections = 1;
     std::uint64_t seed = 1;
   };
   ExtractorBench(Setup setup, SiteHandler site);
@@ -100,7 +102,8 @@ class ExtractorBench {
 
   void Drive();
   void Wake();
-  void SendCredential();
+  void SendCredentials();
+  std::string ConnectionName(int number) const;
 
   const Setup setup_;
   const SiteHandler site_;

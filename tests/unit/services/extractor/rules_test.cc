@@ -761,6 +761,32 @@ TEST_F(RulesTest, LeavesASiteAloneForMinutesAfterA429AndThenAsksOneAtATime) {
   ExpectMirrorIsTruth(world, bench.Read());
 }
 
+TEST_F(RulesTest, ConnectionsToOneSiteShareItsRequestsInTurnAndWithoutAPause) {
+  World world(WorldOptionsWith(19, 40));
+  ExtractorBench::Setup setup = SetupFor(world);
+  setup.connections = 3;
+  setup.options.requests_in_flight_max = 1;
+  setup.options.page_size = 20;
+  const SiteHandler site = HandlerOf(world);
+  ExtractorBench bench(setup, [&](WallTime now, const http::Request& request) {
+    SiteAnswer answer = site(now, request);
+    answer.delay = 100ms;
+    return answer;
+  });
+  bench.Start();
+  ASSERT_TRUE(bench.RunUntil([&] { return bench.requests().size() > 100; }, 1min));
+  EXPECT_EQ(bench.in_flight_max(), 1);
+  // While each has much to read, the next asks as soon as one was answered, whosever turn it is.
+  const auto& times = bench.request_times();
+  EXPECT_LT(times[60] - times[10], 50 * 120ms);
+  ASSERT_TRUE(bench.RunUntilSettled(10min));
+  std::set<std::string> readers;
+  for (const auto& [key, cursor] : bench.Read().cursors) {
+    if (cursor.first_read_done()) readers.insert(key.substr(0, key.rfind('/')));
+  }
+  EXPECT_EQ(readers.size(), 3u);
+}
+
 TEST_F(RulesTest, StopsAskingAConnectionThatIsNoLongerLinked) {
   World world(WorldOptionsWith(18, 10));
   ExtractorBench bench(SetupFor(world), HandlerOf(world));
