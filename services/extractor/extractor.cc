@@ -64,16 +64,18 @@ void Extractor::OnHttp(Now now, http::Completion completion) {
   PumpWaiting(*sent.budget, sent.site);
 }
 
-void Extractor::PumpWaiting(budget::Budget& budget, const std::string& after) {
+void Extractor::PumpWaiting(budget::Budget& budget, std::string after) {
   const auto found = budget_waiting_.find(&budget);
   if (found == budget_waiting_.end()) return;
   // In turn, from behind the one that was answered, so that nobody is always the last.
-  const std::set<std::string>& waiting = found->second;
-  std::vector<std::string> turns(waiting.upper_bound(after), waiting.end());
-  turns.insert(turns.end(), waiting.begin(), waiting.upper_bound(after));
-  for (const std::string& key : turns) {
+  for (std::size_t left = found->second.size(); left > 0; --left) {
     if (!budget.MayOpen(now_) || budget.NextSendAt(now_, true) > now_.steady) return;
-    if (Site* site = FindSite(key)) {
+    const auto waiting = budget_waiting_.find(&budget);
+    if (waiting == budget_waiting_.end()) return;
+    auto next = waiting->second.upper_bound(after);
+    if (next == waiting->second.end()) next = waiting->second.begin();
+    after = *next;
+    if (Site* site = FindSite(after)) {
       site->connection.Pump(now_);
       Schedule(*site);
     }

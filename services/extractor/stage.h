@@ -172,7 +172,7 @@ class Extractor final : public ReadingStage, private eventlog::OwnerListener {
   budget::Options BudgetOptionsOf(const v1::Connection& connection) const;
 
   /// Tells those that wait for this budget that an answer has made room.
-  void PumpWaiting(budget::Budget& budget, const std::string& after);
+  void PumpWaiting(budget::Budget& budget, std::string after);
 
   void StopWaiting(const budget::Budget& budget, const std::string& key);
 
