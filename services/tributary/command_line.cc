@@ -102,6 +102,7 @@ int Main(int argc, const char* const* argv, const Surroundings& surroundings) {
   AddAbout(tree);
   AddTopics(tree);
   AddDoctor(tree);
+  AddPlan(tree);
   AddManual(tree);
 
   std::string mistyped;

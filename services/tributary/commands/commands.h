@@ -18,6 +18,7 @@ void AddTopics(CommandTree& tree);
 /// tls, version
 void AddAbout(CommandTree& tree);
 void AddDoctor(CommandTree& tree);
+void AddPlan(CommandTree& tree);
 /// man, completion
 void AddManual(CommandTree& tree);
 

@@ -190,6 +190,7 @@ TEST_F(CommandLineTest, TheHelpOfEveryCommandHasAnExampleOfIt) {
                                                           {"tls", "init"},
                                                           {"topics", "create"},
                                                           {"doctor"},
+                                                          {"plan"},
                                                           {"man"},
                                                           {"completion"}};
   for (std::vector<std::string> words : commands) {
@@ -223,6 +224,15 @@ TEST_F(CommandLineTest, TheManualPageHasEveryCommandThatTheHelpHas) {
   EXPECT_THAT(page, HasSubstr("See tributary\\-dev(1)."));
   EXPECT_THAT(page, HasSubstr(".SH EXIT STATUS\n0 good, 1"));
   EXPECT_THAT(page, HasSubstr("TRIBUTARY_CONTROL_ADDRESS"));
+}
+
+TEST_F(CommandLineTest, PlanTellsByItsExitCodeWhetherTheQuotaSuffices) {
+  EXPECT_EQ(Run({"plan", "--tenants", "10", "--json"}), 0);
+  EXPECT_THAT(out_.str(), HasSubstr("{\"partitions\":16,"));
+  EXPECT_EQ(Run({"plan", "--changes", "1000000"}), 1);
+  EXPECT_THAT(err_.str(), HasSubstr("warning: a tenant needs"));
+  EXPECT_EQ(Run({"plan", "--target", "nobody"}), 2);
+  EXPECT_THAT(err_.str(), HasSubstr("rest-batch"));
 }
 
 TEST_F(CommandLineTest, PagesAreWrittenBySection) {
