@@ -8,8 +8,9 @@ missing. The topics that control has made are those that the resources describe.
 are used for what it must not do, and the broker refuses.
 
 Everything goes over TLS. Extractor and loader prove themselves by certificates (mutual TLS), transformer and
-control by passwords (SASL), as docs/guides/kafka-security.md says; SCRAM is tried beside them. Strangers are refused, a broker that is not ours
-is not spoken to, a service says what is wrong, and no password or key stands in what anybody wrote.
+control by passwords (SASL), as docs/guides/kafka-security.md says; SCRAM is tried beside them. Strangers are
+refused, a broker that is not ours is not spoken to, a service says what is wrong, and no password or key
+stands in what anybody wrote.
 """
 
 import argparse

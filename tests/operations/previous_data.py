@@ -31,8 +31,8 @@ def body(run):
                                            "record": traced["records"][0]}))
     files = ["verified.json", "tributary.yaml", "rest.yaml", "acme.chargify.key", "acme.rest.key", "data"]
     target = TOP / "tests" / "operations" / "previous_data.tar.gz"
-    subprocess.run(["tar", "-C", str(run.directory), "--sparse", "--exclude=data/tls", "--owner=0", "--group=0", "-czf", str(target), *files],
-                   check=True)
+    subprocess.run(["tar", "-C", str(run.directory), "--sparse", "--exclude=data/tls", "--owner=0", "--group=0",
+                    "-czf", str(target), *files], check=True)
     run.say(f"{target.name}: {target.stat().st_size} bytes")
 
 

@@ -3,9 +3,10 @@
 
     tracing_test.py --bin build/release/bin
 
-The services run on the broker at $TRIBUTARY_KAFKA and export every trace. A change is followed from the read through the
-topics to the CRM: one trace, each span the child of the one before it, in time. Nothing that a person wrote or is, and no
-key, is in what the collector got. Then the collector is away: the site is kept in step all the same.
+The services run on the broker at $TRIBUTARY_KAFKA and export every trace. A change is followed from the read
+through the topics to the CRM: one trace, each span the child of the one before it, in time. Nothing that a
+person wrote or is, and no key, is in what the collector got. Then the collector is away: the site is kept in
+step all the same.
 """
 
 import collections

@@ -3,14 +3,15 @@
 
     upgrade_test.py --bin build/release/bin
 
-On the broker at $TRIBUTARY_KAFKA the four services begin as the previous version, and are replaced two by two, forward
-and back, so that either end of the flow is once the older one; a site changes in between. After each step everybody is
-ready and at rest, `tributary verify` is good, and the CRM was written what had changed and nothing else: by the
-simulator's own count, 0 where nothing changed. At last all begin without their local copies, both ways. Then the same with one process on an
-embedded log. Configuration and connector file are those of the previous version throughout.
+On the broker at $TRIBUTARY_KAFKA the four services begin as the previous version, and are replaced two by
+two, forward and back, so that either end of the flow is once the older one; a site changes in between. After
+each step everybody is ready and at rest, `tributary verify` is good, and the CRM was written what had changed
+and nothing else: by the simulator's own count, 0 where nothing changed. At last all begin without their local
+copies, both ways. Then the same with one process on an embedded log. Configuration and connector file are
+those of the previous version throughout.
 
-previous_version.sh builds it. Where the clone has no history, only what it left is read: previous_data.tar.gz, a data
-directory of its own, made by previous_data.py.
+previous_version.sh builds it. Where the clone has no history, only what it left is read:
+previous_data.tar.gz, a data directory of its own, made by previous_data.py.
 """
 
 import json
