@@ -3,12 +3,13 @@
 
     incident_test.py --bin build/release/bin [--keep]
 
-The four services run with docker/tributary.yaml and the environment of compose.yaml (ports and directories of this
-machine beside it), on a real broker of their own; Prometheus with docker/prometheus/prometheus.yml and our rules;
-Alertmanager with docker/prometheus/alertmanager.yml, which delivers to a receiver of this test. While a site changes, a CRM
-answers with errors, a service is killed, and the broker dies. Each time the right alert is delivered and resolved, the right
-panel moves, and `/readyz` of those whom it concerns turns and returns. An hour of the rules is 36 seconds here, as in
-monitoring_test. Needs Debian's prometheus and prometheus-alertmanager.
+The four services run with docker/tributary.yaml and the environment of compose.yaml (ports and directories of
+this machine beside it), on a real broker of their own; Prometheus with docker/prometheus/prometheus.yml and
+our rules; Alertmanager with docker/prometheus/alertmanager.yml, which delivers to a receiver of this test.
+While a site changes, a CRM answers with errors, a service is killed, and the broker dies. Each time the right
+alert is delivered and resolved, the right panel moves, and `/readyz` of those whom it concerns turns and
+returns. An hour of the rules is 36 seconds here, as in monitoring_test. Needs Debian's prometheus and
+prometheus-alertmanager.
 """
 
 import argparse
@@ -114,8 +115,8 @@ class Installation(monitoring_test.Run):
 
     def tributary(self, *arguments):
         return subprocess.run(
-            [str(self.options.bin / "tributary"), *arguments, "--control", f"127.0.0.1:{self.control_port}", "--tls-dir",
-             str(self.directory / "tls" / "tributary")],
+            [str(self.options.bin / "tributary"), *arguments, "--control", f"127.0.0.1:{self.control_port}",
+             "--tls-dir", str(self.directory / "tls" / "tributary")],
             cwd=self.directory, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
 
     def start_all(self):
@@ -131,8 +132,8 @@ class Installation(monitoring_test.Run):
         self.say("the broker runs")
         with open(self.directory / "simulator.log", "wb") as log:
             simulator = subprocess.Popen(
-                [str(self.options.bin / "simulator"), "--listen", "127.0.0.1:0", "--tenant", "acme", "--customers", "60",
-                 "--seed", "7"], cwd=self.directory, stdout=subprocess.PIPE, stderr=log)
+                [str(self.options.bin / "simulator"), "--listen", "127.0.0.1:0", "--tenant", "acme",
+                 "--customers", "60", "--seed", "7"], cwd=self.directory, stdout=subprocess.PIPE, stderr=log)
         self.processes.append(simulator)
         self.access = json.loads(simulator.stdout.readline())
         self.simulator = f"http://127.0.0.1:{self.access['chargify']['port']}"
@@ -186,8 +187,8 @@ class Installation(monitoring_test.Run):
         told["receivers"][0]["webhook_configs"] = [{"url": self.receiver.url, "send_resolved": True}]
         told["route"].update(group_wait="100ms", group_interval="300ms")
         (self.directory / "alertmanager.yml").write_text(yaml.safe_dump(told))
-        self.start("alertmanager", "prometheus-alertmanager", "--config.file=alertmanager.yml", "--cluster.listen-address=",
-                   f"--web.listen-address={alertmanager}", "--storage.path=amdata")
+        self.start("alertmanager", "prometheus-alertmanager", "--config.file=alertmanager.yml",
+                   "--cluster.listen-address=", f"--web.listen-address={alertmanager}", "--storage.path=amdata")
 
         watched = yaml.safe_load((DOCKER / "prometheus" / "prometheus.yml").read_text())
         watched["global"] = {"scrape_interval": "500ms", "scrape_timeout": "500ms", "evaluation_interval": "500ms"}
@@ -235,6 +236,20 @@ def a_crm_fails(run):
     fetch(run.simulator + "/_sim/faults", [])
     run.is_told_of_the_end("TributaryAnswersUnknown")
     run.wait("the panel shows that it is over", lambda: not run.panel(panel) > 0.1)
+
+
+def what_waits_for_a_quota_calls_for_no_member(run):
+    """Scaling is by what is unread: see k8s/components/autoscaling. What a quota holds up is pending."""
+    text = (TOP / "k8s" / "components" / "autoscaling" / "scaled-objects.yaml").read_text()
+    query = next(thing["spec"]["triggers"][0]["metadata"]["query"] for thing in yaml.safe_load_all(text)
+                 if thing["metadata"]["name"] == "loader")
+    run.wait("few records wait", lambda: run.value("sum(tributary_pending)") <= 8, 60)
+    fetch(run.simulator + "/_sim/faults", [{"target": "rest", "kind": "throttle", "probability": 1}])
+    run.wait("many records wait for the quota", lambda: run.value("sum(tributary_pending)") >= 20, 90)
+    run.wait("and nothing is unread", lambda: run.value(query) == 0)
+    if not run.value("sum(tributary_pending)") >= 20 or not run.value("sum(tributary_quota_refusals_total)") > 0:
+        raise Failure("nothing waited for the quota any more")
+    fetch(run.simulator + "/_sim/faults", [])
 
 
 def a_service_dies(run):
@@ -295,6 +310,7 @@ def main():
         run.start_watching()
         run.wait("nothing fires", lambda: not run.firing(), 60)
         a_crm_fails(run)
+        what_waits_for_a_quota_calls_for_no_member(run)
         a_service_dies(run)
         the_broker_dies(run)
         nothing_was_lost(run)

@@ -43,6 +43,7 @@ TEXT = {"type": "string"}
 NUMBER = {"type": "integer"}
 TEXTS = {"type": "object", "additionalProperties": TEXT}
 OPERATIONS = {"enum": ["Read", "Write", "Create", "Describe", "DescribeConfigs"], **TEXT}
+SCALING = some(stabilizationWindowSeconds=NUMBER, policies=many(some(type=TEXT, value=NUMBER, periodSeconds=NUMBER)))
 CUSTOM = {
     ("kafka.strimzi.io/v1", "KafkaTopic"): of(
         partitions=NUMBER, replicas=NUMBER, config={"type": "object", "additionalProperties": {}}),
@@ -54,6 +55,12 @@ CUSTOM = {
                 "type": "object", "required": ["type", "name"],
                 "properties": {"type": {"enum": ["topic", "group"], **TEXT}, "name": TEXT,
                                "patternType": {"enum": ["literal", "prefix"], **TEXT}}}}}))),
+    ("keda.sh/v1alpha1", "ScaledObject"): some(
+        scaleTargetRef=some(apiVersion=TEXT, kind=TEXT, name=TEXT), pollingInterval=NUMBER, minReplicaCount=NUMBER,
+        maxReplicaCount=NUMBER, fallback=some(failureThreshold=NUMBER, replicas=NUMBER),
+        advanced=some(horizontalPodAutoscalerConfig=some(behavior=some(scaleUp=SCALING, scaleDown=SCALING))),
+        triggers=many(some(type={"enum": ["prometheus"], **TEXT},
+                           metadata=some(serverAddress=TEXT, query=TEXT, threshold=TEXT)))),
     ("monitoring.coreos.com/v1", "PodMonitor"): some(
         jobLabel=TEXT, selector=some(matchLabels=TEXTS),
         podMetricsEndpoints=many(some(port=TEXT, path=TEXT, interval=TEXT))),
@@ -157,8 +164,8 @@ class KubernetesTest(unittest.TestCase):
     def about(self, thing):
         return self.subTest(kind=thing["kind"], name=thing["metadata"]["name"])
 
-    def test_there_are_two_overlays_of_four_services(self):
-        self.assertEqual({"small", "production"}, set(self.rendered))
+    def test_there_are_three_overlays_of_four_services(self):
+        self.assertEqual({"small", "production", "autoscaled"}, set(self.rendered))
         for things in self.rendered.values():
             sets = sorted(thing["metadata"]["name"] for thing in things if thing["kind"] == "StatefulSet")
             self.assertEqual(list(SERVICES), sets)
@@ -213,6 +220,22 @@ class KubernetesTest(unittest.TestCase):
                 self.assertEqual({"cpu", "memory"}, set(container["resources"]["requests"]))
                 self.assertIn("memory", container["resources"]["limits"])
                 self.assertRegex(container["image"], r":\d+\.\d+\.\d+$")
+
+    def test_scaling_is_of_services_that_may_have_members_by_a_metric_that_exists(self):
+        recorded = (TOP / "k8s" / "monitoring" / "rules.yaml").read_text()
+        scaled = [thing for _, thing in self.each("ScaledObject")]
+        self.assertEqual(["loader", "transformer"], sorted(thing["metadata"]["name"] for thing in scaled))
+        for thing in scaled:
+            with self.about(thing):
+                name = thing["metadata"]["name"]
+                self.assertEqual({"apiVersion": "apps/v1", "kind": "StatefulSet", "name": name},
+                                 thing["spec"]["scaleTargetRef"])
+                query = thing["spec"]["triggers"][0]["metadata"]["query"]
+                self.assertTrue(query.endswith(f'{{stage="{name}"}}'), query)
+                self.assertIn(f"record: {query.split('{')[0]}\n", recorded)
+                target = next(other for other in self.rendered["autoscaled"]
+                              if other["kind"] == "StatefulSet" and other["metadata"]["name"] == name)
+                self.assertNotIn("replicas", target["spec"])
 
     def test_what_is_named_exists(self):
         for things, thing in self.each("StatefulSet"):
