@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <deque>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -11,6 +12,11 @@
 
 namespace tributary::trace {
 namespace {
+
+/// So long at most until an end that was asked for is noticed.
+constexpr Duration kLookAtStop = std::chrono::milliseconds(100);
+/// The client gives up by itself, and says so, a little after the time of a request.
+constexpr Duration kGrace = std::chrono::seconds(5);
 
 enum class Answer : std::uint8_t { kTaken, kRefused, kLater };
 
@@ -53,11 +59,20 @@ struct Exporter::State {
 
   void Run();
   /// One batch, if anything waits. False: nothing does, or it has to wait longer.
-  bool Export(Duration timeout);
+  bool Export();
   void Wait(Duration most);
   bool stopping() {
     const std::lock_guard lock(mutex);
     return stop;
+  }
+  /// Until then, or until the last words have had their time.
+  Duration Left(Instant until) {
+    const Instant now = eventlog::BootTime();
+    if (stopping()) {
+      if (!last_words_until) last_words_until = now + options.last_words_max;
+      until = std::min(until, *last_words_until);
+    }
+    return until - now;
   }
 
   const ExporterOptions options;
@@ -66,6 +81,7 @@ struct Exporter::State {
   http::Client client;
   http::RequestId last_request = 0;
   bool is_failing = false;
+  std::optional<Instant> last_words_until;
 
   std::mutex mutex;
   bool stop = false;
@@ -81,7 +97,7 @@ void Exporter::State::Wait(Duration most) {
   }
 }
 
-bool Exporter::State::Export(Duration timeout) {
+bool Exporter::State::Export() {
   std::vector<Span> batch;
   {
     const std::lock_guard lock(mutex);
@@ -95,18 +111,19 @@ bool Exporter::State::Export(Duration timeout) {
   request.url = options.endpoint + "/v1/traces";
   request.headers = {{"content-type", "application/json"}};
   request.body = ToOtlp(options.resource, batch);
-  request.timeout = timeout;
+  request.timeout = options.request_timeout;
   request.body_bytes_max = 64u << 10;
   request.allow_insecure_loopback = true;
   request.is_write = true;
   client.Send(++last_request, std::move(request));
-  const Instant until = eventlog::BootTime() + timeout;
+  const Instant until = eventlog::BootTime() + options.request_timeout + kGrace;
   http::Completion completion;
   while (completion.id != last_request) {
-    for (http::Completion& each : client.Poll({}, std::chrono::milliseconds(100))) {
+    const Duration left = Left(until);
+    if (left <= Duration::zero()) return false;  // Not before the end of the process.
+    for (http::Completion& each : client.Poll({}, std::min<Duration>(left, kLookAtStop))) {
       completion = std::move(each);
     }
-    if (stopping() && eventlog::BootTime() >= until) return false;
   }
 
   const Answer answer = Judge(completion);
@@ -131,12 +148,10 @@ bool Exporter::State::Export(Duration timeout) {
 void Exporter::State::Run() {
   while (!stopping()) {
     Wait(options.interval);
-    while (!stopping() && Export(options.request_timeout)) {
+    while (!stopping() && Export()) {
     }
   }
-  const Instant until = eventlog::BootTime() + options.last_words_max;
-  for (Duration left = options.last_words_max; left > Duration::zero() && Export(left);
-       left = until - eventlog::BootTime()) {
+  while (Export()) {
   }
 }
 

@@ -55,6 +55,7 @@ class Collector {
           changed_.notify_all();
           http::ServerResponse response;
           response.status = status_;
+          if (hangs_) response.fault = http::ServerResponse::Fault::kHang;
           respond(response);
         });
     EXPECT_TRUE(started.ok());
@@ -65,6 +66,10 @@ class Collector {
   void Answer(int status) {
     const std::lock_guard lock(mutex_);
     status_ = status;
+  }
+  void Hang() {
+    const std::lock_guard lock(mutex_);
+    hangs_ = true;
   }
   /// The body of the next request that nobody has taken yet.
   std::string Next() {
@@ -84,6 +89,7 @@ class Collector {
   std::vector<std::string> paths_;
   std::size_t taken_ = 0;
   int status_ = 200;
+  bool hangs_ = false;
   std::unique_ptr<http::Server> server_;
 };
 
@@ -163,6 +169,17 @@ TEST_F(ExporterTest, DropsWhatACollectorRefuses) {
   EXPECT_EQ(
       Value(metrics_, R"(tributary_trace_spans_dropped_total{reason="refused",stage="loader"})"),
       1);
+}
+
+TEST_F(ExporterTest, EndsThoughACollectorNeverAnswers) {
+  Collector collector;
+  collector.Hang();
+  ExporterOptions options = Options(collector.url());
+  options.request_timeout = std::chrono::hours(1);  // Longer than the test may take.
+  options.last_words_max = milliseconds(50);
+  Exporter exporter(options, metrics_, logger_);
+  exporter.Add(SpanNumber(1));
+  (void)collector.Next();
 }
 
 TEST_F(ExporterTest, EndsSoonThoughNobodyListens) {
