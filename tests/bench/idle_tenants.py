@@ -61,7 +61,7 @@ class Job(whole_job.Job):
         """Applies so many tenants, waits until all have come to rest, and measures."""
         began = time.monotonic()
         (self.directory / "tenants.yaml").write_text(self.tenants_yaml(count))
-        self.call("tributary", "apply", "-f", "tenants.yaml", *self.reach)
+        self.apply()
         while not self.settled_with(count):
             self.assert_alive()
             if time.monotonic() - began > self.options.timeout:

@@ -79,11 +79,18 @@ class Job(run_end_to_end.Run):
         for name in SERVICES:
             self.start(name, "--config", f"{name}.yaml")
         self.reach = ("--control", f"127.0.0.1:{self.ports['control']}", "--tls-dir", "tls/tributary")
+        self.apply()
+        return self.reach
+
+    def apply(self):
+        """Until control has taken it: it may just be starting, or be too busy to answer in time."""
+        deadline = time.monotonic() + 120
         while self.call("tributary", "apply", "-f", "tenants.yaml", *self.reach,
                         check=False).returncode != 0:
             self.assert_alive()
+            if time.monotonic() > deadline:
+                raise run_end_to_end.Failure("control did not take the tenants")
             time.sleep(0.5)
-        return self.reach
 
     def load(self):
         """Until the CRM was asked nothing for ten seconds. What it cost and took."""
