@@ -136,7 +136,9 @@ absl::Status CheckIsReleased(Topic topic, const Tables& tables) {
       return absl::FailedPreconditionError(
           place +
           "has an owner, or one that has not ended well: end every service by SIGTERM; one "
-          "that was killed has to be started once more, to be ended well");
+          "that was killed has to be started once more, to be ended well (on topics that are "
+          "closed "
+          "already, after --reopen)");
     }
     if (!tables[i]->void_keys().empty()) {
       return absl::FailedPreconditionError(
