@@ -20,6 +20,7 @@ bool ForEachField(std::string_view message, const Visitor& visit) {
     const std::uint32_t tag = in.ReadTag();
     if (tag == 0) return in.ConsumedEntireMessage();
     const int number = WireFormatLite::GetTagFieldNumber(tag);
+    if (number == 0) return false;
     if (WireFormatLite::GetTagWireType(tag) == WireFormatLite::WIRETYPE_LENGTH_DELIMITED) {
       std::uint32_t size = 0;
       if (!in.ReadVarint32(&size)) return false;

@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "services/loader/fields.h"
+#include "services/loader/wire_shape.h"
 
 namespace tributary::loader {
 namespace {
@@ -64,6 +65,12 @@ bool CommandHead::IsOf(ids::CommandKey::Kind kind) const {
 }
 
 std::optional<CommandHead> CommandHeadOf(std::string_view entry) {
+  static const WireShape& shape = WireShape::Of(*v1::Command::descriptor());
+  if (!shape.IsPlain(entry)) {
+    v1::Command whole;
+    if (!whole.ParseFromArray(entry.data(), static_cast<int>(entry.size()))) return std::nullopt;
+    return HeadOf(whole);
+  }
   CommandHead head;
   bool is_whole = true;
   is_whole &= ForEachField(entry, [&](int field, std::string_view bytes, std::uint64_t) {
@@ -101,6 +108,12 @@ CommandHead HeadOf(const v1::Command& command) {
 }
 
 std::optional<RecordHead> RecordHeadOf(std::string_view entry) {
+  static const WireShape& shape = WireShape::Of(*v1::RecordEntry::descriptor());
+  if (!shape.IsPlain(entry)) {
+    v1::RecordEntry whole;
+    if (!whole.ParseFromArray(entry.data(), static_cast<int>(entry.size()))) return std::nullopt;
+    return HeadOf(whole);
+  }
   RecordHead head;
   bool is_whole = true;
   const auto version = [&is_whole](std::string_view bytes) {

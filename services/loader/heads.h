@@ -23,8 +23,9 @@ struct CommandHead {
   WallTime changed_at{};
 
   bool IsOf(ids::CommandKey::Kind kind) const;
+  friend bool operator==(const CommandHead&, const CommandHead&) = default;
 };
-/// None: malformed.
+/// None: parsing the whole refuses it too.
 std::optional<CommandHead> CommandHeadOf(std::string_view entry);
 CommandHead HeadOf(const v1::Command& command);
 
@@ -42,8 +43,9 @@ struct RecordHead {
   std::optional<WallTime> compare_at;
   /// The sweep found something of it that a person should know.
   bool is_shown = false;
+  friend bool operator==(const RecordHead&, const RecordHead&) = default;
 };
-/// None: malformed.
+/// None: parsing the whole refuses it too.
 std::optional<RecordHead> RecordHeadOf(std::string_view entry);
 RecordHead HeadOf(const v1::RecordEntry& entry);
 /// Of the field `comparison`. False: malformed.

@@ -14,6 +14,7 @@
 #include "libs/ids/keys.h"
 #include "libs/tenants/directory.h"
 #include "services/extractor/mirror.h"
+#include "services/loader/heads.h"
 #include "services/loader/index_rows.h"
 #include "services/transformer/stage.h"
 #include "tests/fuzz/invariant.h"
@@ -175,6 +176,16 @@ void CheckWalks(std::string_view key, const TableEntry& entry) {
     const std::vector<std::string> rows = loader::IndexCommand(key, entry);
     Require(rows.size() == (command.customer().empty() ? 0U : 1U), "rows of a command");
   }
+  v1::RecordEntry any_record;
+  const std::optional<loader::RecordHead> record_head = loader::RecordHeadOf(entry.value);
+  Require(record_head.has_value() == any_record.ParseFromString(entry.value),
+          "the head of a record is refused where the record is");
+  Require(!record_head || *record_head == loader::HeadOf(any_record), "the head of a record");
+  v1::Command any_command;
+  const std::optional<loader::CommandHead> command_head = loader::CommandHeadOf(entry.value);
+  Require(command_head.has_value() == any_command.ParseFromString(entry.value),
+          "the head of a command is refused where the command is");
+  Require(!command_head || *command_head == loader::HeadOf(any_command), "the head of a command");
   v1::Command read;
   if (parts && loader::ParseCommand(parts->kind, entry.value, read)) {
     Require(command.ParseFromString(entry.value), "a command that is taken is a message");

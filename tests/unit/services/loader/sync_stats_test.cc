@@ -3,9 +3,13 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <random>
 #include <set>
+#include <string>
+#include <vector>
 
+#include "google/protobuf/stubs/logging.h"
 #include <gtest/gtest.h>
 
 #include "services/loader/entries.h"
@@ -115,6 +119,89 @@ TEST(HeadsTest, AHeadSaysWhatTheWholeEntrySays) {
   }
   EXPECT_FALSE(CommandHeadOf("\x22\x7f"));
   EXPECT_FALSE(RecordHeadOf("garbage"));
+}
+
+// A head and parsing take the same bytes, and read the same in them, however they are broken.
+TEST(HeadsTest, AHeadIsRefusedWhereTheWholeEntryIs) {
+  static google::protobuf::LogHandler* const log = google::protobuf::SetLogHandler(nullptr);
+  static_cast<void>(log);
+  v1::Command command;
+  v1::DesiredState& state = *command.mutable_state();
+  state.set_object("client");
+  v1::Field& field = *state.add_fields();
+  field.set_path("tags");
+  field.mutable_value()->mutable_list()->add_items()->set_text("n\u00e4");
+  command.mutable_version()->set_generation(7);
+  command.mutable_version()->set_offset(300);
+  command.set_customer("12");
+  SetTime(At(1'700'000'000), command.mutable_changed_at());
+  v1::Command action;
+  action.mutable_action()->set_operation("client.note.create");
+  SetTime(At(1'700'000'000), action.mutable_action()->mutable_event_time());
+  v1::RecordEntry record;
+  record.set_id("a");
+  record.mutable_resolved()->set_offset(300);
+  record.set_status(v1::RecordEntry::STATUS_PARKED);
+  record.mutable_intent()->set_send(3);
+  record.add_tags("b");
+  record.set_final(true);
+  record.mutable_comparison()->add_others("c");
+  SetTime(At(1'700'000'000), record.mutable_comparison()->mutable_due_at());
+  SetTime(At(1'700'000'000), record.mutable_event_time());
+  const std::vector<std::string> good = {command.SerializeAsString(), action.SerializeAsString(),
+                                         record.SerializeAsString()};
+
+  std::mt19937_64 random(5);
+  int refused = 0;
+  int taken = 0;
+  const auto check = [&](const std::string& bytes) {
+    v1::Command whole;
+    const bool is_command = whole.ParseFromString(bytes);
+    const std::optional<CommandHead> head = CommandHeadOf(bytes);
+    ASSERT_EQ(head.has_value(), is_command) << testing::PrintToString(bytes);
+    if (head) {
+      ASSERT_TRUE(*head == HeadOf(whole)) << testing::PrintToString(bytes);
+    }
+    v1::RecordEntry entry;
+    const bool is_record = entry.ParseFromString(bytes);
+    const std::optional<RecordHead> of_record = RecordHeadOf(bytes);
+    ASSERT_EQ(of_record.has_value(), is_record) << testing::PrintToString(bytes);
+    if (of_record) {
+      ASSERT_TRUE(*of_record == HeadOf(entry)) << testing::PrintToString(bytes);
+    }
+    ++(is_command || is_record ? taken : refused);
+  };
+  for (const std::string& bytes : good) check(bytes);
+  // Said twice; a number where a message stands; a text that is none; a message that is none.
+  check(good[0] + good[0]);
+  check(good[1] + good[0]);
+  check("\x20\x05");
+  check("\x2a\x01\xff");
+  check("\x0a\x02\x1a\x7f");
+  for (int i = 0; i < 60'000; ++i) {
+    std::string bytes = good[random() % good.size()];
+    for (std::uint64_t changes = 1 + random() % 3; changes > 0; --changes) {
+      const std::size_t at = random() % bytes.size();
+      switch (random() % 4) {
+        case 0:
+          bytes[at] = static_cast<char>(random());
+          break;
+        case 1:
+          bytes[at] = static_cast<char>(bytes[at] ^ (1 << random() % 8));
+          break;
+        case 2:
+          bytes.erase(at, 1 + random() % 4);
+          break;
+        default:
+          bytes.insert(at, good[random() % good.size()].substr(random() % 20, random() % 12));
+      }
+      if (bytes.empty()) bytes = "\n";
+    }
+    check(bytes);
+    if (HasFatalFailure()) return;
+  }
+  EXPECT_GT(refused, 1000);
+  EXPECT_GT(taken, 1000);
 }
 
 }  // namespace
