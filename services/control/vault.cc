@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <sodium.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -57,6 +58,11 @@ absl::Status MakeKeyFile(const std::string& file) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Vault>> Vault::Open(const std::string& key_file) {
+  // libsodium ends the process without a word where there are none.
+  if (char probe = 0; getrandom(&probe, 1, 0) != 1) {
+    return absl::InternalError("the kernel gives no random numbers: " +
+                               std::generic_category().message(errno));
+  }
   if (sodium_init() < 0) {
     return absl::InternalError("libsodium cannot be initialised");
   }

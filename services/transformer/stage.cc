@@ -307,6 +307,10 @@ bool TransformerStage::may_write(const PartitionWork& work) const {
          work.own_states.size() < static_cast<std::size_t>(options_.unread_commands_max);
 }
 
+bool TransformerStage::MayRemap(const PartitionWork& work) const {
+  return work.own_states.size() < static_cast<std::size_t>(options_.remap_unread_commands_max);
+}
+
 void TransformerStage::Work() {
   has_more_ = false;
   if (!failure().empty()) return;
@@ -336,7 +340,7 @@ bool TransformerStage::WorkOn(PartitionWork& work) {
   while (is_working && budget > 0) {
     is_working = false;
     for (auto& [name, sync] : work.syncs) {
-      if (!may_write(work) || budget <= 0) break;
+      if (!may_write(work) || !MayRemap(work) || budget <= 0) break;
       if (!sync.withdraw.empty()) {
         const std::string key = std::move(sync.withdraw.front());
         sync.withdraw.pop_front();
@@ -360,7 +364,7 @@ bool TransformerStage::WorkOn(PartitionWork& work) {
   }
   CommitEvents(work);
   FinishBatch(work);
-  return may_write(work) && (has_more || waits_for_turn);
+  return may_write(work) && (has_more || (waits_for_turn && MayRemap(work)));
 }
 
 Instant TransformerStage::PutOffUntil(const PartitionWork& work) const {

@@ -169,6 +169,7 @@ class TransformerStage : public Transformer, private eventlog::OwnerListener {
   /// True: there is more to do, and nothing to wait for.
   bool WorkOn(PartitionWork& work);
   bool may_write(const PartitionWork& work) const;
+  bool MayRemap(const PartitionWork& work) const;
   void OnChange(PartitionWork& work, std::string_view key, const eventlog::TableEntry& entry);
   void OnCommand(PartitionWork& work, std::string_view key,
                  const std::optional<eventlog::TableEntry>& entry);

@@ -59,6 +59,9 @@ struct Options {
   /// State commands that were written and not read back yet; the version gate knows them from
   /// memory, some 300 bytes each.
   std::int32_t unread_commands_max = 4000;
+  /// A new mapping and a removed sync wait beyond so many: what changes meanwhile, of whatever
+  /// tenant, stands behind no more than these in `commands`.
+  std::int32_t remap_unread_commands_max = 250;
   /// An event waits so long for the snapshot of its tenant, which is not there as long as control
   /// has not written a `tenants` that was made anew. Then it passes, in sight.
   Duration unknown_tenant_wait_max = std::chrono::hours(1);

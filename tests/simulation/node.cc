@@ -13,6 +13,8 @@ using std::chrono::seconds;
 
 // Of the body of an answer, in a trace.
 constexpr std::size_t kShownBytesMax = 1000;
+// While things take time.
+constexpr int kThingsBeforeATick = 64;
 
 struct FactName {
   std::string operator()(const eventlog::Assigned&) const { return "assigned"; }
@@ -54,8 +56,12 @@ struct Node::Life : ControlPort, Logger {
   std::shared_ptr<TamperedHttp> tampered_http;
   std::unique_ptr<Stage> stage;
   eventlog::testing::SeededRandom random;
+  std::deque<Fact> facts;
   std::deque<Input> inputs;
   bool is_awake = false;
+  Instant busy_until{};
+  // Since its last tick, as long as things take time.
+  int things = 0;
   Instant tick_at = Instant::max();
   bool dead = false;
 
@@ -260,16 +266,45 @@ void Node::Restart(std::string_view why, Disk disk) {
                       [this, disk] { Start(disk); });
 }
 
+bool Node::Do(std::size_t items, bool is_busy, const std::function<void()>& work) {
+  if (!machine_.takes) {
+    work();
+    return !AfterStep(is_busy);
+  }
+  const std::shared_ptr<Life> life = life_;
+  ++life->things;
+  life->busy_until = machine_.time.now().steady + machine_.takes(items, work);
+  if (AfterStep(is_busy)) {
+    machine_.time.At(life->busy_until, [this, weak = std::weak_ptr<Life>(life)] {
+      if (const std::shared_ptr<Life> alive = weak.lock(); alive && !alive->dead) Step();
+    });
+  }
+  return true;
+}
+
 void Node::Step() {
   const std::shared_ptr<Life> life = life_;
-  if (!life || suspended_) return;
-  for (const Fact& fact : life->tampered_log ? life->tampered_log->Poll() : life->member->Poll()) {
+  if (!life || suspended_ || machine_.time.now().steady < life->busy_until) return;
+  const auto is_due = [&] { return machine_.time.now().steady >= life->stage->next_tick(); };
+  const auto tick = [&] {
+    life->things = 0;
+    return Do(1, false, [&] { life->stage->OnTick(now()); });
+  };
+  // As in the loop of a real process, what comes does not keep a tick away for long.
+  if (life->things > kThingsBeforeATick && is_due() && tick()) return;
+  for (Fact& fact : life->tampered_log ? life->tampered_log->Poll() : life->member->Poll()) {
+    life->facts.push_back(std::move(fact));
+  }
+  while (!life->facts.empty()) {
+    const Fact fact = std::move(life->facts.front());
+    life->facts.pop_front();
     if (machine_.trace.keeps_lines()) {
       machine_.trace.Line(life->name, std::visit(FactName{}, fact));
     }
-    life->stage->OnLog(now(), fact);
-    if (!AfterStep(std::holds_alternative<eventlog::Fetched>(fact) ||
-                   std::holds_alternative<eventlog::Produced>(fact))) {
+    const auto* const fetched = std::get_if<eventlog::Fetched>(&fact);
+    const bool is_busy = fetched != nullptr || std::holds_alternative<eventlog::Produced>(fact);
+    if (Do(fetched != nullptr ? fetched->records.size() : 1, is_busy,
+           [&] { life->stage->OnLog(now(), fact); })) {
       return;
     }
   }
@@ -282,17 +317,19 @@ void Node::Step() {
                                             completion->error + " " +
                                             completion->body.substr(0, kShownBytesMax));
       }
-      life->stage->OnHttp(now(), std::move(*completion));
     } else {
       machine_.trace.Line(life->name, "is told by control");
-      life->stage->OnControl(now(), std::get<v1::ToService>(input));
     }
-    if (!AfterStep(true)) return;
+    const bool is_over = Do(1, true, [&] {
+      if (auto* const answer = std::get_if<http::Completion>(&input)) {
+        life->stage->OnHttp(now(), std::move(*answer));
+      } else {
+        life->stage->OnControl(now(), std::get<v1::ToService>(input));
+      }
+    });
+    if (is_over) return;
   }
-  if (machine_.time.now().steady >= life->stage->next_tick()) {
-    life->stage->OnTick(now());
-    if (!AfterStep(false)) return;
-  }
+  if (is_due() && tick()) return;
   const Instant next = std::max(life->stage->next_tick(), machine_.time.now().steady);
   if (next == Instant::max() || next >= life->tick_at) return;
   life->tick_at = next;

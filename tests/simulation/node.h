@@ -33,6 +33,9 @@ struct Machine {
   /// For tampering: V + P, and what the topics say by now.
   Duration takeover{};
   PresentState present;
+  /// How long a process is busy with something that was given to its stage, by what it does: the
+  /// records of a fetch, or one answer, or a tick. Runs `work`. Unset: nothing takes time.
+  std::function<Duration(std::size_t items, const std::function<void()>& work)> takes;
 };
 
 using StageFactory =
@@ -97,6 +100,8 @@ class Node {
 
   Now now() const;
   void Wake(Duration delay);
+  /// True: the process is busy from now on, or has died in it.
+  bool Do(std::size_t items, bool is_busy, const std::function<void()>& work);
   void Step();
   /// False: the process died in it.
   bool AfterStep(bool is_busy);

@@ -12,13 +12,14 @@ using std::chrono::hours;
 using std::chrono::minutes;
 using std::chrono::seconds;
 
-constexpr std::array<std::pair<Outage, std::string_view>, 7> kNames = {
+constexpr std::array<std::pair<Outage, std::string_view>, 8> kNames = {
     {{Outage::kNone, "none"},
      {Outage::kLog, "log"},
      {Outage::kControl, "control"},
      {Outage::kDisks, "disks"},
      {Outage::kOffsets, "offsets"},
      {Outage::kEvents, "events"},
+     {Outage::kRebalances, "rebalances"},
      {Outage::kTargets, "targets"}}};
 constexpr std::array<std::string_view, 3> kStages = {"extractor", "transformer", "loader"};
 constexpr int kTargetsAwayDays = 10;
@@ -39,9 +40,9 @@ std::string_view NameOf(Outage outage) {
   return "";
 }
 
-void Outages::Plan(Outage outage, Instant begin) {
+void Outages::Plan(Outage outage, Instant begin, Instant end) {
   if (outage == Outage::kNone) return;
-  s_.time.At(begin, [this, outage] {
+  s_.time.At(begin, [this, outage, end] {
     switch (outage) {
       case Outage::kNone:
         return;
@@ -57,6 +58,8 @@ void Outages::Plan(Outage outage, Instant begin) {
         return LoseOffsets();
       case Outage::kEvents:
         return LoseEvents();
+      case Outage::kRebalances:
+        return Rebalance(end);
       case Outage::kTargets:
         return LoseTargets();
     }
@@ -114,6 +117,26 @@ void Outages::LoseEvents() {
       s_.log.ExpireBefore(Topic::kEvents, p, end);
     }
   });
+}
+
+void Outages::Rebalance(Instant end) {
+  if (s_.time.now().steady >= end) return;
+  Node& node = *s_.nodes[s_.random.Below(s_.nodes.size())];
+  if (node.alive() && s_.random.Percent(50)) {
+    s_.coordinators.at(node.service()).Evict(node, s_.random.Between(seconds(0), seconds(3)));
+  } else if (node.alive() && s_.random.Percent(50)) {
+    node.Drain();
+    s_.time.After(seconds(2), [this, &node, life = node.life()] {
+      if (!node.alive() || node.life() != life) return;
+      node.Kill("has drained, or not");
+      s_.time.After(s_.random.Between(seconds(0), seconds(6)),
+                    [&node] { node.Start(Disk::kKept); });
+    });
+  } else if (node.alive()) {
+    node.Kill("kill -9");
+    s_.time.After(s_.random.Between(seconds(0), seconds(6)), [&node] { node.Start(Disk::kKept); });
+  }
+  s_.time.After(seconds(3), [this, end] { Rebalance(end); });
 }
 
 void Outages::LoseTargets() {

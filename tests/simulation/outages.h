@@ -14,7 +14,7 @@ class Outages {
   /// `scene` stays where it is.
   explicit Outages(const Scene& scene) : s_(scene) {}
 
-  void Plan(Outage outage, Instant begin);
+  void Plan(Outage outage, Instant begin, Instant end);
   bool control_is_away() const { return control_is_away_; }
   std::int64_t expired_unread() const { return expired_unread_; }
 
@@ -26,6 +26,7 @@ class Outages {
   void LoseOffsets();
   void LoseEvents();
   void LoseTargets();
+  void Rebalance(Instant end);
 
   const Scene& s_;
   bool control_is_away_ = false;

@@ -79,6 +79,28 @@ TEST(OutagesTest, EventsThatExpireUnreadAreReadFromTheSourceAgain) {
   }
 }
 
+TEST(OutagesTest, TenMinutesOfRebalancesLoseAndDoubleNothing) {
+  SimulationOptions options = Long(Outage::kRebalances, minutes(10));
+  std::int64_t crashes = 0;
+  for (options.seed = 1; options.seed <= 3; ++options.seed) {
+    const SimulationResult result = Simulate(options);
+    EXPECT_TRUE(result.problems.empty()) << Problems(options, result);
+    crashes += result.crashes;
+  }
+  EXPECT_GT(crashes, 100);
+}
+
+// A version of tomorrow runs beside ours.
+TEST(OutagesTest, RecordsWithAFieldThatNobodyKnowsAreWorkedWith) {
+  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+    SimulationOptions options;
+    options.seed = seed;
+    options.adds_unknown_field = true;
+    const SimulationResult result = Simulate(options);
+    EXPECT_TRUE(result.problems.empty()) << Problems(options, result);
+  }
+}
+
 TEST(OutagesTest, TheCrmsOfATenantMayBeAwayForTenDays) {
   const SimulationOptions options = Long(Outage::kTargets, hours(24) * 11);
   const SimulationResult result = Simulate(options);

@@ -63,7 +63,8 @@ int main(int argc, char** argv) {
   app.add_flag("--trace", trace, "print everything that happens");
   app.add_flag("--no-faults", no_faults, "nothing goes wrong");
   app.add_option("--outage", outage_name,
-                 "away for long or lost as a whole: log, control, disks, offsets, events, targets");
+                 "away for long or lost as a whole: log, control, disks, offsets, events, "
+                 "rebalances, targets");
   app.add_flag("--beyond-settle", beyond_settle, "CRMs also do what they were asked later than L");
   app.add_flag("--no-sweep", no_sweep, "rule 15 is switched off");
   app.add_option("--break", broken, "switch this rule off; `list` lists them, `all` tries all");

@@ -140,7 +140,7 @@ class Simulation : private Node::Events {
     if (options_.faults) {
       trouble_.Plan(end, std::chrono::duration<double>(options_.length) / kUsualLength);
     }
-    outages_.Plan(options_.outage, time_.now().steady + options_.length / 24);
+    outages_.Plan(options_.outage, time_.now().steady + options_.length / 24, end);
     time_.RunUntil(end);
     EndFaults();
     RunToRest();
@@ -156,6 +156,7 @@ class Simulation : private Node::Events {
     options.delete_retention = kDeleteRetention;
     if (simulation.rule_break == RuleBreak::kNoCompactionLag) options.min_compaction_lag = {};
     if (theme == Theme::kCompaction) options.fetch_records_max = 6;
+    options.adds_unknown_field = simulation.adds_unknown_field;
     return options;
   }
   bool breaks(RuleBreak what) const { return options_.rule_break == what; }

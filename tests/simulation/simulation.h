@@ -24,6 +24,8 @@ enum class Outage : std::uint8_t {
   kOffsets,
   /// All that is in `events` expires while no transformer runs.
   kEvents,
+  /// Somebody joins or leaves its group, in an orderly way or not, every three seconds.
+  kRebalances,
   /// The CRMs of a tenant, for ten days and in every way.
   kTargets,
 };
@@ -48,6 +50,8 @@ struct SimulationOptions {
   bool beyond_settle = false;
   /// Rule 15.
   bool sweeps = true;
+  /// All records have a field that nobody knows.
+  bool adds_unknown_field = false;
   /// Switched off, so that the history should fail.
   RuleBreak rule_break = RuleBreak::kNone;
   /// None: of the seed.

@@ -14,6 +14,8 @@ namespace {
 
 using TopicPartition = std::pair<Topic, Partition>;
 
+// Number 1000, a text.
+constexpr std::string_view kUnknownField = "\xc2\x3e\x03new";
 // `message.timeout.ms` of rule 5.
 constexpr Duration kMessageTimeout = std::chrono::seconds(30);
 constexpr std::array kFoundingOrder = {Topic::kTenants, Topic::kChanges, Topic::kCursors,
@@ -153,6 +155,9 @@ struct SimulatedMember::State : std::enable_shared_from_this<SimulatedMember::St
       log->time.After(kMessageTimeout,
                       [self = shared_from_this(), produced] { self->Tell(produced); });
       return;
+    }
+    if (log->options.adds_unknown_field && next.record.value && !next.record.key.starts_with('!')) {
+      *next.record.value += kUnknownField;
     }
     const Offset offset = log->Append(std::move(next.record), name());
     produced.offset = offset;

@@ -35,6 +35,8 @@ struct SimulatedLogOptions {
   /// C and R of the protocol.
   Duration min_compaction_lag = std::chrono::hours(1);
   Duration delete_retention = std::chrono::hours(24);
+  /// What members produce comes out with a field more, as a version of tomorrow would write it.
+  bool adds_unknown_field = false;
   /// Of one fetch; how many they are is drawn.
   std::size_t fetch_records_max = 64;
 };

@@ -535,6 +535,27 @@ TEST(TransformerTest, DerivingWaitsWhileTooManyOfItsCommandsWereNotReadBack) {
 }
 
 // The local copy may be ahead of the commit, as a rebuilt one is; it is no position.
+TEST(TransformerTest, ANewMappingStandsInFrontOfNoMoreThanAFewCommands) {
+  Rig rig;
+  rig.options.remap_unread_commands_max = 3;
+  rig.PutSync(kMapping);
+  rig.Start();
+  for (int i = 0; i < 40; ++i) rig.PutCustomer(std::to_string(i), R"({"id":1,"name":"a"})");
+  rig.Run();
+  std::int64_t most = 0;
+  rig.after_step = [&] {
+    most = std::max(most, rig.stage().levels(rig.time.now()).unread_commands);
+    return false;
+  };
+  const std::int64_t revision = rig.PutSync(std::string(kMapping) + "# Again.\n");
+  rig.Run();
+
+  EXPECT_EQ(most, 3);
+  for (int i = 0; i < 40; ++i) {
+    EXPECT_EQ(rig.Command(KeyOf(std::to_string(i))).version().revision(), revision) << i;
+  }
+}
+
 TEST(TransformerTest, Rule33_WhatACopyHoldsBeyondTheCommitIsDerivedAtTheNextStart) {
   Rig rig;
   rig.options.unpersisted_changes_max = 3;
