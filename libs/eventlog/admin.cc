@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 
+#include "libs/eventlog/restored.h"
 #include "tributary/v1/log.pb.h"
 
 namespace tributary::eventlog {
@@ -95,7 +96,10 @@ void PartitionSetUp::Add(const Record& record) {
   has_others = true;
 }
 
-absl::StatusOr<std::int64_t> Found(LogAdmin& admin, const FoundOptions& options) {
+namespace {
+
+absl::StatusOr<std::int64_t> FoundAs(LogAdmin& admin, const FoundOptions& options,
+                                     bool is_restored) {
   std::vector<std::pair<Topic, std::vector<PartitionSetUp>>> tables;
   std::string lost;
   std::string other_generation;
@@ -126,8 +130,11 @@ absl::StatusOr<std::int64_t> Found(LogAdmin& admin, const FoundOptions& options)
 
   // An interrupted founding leaves nothing but foundings behind; it is continued. `anew`
   // interrupted leaves two generations, and is continued by the same order.
-  const bool is_lost = (!lost.empty() && has_data) || !other_generation.empty();
-  if (is_lost && !options.anew) {
+  const bool is_lost = is_restored || (!lost.empty() && has_data) || !other_generation.empty();
+  if (is_restored && last == 0) {
+    return absl::FailedPreconditionError("the log was never founded");
+  }
+  if (is_lost && !options.anew && !is_restored) {
     return absl::FailedPreconditionError(
         !other_generation.empty()
             ? other_generation + ": topics of different foundings"
@@ -148,8 +155,8 @@ absl::StatusOr<std::int64_t> Found(LogAdmin& admin, const FoundOptions& options)
       const auto number = static_cast<Partition>(i);
       if (!partition.founding || is_new_generation) {
         // Once lost, what the partition held stays lost through later foundings.
-        const bool after_loss =
-            partition.founding ? WasLost(*partition.founding) : is_lost && has_data;
+        const bool after_loss = is_restored || (partition.founding ? WasLost(*partition.founding)
+                                                                   : is_lost && has_data);
         records.push_back(FoundingRecord(number, generation,
                                          static_cast<std::int32_t>(partitions.size()), after_loss));
       }
@@ -163,6 +170,16 @@ absl::StatusOr<std::int64_t> Found(LogAdmin& admin, const FoundOptions& options)
     if (absl::Status status = admin.Append(table, records); !status.ok()) return status;
   }
   return generation;
+}
+
+}  // namespace
+
+absl::StatusOr<std::int64_t> Found(LogAdmin& admin, const FoundOptions& options) {
+  return FoundAs(admin, options, /*is_restored=*/false);
+}
+
+absl::StatusOr<std::int64_t> FoundRestored(LogAdmin& admin, const FoundOptions& options) {
+  return FoundAs(admin, options, /*is_restored=*/true);
 }
 
 }  // namespace tributary::eventlog

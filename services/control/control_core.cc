@@ -10,10 +10,14 @@
 #include "libs/ids/keys.h"
 #include "services/control/apply_plan.h"
 #include "services/control/joined_status.h"
+#include "services/control/portable_tenant.h"
 #include "services/control/questions.h"
 
 namespace tributary::control {
 namespace {
+
+// What is sealed for one tenant opens for no other.
+std::string PlaceOfExport(const std::string& tenant) { return "export/v1/" + tenant; }
 
 constexpr int kParkedItemsMax = 1000;
 
@@ -370,6 +374,98 @@ absl::StatusOr<v1::SetSyncPausedResponse> ControlCore::SetSyncPaused(
   tenant->second = std::move(next);
   state_->Changed(request.tenant());
   return v1::SetSyncPausedResponse();
+}
+
+absl::StatusOr<v1::CopyDatabaseResponse> ControlCore::CopyDatabase(Now now,
+                                                                   const std::string& actor) {
+  // What one answer may have, with room for what is around it.
+  constexpr std::size_t kBytesMax = 60 << 20;
+  Database::Changes changes;
+  changes.actor = actor;
+  changes.audit = {"database copied for a backup"};
+  if (absl::Status written = state_->database.Write(now.wall, changes); !written.ok()) {
+    return written;
+  }
+  absl::StatusOr<std::string> copy = state_->database.Copy(kBytesMax);
+  if (!copy.ok()) {
+    return copy.status();
+  }
+  v1::CopyDatabaseResponse response;
+  response.set_database(*std::move(copy));
+  return response;
+}
+
+absl::StatusOr<v1::ExportedTenant> ControlCore::ExportTenant(
+    Now now, const std::string& actor, const v1::ExportTenantRequest& request) {
+  const auto tenant = state_->tenants.find(request.tenant());
+  if (tenant == state_->tenants.end() || tenant->second.is_removed) {
+    return state_->NoSuchTenant(request.tenant());
+  }
+  v1::ExportedTenant exported;
+  *exported.mutable_order() = OrderOf(request.tenant(), tenant->second, state_->blobs);
+  const bool with_credentials = !request.passphrase().empty();
+  if (with_credentials) {
+    v1::ApplyRequest secrets;
+    for (const v1::ConnectionConfig& connection : exported.order().tenants(0).connections()) {
+      const auto fields = state_->database.LoadCredential({request.tenant(), connection.name()});
+      if (!fields.ok()) {
+        return fields.status();
+      }
+      if (fields->has_value()) {
+        v1::SealedInput& input = *secrets.add_credentials();
+        input.set_tenant(request.tenant());
+        input.set_connection(connection.name());
+        input.mutable_fields()->insert((*fields)->begin(), (*fields)->end());
+      }
+    }
+    absl::StatusOr<std::string> sealed = SealUnder(
+        request.passphrase(), PlaceOfExport(request.tenant()), secrets.SerializeAsString());
+    if (!sealed.ok()) {
+      return sealed.status();
+    }
+    exported.set_sealed_credentials(*std::move(sealed));
+  }
+  Database::Changes changes;
+  changes.actor = actor;
+  changes.audit = {"tenant " + request.tenant() + " exported" +
+                   (with_credentials ? " with credentials under a passphrase" : "")};
+  if (absl::Status written = state_->database.Write(now.wall, changes); !written.ok()) {
+    return written;
+  }
+  return exported;
+}
+
+absl::StatusOr<v1::ApplyResponse> ControlCore::ImportTenant(
+    Now now, const std::string& actor, const v1::ImportTenantRequest& request) {
+  const auto refuse = [](const std::string& problem) {
+    v1::ApplyResponse response;
+    response.add_problems("error: " + problem);
+    return response;
+  };
+  v1::ApplyRequest order = request.tenant().order();
+  if (order.tenants_size() != 1 || order.credentials_size() != 0 || order.prune()) {
+    return refuse("this is not one tenant that `tributary export` wrote");
+  }
+  const std::string& name = order.tenants(0).name();
+  if (state_->tenants.contains(name)) {
+    return refuse("tenant `" + name + "` is there already, or was; it is not written over");
+  }
+  const std::string& sealed = request.tenant().sealed_credentials();
+  if (!sealed.empty()) {
+    if (request.passphrase().empty()) {
+      return refuse("its credentials are sealed: give --passphrase-file");
+    }
+    const absl::StatusOr<std::string> secrets =
+        UnsealUnder(request.passphrase(), PlaceOfExport(name), sealed);
+    v1::ApplyRequest opened;
+    if (!secrets.ok() || !opened.ParseFromString(*secrets)) {
+      return refuse(secrets.ok() ? "the credentials cannot be read"
+                                 : std::string(secrets.status().message()));
+    }
+    order.mutable_credentials()->Swap(opened.mutable_credentials());
+  }
+  order.set_dry_run(request.dry_run());
+  return Apply(now, actor, order);
 }
 
 absl::StatusOr<v1::StatusResponse> ControlCore::GetStatus(const v1::StatusRequest& request) const {

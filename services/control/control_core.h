@@ -18,6 +18,7 @@
 #include "services/control/model.h"
 #include "services/control/peer.h"
 #include "tributary/v1/control.pb.h"
+#include "tributary/v1/portability.pb.h"
 
 // The control plane without gRPC, threads and clocks: what people order, what services report, and
 // the ways between them. Publishing of `tributary.tenants` is publisher.h's.
@@ -64,6 +65,14 @@ class ControlCore {
   void Trace(Now now, const v1::TraceRequest& request, Reply<v1::TraceResponse> reply);
   void Sweep(Now now, const std::string& actor, const v1::SweepRequest& request,
              Reply<v1::SweepResponse> reply);
+  /// For a backup; noted in the audit trail.
+  absl::StatusOr<v1::CopyDatabaseResponse> CopyDatabase(Now now, const std::string& actor);
+  /// Errors: kNotFound with the nearest known name; those of SealUnder.
+  absl::StatusOr<v1::ExportedTenant> ExportTenant(Now now, const std::string& actor,
+                                                  const v1::ExportTenantRequest& request);
+  /// As Apply, of one tenant that is not there yet.
+  absl::StatusOr<v1::ApplyResponse> ImportTenant(Now now, const std::string& actor,
+                                                 const v1::ImportTenantRequest& request);
   const v1::BuildInfo& build() const;
 
   // ---- services ----

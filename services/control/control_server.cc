@@ -12,12 +12,15 @@
 
 #include "services/control/local_attachment.h"
 #include "tributary/v1/control.grpc.pb.h"
+#include "tributary/v1/portability.grpc.pb.h"
 
 namespace tributary::control {
 namespace {
 
 // Messages that wait for one service; more means that it is stuck.
 constexpr std::size_t kQueueMax = 10'000;
+// A copy of the database is larger than what is received.
+constexpr std::int32_t kSentBytesMax = 64 << 20;
 constexpr std::string_view kOperatorName = "tributary";
 constexpr std::array<std::string_view, 3> kServiceNames = {"extractor", "transformer", "loader"};
 
@@ -173,6 +176,28 @@ class AttachmentService : public v1::Attachment::CallbackService {
   std::map<AttachedService*, std::weak_ptr<AttachedService>> attached_;
 };
 
+// Runs `call` on control's thread; what it replies becomes the response. Request and response live
+// until Finish. Only for the command line.
+template <typename Response, typename Call>
+grpc::ServerUnaryReactor* RunForOperator(const Post& post, grpc::CallbackServerContext* context,
+                                         Response* response, Call call) {
+  grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
+  if (!NamesInCertificate(*context).contains(std::string(kOperatorName))) {
+    reactor->Finish({grpc::StatusCode::PERMISSION_DENIED,
+                     "the certificate is not that of `tributary`, the command line"});
+    return reactor;
+  }
+  post([reactor, response, call = std::move(call)](Now now) mutable {
+    call(now, Reply<Response>([reactor, response](absl::StatusOr<Response> answer) {
+           if (answer.ok()) {
+             *response = *std::move(answer);
+           }
+           reactor->Finish(ToGrpc(answer.status()));
+         }));
+  });
+  return reactor;
+}
+
 class ControlService : public v1::Control::CallbackService {
  public:
   ControlService(ControlCore& core, Post post, ControlServer::Verifier verifier)
@@ -251,26 +276,10 @@ class ControlService : public v1::Control::CallbackService {
   }
 
  private:
-  // Runs `call` on control's thread; what it replies becomes the response. Request and response
-  // live until Finish.
   template <typename Response, typename Call>
   grpc::ServerUnaryReactor* Run(grpc::CallbackServerContext* context, Response* response,
                                 Call call) {
-    grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
-    if (!NamesInCertificate(*context).contains(std::string(kOperatorName))) {
-      reactor->Finish({grpc::StatusCode::PERMISSION_DENIED,
-                       "the certificate is not that of `tributary`, the command line"});
-      return reactor;
-    }
-    post_([reactor, response, call = std::move(call)](Now now) mutable {
-      call(now, Reply<Response>([reactor, response](absl::StatusOr<Response> answer) {
-             if (answer.ok()) {
-               *response = *std::move(answer);
-             }
-             reactor->Finish(ToGrpc(answer.status()));
-           }));
-    });
-    return reactor;
+    return RunForOperator(post_, context, response, std::move(call));
   }
 
   ControlCore& core_;
@@ -278,16 +287,48 @@ class ControlService : public v1::Control::CallbackService {
   const ControlServer::Verifier verifier_;
 };
 
+class PortabilityService : public v1::Portability::CallbackService {
+ public:
+  PortabilityService(ControlCore& core, Post post) : core_(core), post_(std::move(post)) {}
+
+  grpc::ServerUnaryReactor* ExportTenant(grpc::CallbackServerContext* context,
+                                         const v1::ExportTenantRequest* request,
+                                         v1::ExportedTenant* response) override {
+    return RunForOperator(post_, context, response, [this, request](Now now, auto reply) {
+      reply(core_.ExportTenant(now, std::string(kOperatorName), *request));
+    });
+  }
+  grpc::ServerUnaryReactor* ImportTenant(grpc::CallbackServerContext* context,
+                                         const v1::ImportTenantRequest* request,
+                                         v1::ApplyResponse* response) override {
+    return RunForOperator(post_, context, response, [this, request](Now now, auto reply) {
+      reply(core_.ImportTenant(now, std::string(kOperatorName), *request));
+    });
+  }
+  grpc::ServerUnaryReactor* CopyDatabase(grpc::CallbackServerContext* context,
+                                         const v1::CopyDatabaseRequest*,
+                                         v1::CopyDatabaseResponse* response) override {
+    return RunForOperator(post_, context, response, [this](Now now, auto reply) {
+      reply(core_.CopyDatabase(now, std::string(kOperatorName)));
+    });
+  }
+
+ private:
+  ControlCore& core_;
+  const Post post_;
+};
+
 }  // namespace
 
 struct ControlServer::State {
   AttachmentService attachment;
   ControlService control;
+  PortabilityService portability;
   std::unique_ptr<grpc::Server> server;
   int port = 0;
 
   State(ControlCore& core, const Post& post, Verifier verifier)
-      : attachment(core, post), control(core, post, std::move(verifier)) {}
+      : attachment(core, post), control(core, post, std::move(verifier)), portability(core, post) {}
 };
 
 ControlServer::ControlServer(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -303,8 +344,9 @@ absl::StatusOr<std::unique_ptr<ControlServer>> ControlServer::Start(ControlServe
   builder.AddListeningPort(options.listen, grpc::SslServerCredentials(ssl), &state->port);
   builder.RegisterService(&state->attachment);
   builder.RegisterService(&state->control);
+  builder.RegisterService(&state->portability);
   builder.SetMaxReceiveMessageSize(options.message_bytes_max);
-  builder.SetMaxSendMessageSize(options.message_bytes_max);
+  builder.SetMaxSendMessageSize(std::max(options.message_bytes_max, kSentBytesMax));
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, 100);
   builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, 8192);
   // Two controls must not share a port by accident.

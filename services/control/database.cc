@@ -422,6 +422,36 @@ absl::Status Database::Write(WallTime now, const Changes& changes) {
   return status;
 }
 
+absl::StatusOr<std::string> Database::Copy(std::size_t bytes_max) const {
+  sqlite3* copy = nullptr;
+  if (sqlite3_open_v2(":memory:", &copy,
+                      SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
+                      nullptr) != SQLITE_OK) {
+    sqlite3_close(copy);
+    return absl::ResourceExhaustedError("no memory for a copy of control's database");
+  }
+  absl::StatusOr<std::string> bytes = absl::InternalError("copying control's database failed");
+  sqlite3_backup* const backup = sqlite3_backup_init(copy, "main", state_->db, "main");
+  if (backup != nullptr) {
+    const int stepped = sqlite3_backup_step(backup, -1);
+    sqlite3_backup_finish(backup);
+    sqlite3_int64 size = 0;
+    unsigned char* const serialized =
+        stepped == SQLITE_DONE ? sqlite3_serialize(copy, "main", &size, 0) : nullptr;
+    if (serialized != nullptr && static_cast<std::size_t>(size) > bytes_max) {
+      bytes = absl::ResourceExhaustedError("control's database has " + std::to_string(size) +
+                                           " bytes, and at most " + std::to_string(bytes_max) +
+                                           " are sent; stop control and copy its file");
+    } else if (serialized != nullptr) {
+      bytes =
+          std::string(reinterpret_cast<const char*>(serialized), static_cast<std::size_t>(size));
+    }
+    sqlite3_free(serialized);
+  }
+  sqlite3_close(copy);
+  return bytes;
+}
+
 absl::StatusOr<std::vector<Database::AuditEntry>> Database::LoadAudit(int entries_max) const {
   std::vector<AuditEntry> entries;
   Statement select(state_->db,

@@ -48,6 +48,11 @@ class Database {
       const ConnectionName& connection) const;
   absl::Status Write(WallTime now, const Changes& changes);
 
+  /// All of it as it is now, as a file of SQLite's holds it; credentials in it are sealed.
+  ///
+  /// Errors: kResourceExhausted when it is larger than `bytes_max`.
+  absl::StatusOr<std::string> Copy(std::size_t bytes_max) const;
+
   struct AuditEntry {
     std::int64_t number = 0;
     std::string actor;

@@ -101,7 +101,9 @@ int Main(int argc, const char* const* argv, const Surroundings& surroundings) {
   AddVerify(tree);
   AddAbout(tree);
   AddTopics(tree);
+  AddBackup(tree);
   AddDoctor(tree);
+  AddMove(tree);
   AddPlan(tree);
   AddManual(tree);
 

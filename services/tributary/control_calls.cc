@@ -10,6 +10,7 @@
 #include "libs/json/value.h"
 #include "libs/tls/tls.h"
 #include "tributary/v1/control.grpc.pb.h"
+#include "tributary/v1/portability.grpc.pb.h"
 
 namespace tributary::cli {
 namespace {
@@ -30,8 +31,9 @@ class GrpcCalls : public ControlCalls {
     // Whatever the address: who answers must be control.
     arguments.SetSslTargetNameOverride("control");
     arguments.SetMaxReceiveMessageSize(kMessageBytesMax);
-    stub_ = v1::Control::NewStub(
-        grpc::CreateCustomChannel(address_, grpc::SslCredentials(ssl), arguments));
+    const auto channel = grpc::CreateCustomChannel(address_, grpc::SslCredentials(ssl), arguments);
+    control_ = v1::Control::NewStub(channel);
+    portability_ = v1::Portability::NewStub(channel);
   }
 
   absl::StatusOr<v1::ApplyResponse> Apply(const v1::ApplyRequest& request) override {
@@ -68,16 +70,29 @@ class GrpcCalls : public ControlCalls {
     return Call(&v1::Control::Stub::GetBuildInfo, v1::BuildInfoRequest(), v1::BuildInfo(),
                 kCallMax);
   }
+  absl::StatusOr<v1::ExportedTenant> ExportTenant(const v1::ExportTenantRequest& request) override {
+    return Call(&v1::Portability::Stub::ExportTenant, request, v1::ExportedTenant(), kCallMax);
+  }
+  absl::StatusOr<v1::ApplyResponse> ImportTenant(const v1::ImportTenantRequest& request) override {
+    return Call(&v1::Portability::Stub::ImportTenant, request, v1::ApplyResponse(), kCallMax);
+  }
+  absl::StatusOr<v1::CopyDatabaseResponse> CopyDatabase() override {
+    return Call(&v1::Portability::Stub::CopyDatabase, v1::CopyDatabaseRequest(),
+                v1::CopyDatabaseResponse(), kCallMax);
+  }
 
  private:
-  template <typename Request, typename Response, typename Duration>
-  absl::StatusOr<Response> Call(grpc::Status (v1::Control::Stub::*method)(grpc::ClientContext*,
-                                                                          const Request&,
-                                                                          Response*),
+  v1::Control::Stub& StubOf(const v1::Control::Stub*) { return *control_; }
+  v1::Portability::Stub& StubOf(const v1::Portability::Stub*) { return *portability_; }
+
+  template <typename Stub, typename Request, typename Response, typename Duration>
+  absl::StatusOr<Response> Call(grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&,
+                                                             Response*),
                                 const Request& request, Response response, Duration time_max) {
     grpc::ClientContext context;
     context.set_deadline(std::chrono::system_clock::now() + time_max);
-    const grpc::Status status = (stub_.get()->*method)(&context, request, &response);
+    const grpc::Status status =
+        (StubOf(static_cast<const Stub*>(nullptr)).*method)(&context, request, &response);
     if (status.ok()) {
       return response;
     }
@@ -93,7 +108,8 @@ class GrpcCalls : public ControlCalls {
   }
 
   const std::string address_;
-  std::unique_ptr<v1::Control::Stub> stub_;
+  std::unique_ptr<v1::Control::Stub> control_;
+  std::unique_ptr<v1::Portability::Stub> portability_;
 };
 
 // What a running `tributary dev` wrote.

@@ -6,6 +6,7 @@
 #include "absl/status/statusor.h"
 
 #include "tributary/v1/control.pb.h"
+#include "tributary/v1/portability.pb.h"
 
 namespace tributary::cli {
 
@@ -29,6 +30,11 @@ class ControlCalls {
   virtual absl::StatusOr<v1::SweepResponse> Sweep(const v1::SweepRequest& request) = 0;
   virtual absl::StatusOr<v1::VerifyResponse> Verify() = 0;
   virtual absl::StatusOr<v1::BuildInfo> GetBuildInfo() = 0;
+  virtual absl::StatusOr<v1::CopyDatabaseResponse> CopyDatabase() = 0;
+  virtual absl::StatusOr<v1::ExportedTenant> ExportTenant(
+      const v1::ExportTenantRequest& request) = 0;
+  virtual absl::StatusOr<v1::ApplyResponse> ImportTenant(
+      const v1::ImportTenantRequest& request) = 0;
 };
 
 /// Where control is, as given on the command line.

@@ -17,6 +17,7 @@
 #include "tributary/v1/config.pb.h"
 #include "tributary/v1/control.pb.h"
 #include "tributary/v1/log.pb.h"
+#include "tributary/v1/portability.pb.h"
 #include "tributary/v1/records.pb.h"
 #include "tributary/v1/tenants.pb.h"
 #include "tributary/v1/version.pb.h"
@@ -66,10 +67,11 @@ void AddMessage(const Descriptor& message, std::set<std::string>& lines) {
 }
 
 std::vector<const FileDescriptor*> Files() {
-  return {v1::Version::descriptor()->file(),     v1::Fence::descriptor()->file(),
-          v1::ChangeEvent::descriptor()->file(), v1::Command::descriptor()->file(),
-          v1::RecordEntry::descriptor()->file(), v1::TenantSnapshot::descriptor()->file(),
-          v1::ConfigFile::descriptor()->file(),  v1::FromService::descriptor()->file()};
+  return {v1::Version::descriptor()->file(),       v1::Fence::descriptor()->file(),
+          v1::ChangeEvent::descriptor()->file(),   v1::Command::descriptor()->file(),
+          v1::RecordEntry::descriptor()->file(),   v1::TenantSnapshot::descriptor()->file(),
+          v1::ConfigFile::descriptor()->file(),    v1::FromService::descriptor()->file(),
+          v1::ExportedTenant::descriptor()->file()};
 }
 
 std::set<std::string> Declared() {

@@ -17,7 +17,10 @@ void AddVerify(CommandTree& tree);
 void AddTopics(CommandTree& tree);
 /// tls, version
 void AddAbout(CommandTree& tree);
+void AddBackup(CommandTree& tree);
 void AddDoctor(CommandTree& tree);
+/// export, import
+void AddMove(CommandTree& tree);
 void AddPlan(CommandTree& tree);
 /// man, completion
 void AddManual(CommandTree& tree);

@@ -34,6 +34,9 @@ class FakeControl : public ControlCalls {
     std::optional<v1::SetSyncPausedRequest> paused;
     std::optional<v1::DecideParkedRequest> decision;
     v1::SweepResponse sweep;
+    v1::ExportedTenant exported;
+    std::optional<v1::ExportTenantRequest> asked_export;
+    std::optional<v1::ImportTenantRequest> imported;
     std::optional<v1::SweepRequest> swept;
   };
   explicit FakeControl(Script& script) : script_(script) {}
@@ -71,6 +74,17 @@ class FakeControl : public ControlCalls {
   }
   absl::StatusOr<v1::VerifyResponse> Verify() override { return Answer(script_.verify); }
   absl::StatusOr<v1::BuildInfo> GetBuildInfo() override { return Answer(v1::BuildInfo()); }
+  absl::StatusOr<v1::CopyDatabaseResponse> CopyDatabase() override {
+    return Answer(v1::CopyDatabaseResponse());
+  }
+  absl::StatusOr<v1::ExportedTenant> ExportTenant(const v1::ExportTenantRequest& request) override {
+    script_.asked_export = request;
+    return Answer(script_.exported);
+  }
+  absl::StatusOr<v1::ApplyResponse> ImportTenant(const v1::ImportTenantRequest& request) override {
+    script_.imported = request;
+    return Answer(script_.apply);
+  }
 
  private:
   template <typename Response>
@@ -189,7 +203,12 @@ TEST_F(CommandLineTest, TheHelpOfEveryCommandHasAnExampleOfIt) {
                                                           {"version"},
                                                           {"tls", "init"},
                                                           {"topics", "create"},
+                                                          {"backup", "create"},
+                                                          {"backup", "check"},
+                                                          {"backup", "restore"},
                                                           {"doctor"},
+                                                          {"export"},
+                                                          {"import"},
                                                           {"plan"},
                                                           {"man"},
                                                           {"completion"}};
@@ -233,6 +252,32 @@ TEST_F(CommandLineTest, PlanTellsByItsExitCodeWhetherTheQuotaSuffices) {
   EXPECT_THAT(err_.str(), HasSubstr("warning: a tenant needs"));
   EXPECT_EQ(Run({"plan", "--target", "nobody"}), 2);
   EXPECT_THAT(err_.str(), HasSubstr("rest-batch"));
+}
+
+TEST_F(CommandLineTest, WhatIsExportedIsWhatIsImported) {
+  script_.exported.mutable_order()->add_tenants()->set_name("acme");
+  (*script_.exported.mutable_order()->mutable_files())["a/own.yaml"] = "fields: {}\n";
+  script_.exported.set_sealed_credentials("\x01 sealed");
+  const std::string pass = Write("pass", "correct horse battery\n");
+  const std::string file = directory_ + "/acme.json";
+
+  EXPECT_EQ(Run({"export", "acme", file, "--with-credentials", "--passphrase-file", pass}), 0);
+  EXPECT_EQ(script_.asked_export->passphrase(), "correct horse battery");
+  EXPECT_EQ(Run({"import", file, "--passphrase-file", pass, "--dry-run"}), 0);
+  EXPECT_EQ(script_.imported->tenant().SerializeAsString(), script_.exported.SerializeAsString());
+  EXPECT_TRUE(script_.imported->dry_run());
+
+  // Never over a file that is there.
+  EXPECT_EQ(Run({"export", "acme", file}), 1);
+  EXPECT_EQ(Run({"import", pass}), 78);
+}
+
+TEST_F(CommandLineTest, CredentialsAreExportedOnlyUnderAPassphrase) {
+  EXPECT_EQ(Run({"export", "acme", directory_ + "/a.json", "--with-credentials"}), 2);
+  EXPECT_THAT(err_.str(), HasSubstr("sealed under a passphrase"));
+  EXPECT_FALSE(script_.asked_export);
+  EXPECT_EQ(Run({"export", "acme", directory_ + "/a.json"}), 0);
+  EXPECT_EQ(script_.asked_export->passphrase(), "");
 }
 
 TEST_F(CommandLineTest, PagesAreWrittenBySection) {
