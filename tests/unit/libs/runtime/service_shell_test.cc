@@ -137,8 +137,7 @@ class ServiceFlagsTest : public ::testing::Test {
   }
   static ServiceCommand Read(std::vector<const char*> arguments) {
     arguments.insert(arguments.begin(), "loader");
-    return ReadServiceCommandLine("loader", "Loads.", static_cast<int>(arguments.size()),
-                                  arguments.data());
+    return ReadServiceCommandLine("loader", static_cast<int>(arguments.size()), arguments.data());
   }
 
   const std::string directory_;
