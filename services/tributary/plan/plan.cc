@@ -107,7 +107,7 @@ std::string Number(double value, int digits = 0) {
   std::string number = text;
   for (std::size_t at = number.find('.') == std::string::npos ? number.size() : number.find('.');
        at > 3; at -= 3) {
-    number.insert(at - 3, ",");
+    number.insert(at - 3, 1, ',');
   }
   return number;
 }
