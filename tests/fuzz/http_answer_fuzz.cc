@@ -73,8 +73,9 @@ bool IsCut(std::string_view bytes, bool is_head) {
     if (took == 0) break;
   }
   if (parser.is_done()) return false;
-  // Beast takes `chunked` with anything behind it for the same.
-  if (parser.is_header_done() && parser.chunked() &&
+  // What is coded otherwise than `chunked` ends with its connection, whatever length it gives (RFC
+  // 9112, 6.3). Beast goes by the length, and takes `chunked` with anything behind it for the same.
+  if (parser.is_header_done() && parser.get().count(beast::field::transfer_encoding) != 0 &&
       parser.get()[beast::field::transfer_encoding] != "chunked") {
     return false;
   }
