@@ -12,7 +12,6 @@ returns. An hour of the rules is 36 seconds here, as in monitoring_test. Needs D
 prometheus-alertmanager.
 """
 
-import argparse
 import http.server
 import json
 import os
@@ -21,7 +20,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import urllib.error
@@ -33,7 +31,7 @@ sys.path[:0] = [str(TOP / "tests" / "end_to_end"), str(TOP / "tests" / "fault")]
 
 import monitoring_test  # noqa: E402
 from broker import Broker  # noqa: E402
-from monitoring_test import Failure, faster, fetch, panels  # noqa: E402
+from monitoring_test import Failure, faster, fetch, panels, run_test  # noqa: E402
 from run_end_to_end import CONNECTOR_FILES, free_port  # noqa: E402
 
 DOCKER = TOP / "docker"
@@ -72,6 +70,12 @@ class Installation(monitoring_test.Run):
         self.services = {}
         self.receiver = Receiver()
         self.is_changing = True
+
+    def stop(self):
+        self.is_changing = False
+        super().stop()
+        if hasattr(self, "broker"):
+            self.broker.stop()
 
     def start_service(self, name):
         given = COMPOSE["services"][name].get("environment", {})
@@ -297,38 +301,16 @@ def nothing_was_lost(run):
         raise Failure(f"{judged}")
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--bin", required=True, type=lambda text: pathlib.Path(text).resolve())
-    parser.add_argument("--keep", action="store_true", help="keep the work directory")
-    options = parser.parse_args()
-    directory = pathlib.Path(tempfile.mkdtemp(prefix="tributary-incident-"))
-    run = Installation(options, directory)
-    problem = None
-    try:
-        run.start_all()
-        run.start_watching()
-        run.wait("nothing fires", lambda: not run.firing(), 60)
-        a_crm_fails(run)
-        what_waits_for_a_quota_calls_for_no_member(run)
-        a_service_dies(run)
-        the_broker_dies(run)
-        nothing_was_lost(run)
-    except (Failure, OSError, ValueError, KeyError, subprocess.SubprocessError) as failure:
-        problem = f"{type(failure).__name__}: {failure}"
-    finally:
-        run.is_changing = False
-        run.stop()
-        if hasattr(run, "broker"):
-            run.broker.stop()
-    if problem:
-        print(f"FAILED: {problem}\nLogs: {directory}", file=sys.stderr)
-        return 1
-    if not options.keep:
-        shutil.rmtree(directory)
-    run.say("good")
-    return 0
+def body(run):
+    run.start_all()
+    run.start_watching()
+    run.wait("nothing fires", lambda: not run.firing(), 60)
+    a_crm_fails(run)
+    what_waits_for_a_quota_calls_for_no_member(run)
+    a_service_dies(run)
+    the_broker_dies(run)
+    nothing_was_lost(run)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_test(__doc__.splitlines()[0], Installation, body))

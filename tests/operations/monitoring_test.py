@@ -211,22 +211,19 @@ def a_process_that_stands_still_is_seen(run):
     run.wait("the process is ready again", lambda: run.readiness() == 200, 30)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def run_test(description, kind, body):
+    """Calls `body` with a run in a directory of its own, which stays when something is wrong. The
+    exit code."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--bin", required=True, type=lambda text: pathlib.Path(text).resolve())
     parser.add_argument("--keep", action="store_true", help="keep the work directory")
     options = parser.parse_args()
     directory = pathlib.Path(tempfile.mkdtemp(prefix="tributary-monitoring-"))
-    run = Run(options, directory)
+    run = kind(options, directory)
     problem = None
     try:
-        run.start_demo()
-        run.start_prometheus()
-        metrics_exist(run)
-        queries_are_finite(run)
-        errors_of_a_crm_are_seen(run)
-        a_process_that_stands_still_is_seen(run)
-    except (Failure, OSError, ValueError, KeyError) as failure:
+        body(run)
+    except (Failure, OSError, ValueError, KeyError, subprocess.SubprocessError) as failure:
         problem = f"{type(failure).__name__}: {failure}"
     finally:
         run.stop()
@@ -239,5 +236,14 @@ def main():
     return 0
 
 
+def body(run):
+    run.start_demo()
+    run.start_prometheus()
+    metrics_exist(run)
+    queries_are_finite(run)
+    errors_of_a_crm_are_seen(run)
+    a_process_that_stands_still_is_seen(run)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_test(__doc__.splitlines()[0], Run, body))
