@@ -73,6 +73,12 @@ bool IsCut(std::string_view bytes, bool is_head) {
     if (took == 0) break;
   }
   if (parser.is_done()) return false;
+  // libcurl waits for the line feed behind the last chunk, and does not miss it.
+  if (parser.is_header_done() && parser.chunked() && bytes.ends_with('\r')) {
+    const std::string last = std::string(bytes.substr(used)) + '\n';
+    parser.put(boost::asio::buffer(last), error);
+    if (parser.is_done() || error != beast::error::need_more) return false;
+  }
   // What is coded otherwise than `chunked` ends with its connection, whatever length it gives (RFC
   // 9112, 6.3). Beast goes by the length, and takes `chunked` with anything behind it for the same.
   if (parser.is_header_done() && parser.get().count(beast::field::transfer_encoding) != 0 &&
