@@ -40,10 +40,6 @@ target_include_directories(tributary_flags INTERFACE ${CMAKE_SOURCE_DIR})
 target_compile_options(tributary_flags INTERFACE
   -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wnon-virtual-dtor -Woverloaded-virtual
   -Wno-missing-field-initializers)
-if(CMAKE_BUILD_TYPE STREQUAL "RelWithDebInfo" AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-  # At -O1 g++ 12 takes an empty std::optional for read; -O0 and -O2 see that it is not.
-  target_compile_options(tributary_flags INTERFACE -Wno-maybe-uninitialized)
-endif()
 if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
   # g++ leaves it out of -Wconversion.
   target_compile_options(tributary_flags INTERFACE -Wno-sign-conversion)

@@ -19,14 +19,14 @@ if [[ ! -e $place/.complete ]]; then
   mkdir -p "$place/source"
   git -C "$top" archive "$commit" | tar -x -C "$place/source"
   # The same flags as the programs that it is mixed with, or nothing is found in the cache.
-  (cd "$place/source" && cmake --preset test && cmake --build build/test -j "$(nproc)" --target "${programs[@]}") \
+  (cd "$place/source" && cmake --preset release && cmake --build build/release -j "$(nproc)" --target "${programs[@]}") \
     >"$place/build.log" 2>&1 || {
     tail -n 20 "$place/build.log" >&2
     echo "the previous version does not build: see $place/build.log" >&2
     exit 1
   }
   mkdir "$place/bin"
-  for program in "${programs[@]}"; do strip -o "$place/bin/$program" "$place/source/build/test/bin/$program"; done
+  for program in "${programs[@]}"; do strip -o "$place/bin/$program" "$place/source/build/release/bin/$program"; done
   cp -r "$place/source/libs/connector/files" "$place/connector_files"
   rm -rf "$place/source"
   touch "$place/.complete"
