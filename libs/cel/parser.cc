@@ -7,6 +7,7 @@
 #include "libs/cel/functions.h"
 #include "libs/cel/program.h"
 #include "libs/cel/token.h"
+#include "libs/nearest/nearest.h"
 
 namespace tributary::cel {
 namespace {
@@ -360,9 +361,7 @@ class Parser {
       std::vector<std::string> known = FunctionNames();
       known.insert(known.end(),
                    {"default", "orValue", "has", "filter", "map", "exists", "all", "exists_one"});
-      const std::string nearest = Nearest(name, known);
-      Report(offset, "no function `" + name + "`" +
-                         (nearest.empty() ? "" : "; did you mean `" + nearest + "`?"));
+      Report(offset, "no function `" + name + "`" + DidYouMean(name, known));
       return Constant(offset, Type::Kind::kDyn, Value());
     }
     return MakeCall(offset, *function, std::move(arguments));
@@ -499,9 +498,7 @@ class Parser {
     std::vector<std::string> known;
     for (const Local& local : locals_) known.push_back(local.name);
     for (const Variable& variable : environment_.variables) known.push_back(variable.name);
-    const std::string nearest = Nearest(token.text, known);
-    Report(token.offset, "unknown name `" + token.text + "`" +
-                             (nearest.empty() ? "" : "; did you mean `" + nearest + "`?"));
+    Report(token.offset, "unknown name `" + token.text + "`" + DidYouMean(token.text, known));
     return Constant(token.offset, Type::Kind::kDyn, Value());
   }
 
@@ -614,31 +611,6 @@ std::optional<Program> Compile(std::string_view source, const Environment& envir
     return std::nullopt;
   }
   return Parser(source, environment, limits, problems).Run();
-}
-
-std::string Nearest(std::string_view name, const std::vector<std::string>& known) {
-  std::string nearest;
-  std::size_t least = std::max<std::size_t>(1, name.size() / 3) + 1;
-  for (const std::string& candidate : known) {
-    // Distance with insertions, deletions and replacements, row by row.
-    std::vector<std::size_t> row(candidate.size() + 1);
-    for (std::size_t j = 0; j < row.size(); ++j) row[j] = j;
-    for (std::size_t i = 1; i <= name.size(); ++i) {
-      std::size_t diagonal = row[0];
-      row[0] = i;
-      for (std::size_t j = 1; j < row.size(); ++j) {
-        const std::size_t above = row[j];
-        row[j] = std::min(
-            {row[j] + 1, row[j - 1] + 1, diagonal + (name[i - 1] == candidate[j - 1] ? 0 : 1)});
-        diagonal = above;
-      }
-    }
-    if (row.back() < least) {
-      least = row.back();
-      nearest = candidate;
-    }
-  }
-  return nearest;
 }
 
 }  // namespace tributary::cel

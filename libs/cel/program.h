@@ -85,7 +85,4 @@ class Program {
 std::optional<Program> Compile(std::string_view source, const Environment& environment,
                                std::vector<Problem>& problems, const Limits& limits = {});
 
-/// The one of `known` that `name` was probably meant to be. Empty: none is near.
-std::string Nearest(std::string_view name, const std::vector<std::string>& known);
-
 }  // namespace tributary::cel

@@ -10,9 +10,9 @@
 #include <google/protobuf/duration.pb.h>
 #include <re2/re2.h>
 
-#include "libs/config/nearest.h"
 #include "libs/config/option.h"
 #include "libs/config/quantities.h"
+#include "libs/nearest/nearest.h"
 
 namespace tributary::config {
 namespace {
@@ -216,11 +216,10 @@ class TogetherChecks {
     if (!integration.empty() &&
         std::find(options_.integrations.begin(), options_.integrations.end(), integration) ==
             options_.integrations.end()) {
-      const std::string nearest = Nearest(integration, options_.integrations);
       Report(PlaceOf(path + ".integration"),
-             path + ".integration: there is no integration " + Quoted(integration) + "; " +
-                 (nearest.empty() ? "there are " + Join(options_.integrations, ", ")
-                                  : "did you mean " + Quoted(nearest) + "?"));
+             path + ".integration: there is no integration " + Quoted(integration) +
+                 DidYouMean(integration, options_.integrations,
+                            "there are " + Join(options_.integrations, ", ")));
     }
     CheckConnectionUrl(connection, path);
     if (integration == "rest" && connection.connector_file().empty()) {
@@ -324,11 +323,9 @@ class TogetherChecks {
       if (name.empty() || find(name) != nullptr) {
         return;
       }
-      const std::string nearest = Nearest(name, names);
       Report(PlaceOf(path + "." + end),
              path + "." + end + ": there is no connection " + Quoted(name) + " in this tenant" +
-                 (nearest.empty() ? (names.empty() ? "" : "; there are " + Join(names, ", "))
-                                  : "; did you mean " + Quoted(nearest) + "?"));
+                 DidYouMean(name, names, names.empty() ? "" : "there are " + Join(names, ", ")));
     };
     check("source", sync.source());
     check("target", sync.target());

@@ -13,8 +13,8 @@
 #include <unistd.h>
 
 #include "libs/config/checks.h"
-#include "libs/config/nearest.h"
 #include "libs/config/option.h"
+#include "libs/nearest/nearest.h"
 #include "libs/yaml/load.h"
 
 namespace tributary::config {
@@ -123,10 +123,8 @@ class Reader {
 
   void ReportUnknown(const Place& place, const std::string& path, const std::string& name,
                      const std::vector<std::string>& known) {
-    const std::string nearest = Nearest(name, known);
-    Report(place, path + ": not known; " +
-                      (nearest.empty() ? "known here: " + Join(known, ", ")
-                                       : "did you mean " + Quoted(nearest) + "?"));
+    Report(place,
+           path + ": not known" + DidYouMean(name, known, "known here: " + Join(known, ", ")));
   }
 
   void ReadField(const Place& key_place, const YAML::Node& node, Message& message,

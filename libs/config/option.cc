@@ -9,8 +9,8 @@
 #include <google/protobuf/duration.pb.h>
 #include <re2/re2.h>
 
-#include "libs/config/nearest.h"
 #include "libs/config/quantities.h"
+#include "libs/nearest/nearest.h"
 #include "libs/yaml/load.h"
 
 namespace tributary::config {
@@ -167,9 +167,7 @@ std::optional<std::string> SetScalar(Message& message, const FieldDescriptor& fi
   if (rules.one_of_size() > 0 &&
       std::find(rules.one_of().begin(), rules.one_of().end(), text) == rules.one_of().end()) {
     const std::vector<std::string> known(rules.one_of().begin(), rules.one_of().end());
-    const std::string nearest = Nearest(text, known);
-    return shown + " is not known: must be one of " + Join(known, ", ") +
-           (nearest.empty() ? "" : "; did you mean " + Quoted(nearest) + "?");
+    return shown + " is not known: must be one of " + Join(known, ", ") + DidYouMean(text, known);
   }
   if (!rules.pattern().empty() && !RE2::FullMatch(text, rules.pattern())) {
     return shown + " must match " + rules.pattern();

@@ -1,9 +1,9 @@
 #include "libs/connector/connector.h"
 
 #include <algorithm>
-#include <charconv>
 
-#include "libs/config/nearest.h"
+#include "libs/config/quantities.h"
+#include "libs/nearest/nearest.h"
 
 namespace tributary::connector {
 namespace {
@@ -12,15 +12,10 @@ constexpr Duration kSettleMin = std::chrono::milliseconds(100);
 constexpr Duration kSettleMax = std::chrono::hours(1);
 constexpr Duration kIndexLagMax = std::chrono::hours(1);
 
-std::string Hint(std::string_view name, const std::vector<std::string>& candidates) {
-  const std::string nearest = config::Nearest(name, candidates);
-  return nearest.empty() ? "" : "; did you mean `" + nearest + "`?";
-}
-
 Duration Override(const Account& account, std::string_view name, Duration fallback) {
   const auto found = account.settings.find(std::string(name));
   if (found == account.settings.end()) return fallback;
-  return ParseDuration(found->second).value_or(fallback);
+  return config::ParseDuration(found->second).value_or(fallback);
 }
 
 }  // namespace
@@ -39,18 +34,6 @@ std::string_view Name(TargetKind kind) {
   return "create_only";
 }
 
-std::optional<Duration> ParseDuration(std::string_view text) {
-  std::int64_t number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc() || number < 0 || number > 1'000'000'000) return std::nullopt;
-  const std::string_view unit(end, static_cast<std::size_t>(text.data() + text.size() - end));
-  if (unit == "ms") return std::chrono::milliseconds(number);
-  if (unit == "s") return std::chrono::seconds(number);
-  if (unit == "m") return std::chrono::minutes(number);
-  if (unit == "h") return std::chrono::hours(number);
-  return std::nullopt;
-}
-
 std::string Object::CheckField(std::string_view path) const {
   if (open || names.contains(path)) return "";
   const std::size_t dot = path.find('.');
@@ -64,7 +47,7 @@ std::string Object::CheckField(std::string_view path) const {
   const std::string_view rest = dot == std::string_view::npos ? "key" : path.substr(dot + 1);
   for (const std::string& section : sections) known.push_back(section + "." + std::string(rest));
   if (!pairs_prefix.empty()) known.push_back(pairs_prefix + "." + std::string(rest));
-  return "`" + std::string(path) + "` is not a field of `" + name + "`" + Hint(path, known);
+  return "`" + std::string(path) + "` is not a field of `" + name + "`" + DidYouMean(path, known);
 }
 
 const Object* Connector::FindObject(std::string_view object) const {
@@ -89,14 +72,14 @@ std::vector<std::string> Connector::CheckSettings(
   }
   for (const auto& [name, value] : given) {
     if (std::find(known.begin(), known.end(), name) == known.end()) {
-      problems.push_back("setting `" + name + "` is not known" + Hint(name, known));
+      problems.push_back("setting `" + name + "` is not known" + DidYouMean(name, known));
     } else if (name == "settle") {
-      const auto duration = ParseDuration(value);
+      const auto duration = config::ParseDuration(value);
       if (!duration || *duration < kSettleMin || *duration > kSettleMax) {
         problems.push_back("setting `settle` is `" + value + "`; it takes 100ms to 1h");
       }
     } else if (name == "index_lag") {
-      const auto duration = ParseDuration(value);
+      const auto duration = config::ParseDuration(value);
       if (!duration || *duration > kIndexLagMax) {
         problems.push_back("setting `index_lag` is `" + value + "`; it takes 0s to 1h");
       }

@@ -250,9 +250,6 @@ class Connector {
   std::string ScopeOf(const Account& account) const;
 };
 
-/// `90s`, `5m`, `250ms`, `2h`. None: malformed.
-std::optional<Duration> ParseDuration(std::string_view text);
-
 /// Files that are compiled in, by name: `highlevel.yaml`, `rest.yaml`, `*.mapping.yaml`, … Null
 /// pointer: no such file.
 const std::string* BuiltinFile(std::string_view name);

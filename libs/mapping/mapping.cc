@@ -13,6 +13,7 @@
 #include "libs/mapping/compiled.h"
 #include "libs/mapping/content_hash.h"
 #include "libs/mapping/yaml_reader.h"
+#include "libs/nearest/nearest.h"
 
 namespace tributary::mapping {
 
@@ -236,9 +237,8 @@ class Compiler {
       const std::string path = reader_.Text(item, "match").value_or("");
       if (path.empty()) continue;
       if (std::find(paths.begin(), paths.end(), path) == paths.end()) {
-        const std::string nearest = cel::Nearest(path, paths);
         reader_.Report(item, "`match` names `" + path + "`, which is not among the fields" +
-                                 (nearest.empty() ? "" : "; did you mean `" + nearest + "`?"));
+                                 DidYouMean(path, paths));
         continue;
       }
       object.match.push_back(path);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <exception>
 
+#include "libs/nearest/nearest.h"
 #include "libs/yaml/load.h"
 
 namespace tributary::mapping {
@@ -103,9 +104,7 @@ std::map<std::string, YAML::Node> YamlReader::Members(const YAML::Node& node,
     }
     const std::string name = member.first.Scalar();
     if (!known.empty() && std::find(known.begin(), known.end(), name) == known.end()) {
-      const std::string nearest = cel::Nearest(name, known);
-      Report(member.first, "unknown key `" + name + "`" +
-                               (nearest.empty() ? "" : "; did you mean `" + nearest + "`?"));
+      Report(member.first, "unknown key `" + name + "`" + DidYouMean(name, known));
       continue;
     }
     if (!members.emplace(name, member.second).second) {

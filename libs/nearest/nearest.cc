@@ -1,10 +1,10 @@
-#include "libs/config/nearest.h"
+#include "libs/nearest/nearest.h"
 
 #include <algorithm>
 #include <cctype>
 #include <numeric>
 
-namespace tributary::config {
+namespace tributary {
 namespace {
 
 char Lower(char c) { return static_cast<char>(std::tolower(static_cast<unsigned char>(c))); }
@@ -53,4 +53,11 @@ std::string Nearest(std::string_view name, const std::vector<std::string>& candi
   return nearest;
 }
 
-}  // namespace tributary::config
+std::string DidYouMean(std::string_view name, const std::vector<std::string>& candidates,
+                       const std::string& otherwise) {
+  const std::string nearest = Nearest(name, candidates);
+  if (!nearest.empty()) return "; did you mean `" + nearest + "`?";
+  return otherwise.empty() ? "" : "; " + otherwise;
+}
+
+}  // namespace tributary

@@ -6,8 +6,8 @@
 #include <google/protobuf/util/message_differencer.h>
 
 #include "libs/config/config.h"
-#include "libs/config/nearest.h"
 #include "libs/ids/keys.h"
+#include "libs/nearest/nearest.h"
 
 namespace tributary::control {
 namespace {
@@ -300,10 +300,8 @@ class Planner {
     if (!given.empty()) {
       for (const auto& [field, secret] : given.mapped()) {
         if (std::find(wanted.begin(), wanted.end(), field) == wanted.end()) {
-          const std::string nearest = config::Nearest(field, wanted);
-          Problem(what + ": `" + field + "` is not asked for by `" + config.integration() + "`; " +
-                  (nearest.empty() ? "it asks for " + JoinWords(wanted)
-                                   : "did you mean `" + nearest + "`?"));
+          Problem(what + ": `" + field + "` is not asked for by `" + config.integration() + "`" +
+                  DidYouMean(field, wanted, "it asks for " + JoinWords(wanted)));
         }
       }
       for (const std::string& field : wanted) {

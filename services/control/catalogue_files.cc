@@ -7,10 +7,10 @@
 
 #include "absl/status/statusor.h"
 
-#include "libs/config/nearest.h"
 #include "libs/connector/connector.h"
 #include "libs/mapping/mapping.h"
 #include "libs/mapping/rules.h"
+#include "libs/nearest/nearest.h"
 
 namespace tributary::control {
 namespace {
@@ -32,9 +32,8 @@ std::string Unknown(const char* what, std::string_view name, const Map& known) {
   for (const auto& [known_name, value] : known) {
     names.push_back(known_name);
   }
-  const std::string nearest = config::Nearest(name, names);
   return std::string("the target has no ") + what + " `" + std::string(name) + "`" +
-         (nearest.empty() ? "" : "; did you mean `" + nearest + "`?");
+         DidYouMean(name, names);
 }
 
 // What a mapping and rules may ask of a target.

@@ -1,7 +1,7 @@
 #include "services/control/control_core.h"
 
-#include "libs/config/nearest.h"
 #include "libs/ids/keys.h"
+#include "libs/nearest/nearest.h"
 #include "services/control/apply_plan.h"
 #include "services/control/control_core_state.h"
 #include "services/control/joined_status.h"
@@ -39,9 +39,7 @@ absl::Status ControlCore::State::NoSuchTenant(const std::string& tenant) const {
   for (const auto& [name, stored] : tenants) {
     names.push_back(name);
   }
-  const std::string nearest = config::Nearest(tenant, names);
-  return absl::NotFoundError("there is no tenant `" + tenant + "`" +
-                             (nearest.empty() ? "" : "; did you mean `" + nearest + "`?"));
+  return absl::NotFoundError("there is no tenant `" + tenant + "`" + DidYouMean(tenant, names));
 }
 
 bool ControlCore::State::Owns(const Peer& peer, const std::string& tenant) const {
@@ -129,9 +127,8 @@ absl::StatusOr<v1::SetSyncPausedResponse> ControlCore::SetSyncPaused(
     for (const auto& [name, stored] : tenant->second.syncs) {
       names.push_back(name);
     }
-    const std::string nearest = config::Nearest(request.sync(), names);
     return absl::NotFoundError("tenant `" + request.tenant() + "` has no sync `" + request.sync() +
-                               "`" + (nearest.empty() ? "" : "; did you mean `" + nearest + "`?"));
+                               "`" + DidYouMean(request.sync(), names));
   }
   const v1::SyncState wanted = request.paused() ? v1::SYNC_STATE_PAUSED : v1::SYNC_STATE_ACTIVE;
   if (sync->second.sync.state() == wanted) {

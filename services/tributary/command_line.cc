@@ -6,7 +6,7 @@
 
 #include <CLI/CLI.hpp>
 
-#include "libs/config/nearest.h"
+#include "libs/nearest/nearest.h"
 #include "services/tributary/command_tree.h"
 #include "services/tributary/commands/commands.h"
 
@@ -49,7 +49,7 @@ std::string MistypedCommand(const CLI::App& root, int argc, const char* const* a
     }
     if (next == nullptr) {
       mistyped = word;
-      const std::string nearest = config::Nearest(word, names);
+      const std::string nearest = Nearest(word, names);
       std::string list;
       for (const std::string& name : names) {
         list += (list.empty() ? "" : ", ") + name;

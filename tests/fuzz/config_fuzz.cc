@@ -7,7 +7,7 @@
 #include "google/protobuf/util/message_differencer.h"
 
 #include "libs/config/config.h"
-#include "libs/config/nearest.h"
+#include "libs/nearest/nearest.h"
 #include "libs/config/quantities.h"
 #include "tests/fuzz/invariant.h"
 

@@ -1,8 +1,8 @@
-#include "libs/config/nearest.h"
+#include "libs/nearest/nearest.h"
 
 #include <gtest/gtest.h>
 
-namespace tributary::config {
+namespace tributary {
 namespace {
 
 const std::vector<std::string> kNames = {"request_timeout", "retry_delay_min", "lease", "url"};
@@ -22,4 +22,4 @@ TEST(NearestTest, SuggestsNothingFarAway) {
 }
 
 }  // namespace
-}  // namespace tributary::config
+}  // namespace tributary
