@@ -293,6 +293,8 @@ void ControlCore::set_unpublished(std::vector<std::string> unpublished) {
   state_->unpublished = std::move(unpublished);
 }
 
+const std::vector<std::string>& ControlCore::unpublished() const { return state_->unpublished; }
+
 void ControlCore::OnTick(Now now) { state_->questions.OnTick(now.steady); }
 
 Instant ControlCore::next_tick() const { return state_->questions.next_tick(); }

@@ -94,6 +94,7 @@ class ControlCore {
   void set_on_changed(std::function<void(const std::string& tenant)> on_changed);
   /// What the publisher has not brought to the topic yet, in words; for status and settling.
   void set_unpublished(std::vector<std::string> unpublished);
+  const std::vector<std::string>& unpublished() const;
 
   void OnTick(Now now);
   Instant next_tick() const;

@@ -100,6 +100,35 @@ std::optional<T> Ask(runtime::StageRunner& control, std::function<T(Now)> questi
   return future.get();
 }
 
+/// Applies `order`, and waits until services can read on the log what control wants of them. What
+/// is wrong with it otherwise, a line each.
+std::vector<std::string> Apply(const v1::ApplyRequest& order, runtime::StageRunner& control,
+                               control::ControlCore& core) {
+  constexpr Duration kPublishMax = seconds(30);
+  constexpr const char* kSilent = "control does not answer";
+  const auto applied = Ask<absl::StatusOr<v1::ApplyResponse>>(
+      control, [&](Now now) { return core.Apply(now, "dev", order); });
+  if (!applied) return {kSilent};
+  if (!applied->ok()) return {std::string(applied->status().message())};
+  if ((*applied)->problems_size() > 0) {
+    return {(*applied)->problems().begin(), (*applied)->problems().end()};
+  }
+  const Instant deadline = eventlog::BootTime() + kPublishMax;
+  while (true) {
+    const auto unpublished =
+        Ask<std::vector<std::string>>(control, [&core](Now) { return core.unpublished(); });
+    if (!unpublished) return {kSilent};
+    if (unpublished->empty()) return {};
+    if (eventlog::BootTime() >= deadline) {
+      std::vector<std::string> problems = {"the log has not taken the configuration of " +
+                                           unpublished->front() + " in 30 s"};
+      for (const std::string& reason : control.not_ready_because()) problems.push_back(reason);
+      return problems;
+    }
+    std::this_thread::sleep_for(milliseconds(5));
+  }
+}
+
 absl::StatusOr<v1::VerifyResponse> Verify(Log& log, std::int32_t partitions, Duration wait) {
   const std::shared_ptr<eventlog::LogAdmin> admin = log.MakeAdmin();
   return verify::Verify({.partitions = partitions,
@@ -302,6 +331,25 @@ int Run(const Flags& flags, v1::ConfigFile config, runtime::StopSignals& signals
       *logger, metrics);
   NoControl no_control;
   control.Start(no_control);
+
+  // What is to be kept in step, before anybody acts: on a log that was restored, or that stood
+  // while its owner changed the file, are the wishes of before.
+  v1::ApplyRequest order;
+  std::vector<std::string> problems;
+  if (simulator != nullptr) {
+    order = DemoTenant(*simulator);
+  } else {
+    control::BuiltApplyRequest built = control::BuildApplyRequest(config);
+    order = std::move(built.request);
+    problems = std::move(built.problems);
+  }
+  if (problems.empty()) problems = Apply(order, control, **core);
+  if (!problems.empty()) {
+    for (const std::string& problem : problems) std::cerr << problem << '\n';
+    control.Drain();
+    control.Join();
+    return kConfiguration;
+  }
   const control::Post post = [&control](std::function<void(Now)> task) {
     control.Post(std::move(task));
   };
@@ -408,32 +456,6 @@ int Run(const Flags& flags, v1::ConfigFile config, runtime::StopSignals& signals
     return Fail(opened);
   }
 
-  // What is to be kept in step.
-  v1::ApplyRequest order;
-  std::vector<std::string> problems;
-  if (simulator != nullptr) {
-    order = DemoTenant(*simulator);
-  } else {
-    control::BuiltApplyRequest built = control::BuildApplyRequest(config);
-    order = std::move(built.request);
-    problems = std::move(built.problems);
-  }
-  if (problems.empty()) {
-    const auto applied = Ask<absl::StatusOr<v1::ApplyResponse>>(
-        control, [&core, &order](Now now) { return (*core)->Apply(now, "dev", order); });
-    if (!applied || !applied->ok()) {
-      problems.push_back(applied ? std::string(applied->status().message())
-                                 : "control does not answer");
-    } else {
-      problems.assign((*applied)->problems().begin(), (*applied)->problems().end());
-    }
-  }
-  if (!problems.empty()) {
-    for (const std::string& problem : problems) std::cerr << problem << '\n';
-    control_server.reset();
-    shut_down();
-    return kConfiguration;
-  }
   PrintWhere(flags, config, (*admin_server)->url(), simulator.get());
 
   // Watches until it has settled, or somebody has seen enough.
