@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <deque>
 #include <map>
@@ -48,6 +49,10 @@ class HighLevel {
     std::vector<Note> notes;
   };
 
+  /// The fields that people have added to this location.
+  static constexpr std::array<std::string_view, 4> kCustomFields = {
+      "chargify_customer_id", "chargify_plans", "chargify_states", "chargify_balance"};
+
   explicit HighLevel(const WorldOptions& options);
 
   /// `applied` becomes true when something was stored.
@@ -85,6 +90,10 @@ class HighLevel {
   bool FindBy(std::string_view what, const std::string& value, const std::uint32_t* except,
               std::uint32_t* index) const;
   void WriteContact(std::string& out, const Contact& contact, const State& state) const;
+  /// Empty: it has no such member, or no text in it.
+  static std::string TextOf(const State& state, const std::string& field);
+  /// Of by_value_; e-mails compare without case.
+  static std::string IndexKey(std::string_view what, std::string_view value);
   std::string NewId();
   void Refresh(WallTime now, Contact& contact) const;
 

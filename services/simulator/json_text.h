@@ -15,6 +15,18 @@ namespace tributary::simulator {
 /// Members that were set from outside, as JSON texts; they take the place of members of that name.
 using Extra = std::vector<std::pair<std::string, std::string>>;
 
+inline std::string Quoted(std::string_view text) {
+  std::string out;
+  json::AppendQuoted(out, text);
+  return out;
+}
+
+/// Whether `name` is among them.
+template <typename Names>
+bool Holds(const Names& names, std::string_view name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
 /// Appends one JSON object member by member, far faster than a tree of values.
 class ObjectText {
  public:

@@ -13,17 +13,6 @@ constexpr std::array<std::string_view, 6> kTexts = {"client_id", "name",        
                                                     "phone",     "organization", "status"};
 constexpr std::array<std::string_view, 3> kSections = {"account", "reporting", "custom"};
 
-template <typename Names>
-bool Holds(const Names& names, std::string_view name) {
-  return std::find(names.begin(), names.end(), name) != names.end();
-}
-
-std::string Quoted(std::string_view text) {
-  std::string out;
-  json::AppendQuoted(out, text);
-  return out;
-}
-
 std::string FieldError(std::string_view field, std::string_view message) {
   return "{\"field\":" + Quoted(field) + ",\"message\":" + Quoted(message) + "}";
 }
