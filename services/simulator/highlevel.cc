@@ -331,8 +331,11 @@ void HighLevel::Store(WallTime now, std::uint32_t index, State state) {
   contact.state = std::make_shared<const State>(std::move(state));
   contact.to_index.emplace_back(now + options_.index_lag, contact.state);
   const Flat flat = Flattened(*contact.state);
-  marks_.push_back(
-      {now, index, HashOfPart(flat, Part::kCustomer), HashOfPart(flat, Part::kSubscriptions)});
+  marks_.push_back({.at = now,
+                    .record = index,
+                    .customer = HashOfPart(flat, Part::kCustomer),
+                    .company = HashOfPart(flat, Part::kCompany),
+                    .subscriptions = HashOfPart(flat, Part::kSubscriptions)});
 }
 
 std::uint32_t HighLevel::Add(WallTime now, State state) {

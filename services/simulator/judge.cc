@@ -80,6 +80,7 @@ struct Person {
   std::set<std::string> subscriptions_ever;
   std::set<std::string> invoices;
   std::vector<Moment> highlevel_customer;
+  std::vector<Moment> highlevel_company;
   std::vector<Moment> highlevel_subscriptions;
   std::vector<Moment> rest_customer;
   std::vector<Moment> rest_subscriptions;
@@ -350,6 +351,7 @@ class Fold {
     }
     const Flat contact = ExpectedContact(customer, person);
     push(person.highlevel_customer, HashOfPart(contact, Part::kCustomer));
+    push(person.highlevel_company, HashOfPart(contact, Part::kCompany));
     push(person.highlevel_subscriptions, HashOfPart(contact, Part::kSubscriptions));
     const Flat client = ExpectedClient(customer, person);
     push(person.rest_customer, HashOfPart(client, Part::kCustomer));
@@ -534,15 +536,19 @@ void JudgeHighLevel(const Fold& fold, const HighLevel& highlevel, Judgement& jud
     court.Problem(judgement.mismatches, "highlevel " + id + ": is missing");
   }
   std::vector<std::vector<Moment>> customers(highlevel.contacts().size());
+  std::vector<std::vector<Moment>> companies(highlevel.contacts().size());
   std::vector<std::vector<Moment>> subscriptions(highlevel.contacts().size());
   for (const Mark& mark : highlevel.marks()) {
     customers[mark.record].push_back({mark.at, mark.customer});
+    companies[mark.record].push_back({mark.at, mark.company});
     subscriptions[mark.record].push_back({mark.at, mark.subscriptions});
   }
   for (const auto& [id, index] : first) {
     const Person& person = fold.people().at(id);
     court.FindRegressions("highlevel " + id + " customer", person.highlevel_customer,
                           customers[index]);
+    court.FindRegressions("highlevel " + id + " company", person.highlevel_company,
+                          companies[index]);
     if (person.subscriptions_ever.size() > 1) continue;
     court.FindRegressions("highlevel " + id + " custom fields", person.highlevel_subscriptions,
                           subscriptions[index]);

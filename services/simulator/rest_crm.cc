@@ -142,8 +142,10 @@ RestCrm::Written RestCrm::Write(WallTime now, std::string_view client_id, const 
   if (!version.empty()) client.version = version;
   written.status = is_new ? 201 : 200;
   const Flat flat = Flattened(client);
-  marks_.push_back({now, written.index, HashOfPart(flat, Part::kCustomer),
-                    HashOfPart(flat, Part::kSubscriptions)});
+  marks_.push_back({.at = now,
+                    .record = written.index,
+                    .customer = HashOfPart(flat, Part::kCustomer),
+                    .subscriptions = HashOfPart(flat, Part::kSubscriptions)});
   return written;
 }
 

@@ -12,14 +12,21 @@ bool IsDigit(char c) { return c >= '0' && c <= '9'; }
 
 // Fields by the entities that they come from. `status` is of both, so of neither.
 bool BelongsTo(Part part, std::string_view path) {
-  static constexpr std::array<std::string_view, 14> kCustomer = {
-      "email",       "firstName",
-      "lastName",    "phone",
-      "companyName", "address1",
-      "city",        "state",
-      "postalCode",  "country",
-      "name",        "organization",
-      "client_id",   "customFields.chargify_customer_id"};
+  static constexpr std::array<std::string_view, 13> kCustomer = {
+      "email",
+      "firstName",
+      "lastName",
+      "phone",
+      "address1",
+      "city",
+      "state",
+      "postalCode",
+      "country",
+      "name",
+      "organization",
+      "client_id",
+      "customFields.chargify_customer_id"};
+  static constexpr std::array<std::string_view, 1> kCompany = {"companyName"};
   static constexpr std::array<std::string_view, 7> kSubscriptions = {
       "account.subscriptions",
       "account.states",
@@ -34,7 +41,15 @@ bool BelongsTo(Part part, std::string_view path) {
     }
     return false;
   };
-  return part == Part::kCustomer ? holds(kCustomer) : holds(kSubscriptions);
+  switch (part) {
+    case Part::kCustomer:
+      return holds(kCustomer);
+    case Part::kCompany:
+      return holds(kCompany);
+    case Part::kSubscriptions:
+      return holds(kSubscriptions);
+  }
+  return false;
 }
 
 }  // namespace

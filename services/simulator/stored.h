@@ -17,15 +17,17 @@ namespace tributary::simulator {
 /// spellings of one decimal.
 using Flat = std::map<std::string, std::string>;
 
-/// Parts of a record that come from different entities, because a record may rightly be ahead in
-/// one and behind in another.
-enum class Part : std::uint8_t { kCustomer, kSubscriptions };
+/// Parts of a record that are written apart, because it may rightly be ahead in one and behind in
+/// another: they come from different entities, or, as a contact's company, take a request of their
+/// own.
+enum class Part : std::uint8_t { kCustomer, kCompany, kSubscriptions };
 
 /// A state of a record right after a write, to be recognised later.
 struct Mark {
   WallTime at;
   std::uint32_t record = 0;
   std::uint64_t customer = 0;
+  std::uint64_t company = 0;
   std::uint64_t subscriptions = 0;
 };
 

@@ -452,12 +452,7 @@ class Simulation : private Node::Events {
       return is_regression ||
              (problem.find(" reporting.") != problem.npos && problem.ends_with("have \"0\""));
     }
-    // Contents A, B, A in two requests: between them a contact may look as it did before.
-    if (!is_regression || !problem.starts_with("highlevel ")) return false;
-    const std::set<std::string>& flapping = trouble_.flapping();
-    return std::any_of(flapping.begin(), flapping.end(), [&](const std::string& id) {
-      return problem.find(" " + id + " ") != problem.npos;
-    });
+    return false;
   }
 
   std::vector<std::string> NotAtRest(bool is_last_look = false) {

@@ -472,7 +472,6 @@ void Trouble::PlanFlapping() {
   const std::string id =
       std::next(customers.begin(), static_cast<std::ptrdiff_t>(s_.random.Below(customers.size())))
           ->first;
-  flapping_.insert(id);
   Instant at = Sometime();
   for (int i = 0; i < 4; ++i) {
     s_.time.At(at, [this, &world, id, is_even = i % 2 == 0] {

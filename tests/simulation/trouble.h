@@ -69,8 +69,6 @@ class Trouble {
   const Counts& counts() const { return counts_; }
   const std::vector<std::string>& problems() const { return problems_; }
   bool mirror_was_lost() const { return mirror_was_lost_; }
-  /// Ids of customers whose contents go back and forth.
-  const std::set<std::string>& flapping() const { return flapping_; }
 
  private:
   bool breaks(RuleBreak what) const { return s_.rule_break == what; }
@@ -118,7 +116,6 @@ class Trouble {
   double times_ = 1;
   Counts counts_;
   bool mirror_was_lost_ = false;
-  std::set<std::string> flapping_;
   std::vector<std::string> problems_;
 };
 

@@ -171,6 +171,61 @@ TEST_F(JudgeTest, TakesAStateThatComesAgainForTheNewerOne) {
   EXPECT_EQ(Judge(kRestOnly).mismatches, 0);
 }
 
+// The first request of the last state leaves the contact as it was in the first.
+TEST_F(JudgeTest, TakesHalfOfAChangeForNoOlderState) {
+  const std::string location = client_.world.access().highlevel_location;
+  const std::string id = FirstId();
+  std::string contact;
+  const auto set = [&](const std::string& customer) {
+    ASSERT_TRUE(client_.world.Set(client_.now, "customers", id, customer).ok());
+  };
+  const auto company = [&] {
+    const json::Value customer = client_.List("/customers.json", "customer")[0];
+    contact =
+        TextAt(BodyOf(client_.HighLevel(
+                   "POST", "/contacts/upsert",
+                   "{\"locationId\":\"" + location + "\",\"email\":\"" + TextAt(customer, "email") +
+                       "\",\"companyName\":\"" + TextAt(customer, "organization") +
+                       "\",\"customFields\":[{\"key\":\"chargify_customer_id\",\"field_value\":\"" +
+                       id + "\"}]}")),
+               "contact.id");
+  };
+  const auto update = [&] {
+    const json::Value customer = client_.List("/customers.json", "customer")[0];
+    json::Value body = json::Object{};
+    for (const auto& [path, field] : std::map<std::string, std::string>{{"firstName", "first_name"},
+                                                                        {"lastName", "last_name"},
+                                                                        {"email", "email"},
+                                                                        {"phone", "phone"},
+                                                                        {"address1", "address"},
+                                                                        {"city", "city"},
+                                                                        {"state", "state"},
+                                                                        {"postalCode", "zip"},
+                                                                        {"country", "country"}}) {
+      const std::string text = TextAt(customer, field);
+      body.Set(path, path == "phone" ? PlainPhone(text) : text);
+    }
+    const Answer answer = client_.HighLevel("PUT", "/contacts/" + contact, json::Write(body));
+    ASSERT_LT(answer.status, 300) << answer.body;
+  };
+  set(R"({"city":"Lyon","organization":"Juniper"})");
+  company();
+  update();
+  set(R"({"city":"Leeds"})");
+  update();
+  company();
+  set(R"({"city":"Lyon","organization":"Ember"})");
+  update();
+  company();
+  EXPECT_EQ(Judge(kHighLevelOnly).regressions, 0);
+  set(R"({"city":"Leeds"})");
+  update();
+  set(R"({"city":"Paris"})");
+  update();
+  client_.HighLevel("PUT", "/contacts/" + contact, R"({"city":"Leeds"})");
+  EXPECT_EQ(Judge(kHighLevelOnly).regressions, 1);
+}
+
 TEST_F(JudgeTest, FindsASecondContactAndASecondNote) {
   const std::string location = client_.world.access().highlevel_location;
   const std::string id = FirstId();
