@@ -224,6 +224,7 @@ std::vector<std::string> HighLevel::Problems(const json::Value& body, bool is_up
     const bool is_only_on_create =
         name == "locationId" || name == "gender" || name == "companyName";
     const bool is_loose = name == "companyName" && !options_.switches.highlevel_strict_update;
+    // NOLINTNEXTLINE(bugprone-branch-clone): the last one is of what nobody knows.
     if (is_update && is_only_on_create && !is_loose) {
       problems.push_back("property " + name + " should not exist");
     } else if (Holds(kTextFields, name) || name == "gender" || name == "postalCode" ||

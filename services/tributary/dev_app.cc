@@ -320,7 +320,7 @@ int Run(const Flags& flags, v1::ConfigFile config, runtime::StopSignals& signals
   };
   runtime::StageRunner control(
       runner_options("control"), join("control"),
-      [&](StagePorts ports) {
+      [&](const StagePorts& ports) {
         const eventlog::TopicSettings topics = runtime::TopicSettingsFrom(config.log());
         return control::MakePublisher({.instance = instance,
                                        .partitions = topics.partitions,
@@ -374,7 +374,7 @@ int Run(const Flags& flags, v1::ConfigFile config, runtime::StopSignals& signals
   const bool predecessor_is_dead = (*log)->predecessor_is_dead();
   start(
       "extractor",
-      [&](StagePorts ports) {
+      [&](const StagePorts& ports) {
         extractor::Options options = extractor::OptionsFrom(config);
         options.instance = instance;
         options.predecessor_is_dead = predecessor_is_dead;
@@ -385,7 +385,7 @@ int Run(const Flags& flags, v1::ConfigFile config, runtime::StopSignals& signals
       extractor::MeasureInto(metrics));
   start(
       "transformer",
-      [&](StagePorts ports) {
+      [&](const StagePorts& ports) {
         transformer::Options options = transformer::OptionsFrom(config);
         options.instance = instance;
         options.predecessor_is_dead = predecessor_is_dead;
@@ -394,7 +394,7 @@ int Run(const Flags& flags, v1::ConfigFile config, runtime::StopSignals& signals
       transformer::MeasureInto(metrics));
   start(
       "loader",
-      [&](StagePorts ports) -> std::unique_ptr<Stage> {
+      [&](const StagePorts& ports) -> std::unique_ptr<Stage> {
         loader::Options options = loader::OptionsFrom(config);
         options.instance = instance;
         options.predecessor_is_dead = predecessor_is_dead;
