@@ -47,6 +47,14 @@ class LogMember : public LogPort {
     std::int64_t bytes_max = 0;
   };
   virtual ProduceBuffer produce_buffer() const { return {}; }
+
+  /// Records that were fetched and not given yet, and how many make it fetch no more. None: this
+  /// log fetches nothing ahead.
+  struct FetchBuffer {
+    std::int64_t records = 0;
+    std::int64_t records_max = 0;
+  };
+  virtual FetchBuffer fetch_buffer() const { return {}; }
 };
 
 }  // namespace tributary::eventlog

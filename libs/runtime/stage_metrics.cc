@@ -29,6 +29,7 @@ std::string CodeClass(const http::Completion& completion) {
 StageMetrics::StageMetrics(observe::Metrics& metrics, const std::string& service,
                            int tenants_labelled_max)
     : produce_queue(metrics, service, "produce_bytes"),
+      fetch_queue(metrics, service, "fetched_records"),
       http_queue(metrics, service, "http_requests"),
       metrics_(metrics),
       service_(service),

@@ -41,6 +41,7 @@ class StageMetrics {
 
   observe::Counter restarts;
   QueueMetrics produce_queue;
+  QueueMetrics fetch_queue;
   QueueMetrics http_queue;
 
  private:

@@ -360,6 +360,38 @@ TEST_F(KafkaLogTest, ReadsOnAtOnceWhenItsFetchBufferWasFull) {
   EXPECT_LT(eventlog::BootTime() - before, seconds(8));
 }
 
+// Small records fill it by their number: librdkafka's own object of each counts as well.
+TEST_F(KafkaLogTest, FetchesNoMoreThanItsBufferTakesAndGivesAllOfIt) {
+  KafkaOptions options = OptionsFor(UniquePrefix());
+  options.fetch_buffer_bytes = std::int64_t{1} << 20;
+  log_ = MakeKafka(options);
+  ASSERT_NE(log_, nullptr);
+  const auto member = Join("one");
+  ASSERT_TRUE(member->UntilAssigned(kPartitions));
+  constexpr int kCount = 20'000;
+  for (int i = 0; i < kCount; ++i) {
+    member->Produce(Topic::kChanges, 0, std::to_string(i), "v");
+    // Batches of a hundred, so that one answer is not everything.
+    if (i % 100 == 99) {
+      ASSERT_TRUE(member->UntilAllProduced());
+    }
+  }
+  // Nobody takes anything: a stage that is busy.
+  member->log().StartReading(Topic::kChanges, 0, 0);
+  const std::int64_t records_max = member->log().fetch_buffer().records_max;
+  const Instant until = eventlog::BootTime() + seconds(20);
+  while (member->log().fetch_buffer().records < records_max && eventlog::BootTime() < until) {
+    std::this_thread::sleep_for(milliseconds(50));
+  }
+  std::this_thread::sleep_for(milliseconds(1500));  // It may look again after a second.
+  EXPECT_GE(member->log().fetch_buffer().records, records_max);
+  EXPECT_LT(member->log().fetch_buffer().records, kCount / 2);
+  EXPECT_TRUE(member->Until([&] { return member->At(Topic::kChanges, 0).size() >= kCount; }));
+  EXPECT_THAT(member->At(Topic::kChanges, 0), SizeIs(kCount));
+  member->PollFor(milliseconds(200));
+  EXPECT_LE(member->log().fetch_buffer().records, 1);
+}
+
 TEST_F(KafkaLogTest, ClosesInTimeWhenTheBrokerIsNotThere) {
   KafkaOptions options = options_;
   options.bootstrap_servers = "127.0.0.1:1";

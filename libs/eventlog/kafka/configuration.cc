@@ -50,7 +50,10 @@ constexpr Refused kRefused[] = {
     {"message.max.bytes", "it follows from the largest record"},
     {"receive.message.max.bytes", "it follows from log.fetch_buffer_bytes"},
     {"fetch.max.bytes", "it follows from log.fetch_buffer_bytes"},
-    {"queued.max.messages.kbytes", "it is log.fetch_buffer_bytes"},
+    {"fetch.message.max.bytes", "it follows from log.fetch_buffer_bytes"},
+    {"max.partition.fetch.bytes", "it follows from log.fetch_buffer_bytes"},
+    {"queued.min.messages", "it follows from log.fetch_buffer_bytes"},
+    {"queued.max.messages.kbytes", "it follows from log.fetch_buffer_bytes"},
     {"queue.buffering.max.kbytes", "the log bounds what waits"},
     {"queue.buffering.max.messages", "the log bounds what waits"},
     {"check.crcs", "a damaged record must be noticed"},
@@ -218,9 +221,14 @@ Settings MemberSettings(const KafkaOptions& options, const std::string& group,
   return settings;
 }
 
-std::int64_t FetchBufferBytes(const KafkaOptions& options) {
-  return std::max(options.fetch_buffer_bytes,
-                  options.topics.record_bytes_max + kBatchOverheadBytes);
+FetchBounds FetchBoundsOf(const KafkaOptions& options) {
+  // A record of ours takes one to two kilobytes, 320 bytes of it librdkafka's object, and its
+  // batch, of up to a megabyte, stays whole until the last of it was taken. One answer, five to ten
+  // times as large when it is unpacked, comes on top of that.
+  const std::int64_t bytes = options.fetch_buffer_bytes;
+  return {.records_max = std::max<std::int64_t>(bytes / 4096, 1),
+          .value_bytes_max = std::max<std::int64_t>(bytes / 4, 1024),
+          .answer_bytes_max = std::max<std::int64_t>(bytes / 128, 1024)};
 }
 
 Settings ReaderSettings(const KafkaOptions& options, const std::string& group) {
@@ -228,15 +236,19 @@ Settings ReaderSettings(const KafkaOptions& options, const std::string& group) {
   // joins.
   Settings settings = Consumer(options, group);
   const std::int64_t largest = options.topics.record_bytes_max + kBatchOverheadBytes;
-  const std::int64_t buffer = FetchBufferBytes(options);
+  const FetchBounds bounds = FetchBoundsOf(options);
+  const std::string answer = std::to_string(bounds.answer_bytes_max);
   settings["enable.partition.eof"] = "true";
-  // Bytes are the bound: at either bound 2.0.2 fetches nothing for a whole second, unless somebody
-  // wakes it (Questions::Nudge).
-  settings["queued.min.messages"] = "100000";
-  settings["queued.max.messages.kbytes"] = std::to_string(std::max<std::int64_t>(buffer / 1024, 1));
-  settings["message.max.bytes"] = std::to_string(largest);
-  settings["fetch.max.bytes"] = std::to_string(buffer);
-  settings["receive.message.max.bytes"] = std::to_string(buffer + (std::int64_t{1} << 20));
+  // At either bound 2.0.2 fetches nothing for a whole second, unless somebody wakes it
+  // (Questions::Nudge).
+  settings["queued.min.messages"] = std::to_string(bounds.records_max);
+  settings["queued.max.messages.kbytes"] = std::to_string(bounds.value_bytes_max / 1024);
+  settings["fetch.max.bytes"] = answer;
+  settings["fetch.message.max.bytes"] = answer;
+  // Of what is produced, and this handle produces nothing; but fetch.max.bytes may not be below it.
+  settings["message.max.bytes"] = "1000";
+  settings["receive.message.max.bytes"] =
+      std::to_string(std::max(largest, bounds.answer_bytes_max) + (std::int64_t{1} << 20));
   settings["fetch.wait.max.ms"] = "100";
   // After an empty fetch or an error of one partition; 500 would be the rhythm of the pipeline.
   settings["fetch.error.backoff.ms"] = "100";

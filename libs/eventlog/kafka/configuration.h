@@ -28,8 +28,16 @@ Settings ProducerSettings(const KafkaOptions& options);
 /// Of the handle that joins the group, serves its assignment and commits, and fetches nothing.
 Settings MemberSettings(const KafkaOptions& options, const std::string& group,
                         const std::string& instance);
-/// Bytes after which 2.0.2 stops fetching: no less than the largest record.
-std::int64_t FetchBufferBytes(const KafkaOptions& options);
+/// What fetch_buffer_bytes comes to. librdkafka counts values alone, neither keys nor headers nor
+/// what it keeps of each record, and looks only before it fetches: so each is a part of the whole.
+struct FetchBounds {
+  /// It fetches nothing while so many records, or so many bytes of values, were not taken out.
+  std::int64_t records_max = 0;
+  std::int64_t value_bytes_max = 0;
+  /// Of one answer, compressed; but a first batch always comes whole.
+  std::int64_t answer_bytes_max = 0;
+};
+FetchBounds FetchBoundsOf(const KafkaOptions& options);
 /// Of a handle that reads where it is told, in no group.
 Settings ReaderSettings(const KafkaOptions& options, const std::string& group);
 

@@ -275,6 +275,13 @@ class Member final : public LogMember {
     return {.bytes = waiting_bytes_, .bytes_max = options().produce_buffer_bytes};
   }
 
+  FetchBuffer fetch_buffer() const override {
+    if (handles_ == nullptr) return {};
+    return {
+        .records = static_cast<std::int64_t>(rd_kafka_queue_length(handles_->reader_queue.get())),
+        .records_max = FetchBoundsOf(options()).records_max};
+  }
+
   std::vector<Lag> lags() const override {
     std::vector<Lag> lags;
     if (handles_ == nullptr) return lags;
@@ -558,7 +565,7 @@ class Member final : public LogMember {
   }
 
   // One message at a time: the batch calls of 2.0.2 skip offsets. There is no queue of our own
-  // behind librdkafka's, which is bounded by fetch_buffer_bytes.
+  // behind librdkafka's, which FetchBounds bounds.
   void DrainReader(std::vector<Fact>& facts) {
     std::int64_t left = options().poll_bytes_max;
     // Most messages are of the place of the one before.
@@ -581,7 +588,7 @@ class Member final : public LogMember {
         at = readings_.find({topic->second, message->partition});
       }
       if (at == readings_.end() || !at->second.is_assigned) continue;
-      NudgeAfter(static_cast<std::int64_t>(message->len + message->key_len), at->first);
+      NudgeAfter(static_cast<std::int64_t>(message->len), at->first);
       OnMessage(*message, at->first, at->second, facts, left);
     }
   }
@@ -589,8 +596,13 @@ class Member final : public LogMember {
   // Fetching may have stopped for a second because the buffer was full, which it is no longer.
   void NudgeAfter(std::int64_t bytes, const Place& place) {
     taken_bytes_ += bytes;
-    if (taken_bytes_ < FetchBufferBytes(options()) / 4) return;
+    ++taken_records_;
+    const FetchBounds bounds = FetchBoundsOf(options());
+    if (taken_bytes_ < bounds.value_bytes_max / 4 && taken_records_ < bounds.records_max / 4) {
+      return;
+    }
     taken_bytes_ = 0;
+    taken_records_ = 0;
     handles_->questions->Ask({.kind = Questions::Question::Kind::kNudge,
                               .topic = place.first,
                               .partition = place.second});
@@ -652,6 +664,7 @@ class Member final : public LogMember {
   std::vector<Partition> assigned_;
   std::vector<Partition> revoking_;
   std::int64_t taken_bytes_ = 0;
+  std::int64_t taken_records_ = 0;
   std::int64_t waiting_bytes_ = 0;
   std::int64_t waiting_count_ = 0;
   bool is_subscribed_ = false;
