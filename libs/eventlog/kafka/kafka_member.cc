@@ -37,6 +37,8 @@ constexpr int kHardLimitFactor = 4;
 // or a rebalance that is overdue, shows only when one looks.
 constexpr milliseconds kLookInterval{100};
 constexpr milliseconds kDropTime{2000};
+constexpr milliseconds kSayAgainInterval{60'000};
+constexpr int kWarning = 4;  // Of syslog.
 
 /// What a commit request was for; given to librdkafka as opaque and taken back with its result.
 struct CommitTag {
@@ -350,6 +352,19 @@ class Member final : public LogMember {
     facts.push_back(Failed{.error = std::move(error)});
   }
 
+  /// What a broker refuses librdkafka tells its application and leaves out of its log; what it
+  /// finds out by itself it logs.
+  void SayError(std::string_view what, rd_kafka_resp_err_t code) {
+    if (code <= RD_KAFKA_RESP_ERR_NO_ERROR || !options().on_log) return;
+    const std::string text = std::string(what) + ": " + rd_kafka_err2str(code);
+    const Instant now = BootTime();
+    // As many as there are codes and topics at most.
+    const auto [said, is_new] = said_errors_.try_emplace(text, now);
+    if (!is_new && now - said->second < kSayAgainInterval) return;
+    said->second = now;
+    options().on_log(kWarning, text);
+  }
+
   // Asked for at each Poll: it costs the reading of a flag, and the event that should tell of one
   // may come as another kind than one waits for.
   void LookForFatalErrors(std::vector<Fact>& facts) {
@@ -421,6 +436,7 @@ class Member final : public LogMember {
     while (const Event event{rd_kafka_queue_poll(handles_->member_queue.get(), 0)}) {
       const rd_kafka_event_type_t type = rd_kafka_event_type(event.get());
       if (type == RD_KAFKA_EVENT_REBALANCE) OnRebalance(event.get(), facts);
+      if (type == RD_KAFKA_EVENT_ERROR) SayError("the group", rd_kafka_event_error(event.get()));
       // Messages that came before the pause took hold are nobody's: positions are our own.
     }
     if (is_revoking_ && rd_kafka_assignment_lost(handles_->member.get()) != 0) {
@@ -637,7 +653,8 @@ class Member final : public LogMember {
                         std::to_string(message.offset) + ": " + rd_kafka_message_errstr(&message));
         return;
       default:
-        return;  // librdkafka goes on trying, and says so in its log.
+        SayError("reading " + std::string(Name(place.first)), message.err);
+        return;  // librdkafka goes on trying.
     }
     if (message.offset < reading.next) return;
     reading.next = message.offset + 1;
@@ -660,6 +677,7 @@ class Member final : public LogMember {
   const std::vector<Topic> subscribed_;
   std::map<std::string, Topic, std::less<>> names_;
   std::map<Place, Reading> readings_;
+  std::map<std::string, Instant> said_errors_;
   std::set<CommitTag*> commit_tags_;
   std::vector<Partition> assigned_;
   std::vector<Partition> revoking_;
