@@ -367,7 +367,11 @@ Place Findings::PlaceOf(std::string path) const {
 void Findings::Report(const Place& place, std::string message) {
   if (problems_.size() < kProblemsMax) {
     problems_.push_back({place.file, place.line, place.column, std::move(message)});
+    return;
   }
+  // Stays the last: what has no line is behind all that has one.
+  if (left_out_ == 0) problems_.push_back({file_, 0, 0, {}});
+  problems_.back().message = "and " + std::to_string(++left_out_) + " more";
 }
 
 bool Findings::HasReported(std::string_view begin) const {

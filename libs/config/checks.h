@@ -40,6 +40,7 @@ class Findings {
  private:
   const std::string file_;
   std::vector<Problem>& problems_;
+  std::size_t left_out_ = 0;
   std::map<std::string, Place> places_;
 };
 

@@ -296,10 +296,11 @@ std::size_t Client::open() const {
   return state_->active.size() + state_->queued_count + state_->ended.size();
 }
 
+std::size_t Client::known_targets() const { return state_->targets.size(); }
+
 /// Most requests go where another one went; to take a URL apart costs as much as a tenth of a
 /// request.
 const Target& Client::State::TargetOfCached(const std::string& url) {
-  constexpr std::size_t kTargetsMax = 256;
   const std::size_t scheme = url.find("://");
   const bool is_plain =
       scheme != std::string::npos &&
@@ -310,7 +311,7 @@ const Target& Client::State::TargetOfCached(const std::string& url) {
   if (const auto found = targets.find(front); found != targets.end()) return found->second;
   Target target = TargetOf(url);
   if (!target.problem.empty()) return last_target = std::move(target);
-  if (targets.size() >= kTargetsMax) targets.clear();
+  if (targets.size() >= kKnownTargetsMax) targets.clear();
   return targets.emplace(front, std::move(target)).first->second;
 }
 

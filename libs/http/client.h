@@ -57,6 +57,11 @@ class Client final : public ClientPort {
   /// Ends a wait in Poll(), now or the next one. From any thread.
   void Wake();
 
+  /// Schemes, hosts and ports that it need not take apart again; all are forgotten beyond
+  /// kKnownTargetsMax.
+  static constexpr std::size_t kKnownTargetsMax = 256;
+  std::size_t known_targets() const;
+
   /// Sent and not yet returned by Poll(), queued ones included.
   std::size_t open() const;
 

@@ -17,6 +17,7 @@
 #include "libs/observe/logger.h"
 #include "libs/observe/metrics.h"
 #include "libs/runtime/admin.h"
+#include "libs/runtime/levels.h"
 #include "libs/runtime/log_config.h"
 #include "libs/runtime/random.h"
 #include "libs/runtime/stage_runner.h"
@@ -249,7 +250,9 @@ int Run(const v1::ConfigFile& config, runtime::StopSignals& signals) {
   absl::StatusOr<std::unique_ptr<ControlServer>> server = ControlServer::Start(
       {.listen = config.control().listen(),
        .identity = *identity,
-       .message_bytes_max = config.control().message_bytes_max()},
+       .message_bytes_max = config.control().message_bytes_max(),
+       .on_queue = [queue = runtime::QueueMetrics(metrics, "control", "to_services")](
+                       auto depth, auto capacity) { queue.Set(depth, capacity); }},
       **core, post, [&](auto reply) { verifications.Start(std::move(reply)); });
   if (!server.ok()) {
     return Refuse(kTemporary, std::string(server.status().message()));

@@ -25,8 +25,9 @@ using ConnectionName = std::pair<std::string, std::string>;
 // One stream, from its start to its end. gRPC may call it until OnDone has returned.
 class Session : public grpc::ClientBidiReactor<v1::FromService, v1::ToService> {
  public:
-  Session(v1::Attachment::Stub& stub, const std::function<void(const v1::ToService&)>& on_message)
-      : on_message_(on_message) {
+  Session(v1::Attachment::Stub& stub, const std::function<void(const v1::ToService&)>& on_message,
+          const std::function<void(std::int64_t, std::int64_t)>& on_queue)
+      : on_message_(on_message), on_queue_(on_queue) {
     stub.async()->Attach(&context_, this);
     // Writes begin outside of reactions.
     AddHold();
@@ -44,6 +45,7 @@ class Session : public grpc::ClientBidiReactor<v1::FromService, v1::ToService> {
       return;
     }
     queue_.push_back(message);
+    ShowQueue();
     if (queue_.size() == 1) {
       StartWrite(&queue_.front());
     }
@@ -83,6 +85,7 @@ class Session : public grpc::ClientBidiReactor<v1::FromService, v1::ToService> {
   void OnWriteDone(bool ok) override {
     const std::lock_guard lock(mutex_);
     queue_.pop_front();
+    ShowQueue();
     if (ok && !is_over_ && !queue_.empty()) {
       StartWrite(&queue_.front());
     }
@@ -91,10 +94,18 @@ class Session : public grpc::ClientBidiReactor<v1::FromService, v1::ToService> {
     const std::lock_guard lock(mutex_);
     status_ = status;
     is_done_ = true;
+    queue_.clear();
+    ShowQueue();
     changed_.notify_all();
   }
 
+  // With the lock.
+  void ShowQueue() const {
+    if (on_queue_) on_queue_(static_cast<std::int64_t>(queue_.size()), kQueueMax);
+  }
+
   const std::function<void(const v1::ToService&)>& on_message_;
+  const std::function<void(std::int64_t, std::int64_t)>& on_queue_;
   grpc::ClientContext context_;
   v1::ToService received_;
   mutable std::mutex mutex_;
@@ -193,7 +204,7 @@ struct AttachmentClient::State {
         if (is_stopping) {
           return;
         }
-        session = std::make_shared<Session>(*stub, on_message);
+        session = std::make_shared<Session>(*stub, on_message, options.on_queue);
         current = session;
         SendKept();
       }

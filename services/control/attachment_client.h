@@ -17,6 +17,8 @@ struct AttachmentOptions {
   /// Between two tries to reach control: a random part of a bound that doubles.
   Duration retry_delay_min = std::chrono::milliseconds(200);
   Duration retry_delay_max = std::chrono::seconds(30);
+  /// Told how many messages wait to be written, and at how many the stream ends. From any thread.
+  std::function<void(std::int64_t depth, std::int64_t capacity)> on_queue;
 };
 
 /// A service's way to a control in another process: one gRPC stream over mutual TLS for as long as

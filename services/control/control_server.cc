@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <deque>
 #include <map>
 #include <mutex>
@@ -40,11 +41,32 @@ std::set<std::string> NamesInCertificate(const grpc::ServerContextBase& context)
   return names;
 }
 
+/// What waits for all services.
+class WaitingMessages {
+ public:
+  explicit WaitingMessages(std::function<void(std::int64_t, std::int64_t)> on_change)
+      : on_change_(std::move(on_change)) {}
+  void Add(std::int64_t count) {
+    const std::int64_t sum = count_ += count;
+    if (on_change_) on_change_(sum, kQueueMax);
+  }
+
+ private:
+  const std::function<void(std::int64_t, std::int64_t)> on_change_;
+  std::atomic<std::int64_t> count_ = 0;
+};
+
 // One attached service. Kept alive by itself until OnDone, and by the core until Detach.
 class AttachedService : public grpc::ServerBidiReactor<v1::FromService, v1::ToService> {
  public:
-  AttachedService(std::set<std::string> names, ControlCore& core, Post post)
-      : names_(std::move(names)), peer_(NewPeerId()), core_(core), post_(std::move(post)) {}
+  AttachedService(grpc::CallbackServerContext& context, ControlCore& core, Post post,
+                  WaitingMessages& waiting)
+      : context_(context),
+        names_(NamesInCertificate(context)),
+        peer_(NewPeerId()),
+        core_(core),
+        post_(std::move(post)),
+        waiting_(waiting) {}
 
   void Begin(std::shared_ptr<AttachedService> self) {
     self_ = std::move(self);
@@ -59,10 +81,13 @@ class AttachedService : public grpc::ServerBidiReactor<v1::FromService, v1::ToSe
       return;
     }
     if (queue_.size() >= kQueueMax) {
-      FinishLocked({grpc::StatusCode::RESOURCE_EXHAUSTED, "too many messages wait"});
+      // It does not read, so it would not read a status either.
+      context_.TryCancel();
+      FinishLocked(grpc::Status::CANCELLED);
       return;
     }
     queue_.push_back(message);
+    waiting_.Add(1);
     if (queue_.size() == 1) {
       StartWrite(&queue_.front());
     }
@@ -104,12 +129,18 @@ class AttachedService : public grpc::ServerBidiReactor<v1::FromService, v1::ToSe
   void OnWriteDone(bool) override {
     const std::lock_guard lock(mutex_);
     queue_.pop_front();
+    waiting_.Add(-1);
     if (!is_finished_ && !queue_.empty()) {
       StartWrite(&queue_.front());
     }
   }
   void OnCancel() override { End(grpc::Status::CANCELLED); }
   void OnDone() override {
+    {
+      const std::lock_guard lock(mutex_);
+      waiting_.Add(-static_cast<std::int64_t>(queue_.size()));
+      queue_.clear();
+    }
     post_([self = self_](Now now) { self->core_.Detach(now, self->peer_); });
     on_gone();
     self_.reset();
@@ -122,10 +153,12 @@ class AttachedService : public grpc::ServerBidiReactor<v1::FromService, v1::ToSe
     }
   }
 
+  grpc::CallbackServerContext& context_;
   const std::set<std::string> names_;
   const PeerId peer_;
   ControlCore& core_;
   const Post post_;
+  WaitingMessages& waiting_;
   std::shared_ptr<AttachedService> self_;
   v1::FromService received_;
   bool is_attached_ = false;
@@ -136,11 +169,13 @@ class AttachedService : public grpc::ServerBidiReactor<v1::FromService, v1::ToSe
 
 class AttachmentService : public v1::Attachment::CallbackService {
  public:
-  AttachmentService(ControlCore& core, Post post) : core_(core), post_(std::move(post)) {}
+  AttachmentService(ControlCore& core, Post post,
+                    std::function<void(std::int64_t, std::int64_t)> on_queue)
+      : core_(core), post_(std::move(post)), waiting_(std::move(on_queue)) {}
 
   grpc::ServerBidiReactor<v1::FromService, v1::ToService>* Attach(
       grpc::CallbackServerContext* context) override {
-    auto service = std::make_shared<AttachedService>(NamesInCertificate(*context), core_, post_);
+    auto service = std::make_shared<AttachedService>(*context, core_, post_, waiting_);
     AttachedService* const raw = service.get();
     {
       const std::lock_guard lock(mutex_);
@@ -172,6 +207,7 @@ class AttachmentService : public v1::Attachment::CallbackService {
  private:
   ControlCore& core_;
   const Post post_;
+  WaitingMessages waiting_;
   std::mutex mutex_;
   std::map<AttachedService*, std::weak_ptr<AttachedService>> attached_;
 };
@@ -327,8 +363,10 @@ struct ControlServer::State {
   std::unique_ptr<grpc::Server> server;
   int port = 0;
 
-  State(ControlCore& core, const Post& post, Verifier verifier)
-      : attachment(core, post), control(core, post, std::move(verifier)), portability(core, post) {}
+  State(ControlServerOptions& options, ControlCore& core, const Post& post, Verifier verifier)
+      : attachment(core, post, std::move(options.on_queue)),
+        control(core, post, std::move(verifier)),
+        portability(core, post) {}
 };
 
 ControlServer::ControlServer(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -336,7 +374,7 @@ ControlServer::ControlServer(std::unique_ptr<State> state) : state_(std::move(st
 absl::StatusOr<std::unique_ptr<ControlServer>> ControlServer::Start(ControlServerOptions options,
                                                                     ControlCore& core, Post post,
                                                                     Verifier verifier) {
-  auto state = std::make_unique<State>(core, post, std::move(verifier));
+  auto state = std::make_unique<State>(options, core, post, std::move(verifier));
   grpc::SslServerCredentialsOptions ssl(GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
   ssl.pem_root_certs = options.identity.ca_pem;
   ssl.pem_key_cert_pairs = {{options.identity.key_pem, options.identity.cert_pem}};

@@ -17,6 +17,9 @@ struct ControlServerOptions {
   std::string listen;
   tls::Identity identity;
   std::int32_t message_bytes_max = 4 << 20;
+  /// Told how many messages wait for services, all together, and at how many for one its stream
+  /// ends. From any thread.
+  std::function<void(std::int64_t depth, std::int64_t capacity)> on_queue;
 };
 
 /// The core over gRPC with mutual TLS. Who calls is told by the names in the client's certificate:

@@ -8,6 +8,7 @@
 #include "libs/observe/logger.h"
 #include "libs/observe/metrics.h"
 #include "libs/runtime/admin.h"
+#include "libs/runtime/levels.h"
 #include "libs/runtime/log_config.h"
 #include "libs/runtime/service_shell.h"
 #include "libs/runtime/signals.h"
@@ -57,7 +58,9 @@ int Run(const v1::ConfigFile& config) {
   control::AttachmentClient control(
       {.address = config.control().address(),
        .identity = *std::move(identity),
-       .message_bytes_max = config.control().message_bytes_max()},
+       .message_bytes_max = config.control().message_bytes_max(),
+       .on_queue = [queue = runtime::QueueMetrics(metrics, "transformer", "to_control")](
+                       auto depth, auto capacity) { queue.Set(depth, capacity); }},
       *logger, [&runner](const v1::ToService& message) { runner.Deliver(message); });
 
   return runtime::RunService(config, runner, control, signals, metrics, *logger);

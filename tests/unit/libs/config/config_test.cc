@@ -142,6 +142,17 @@ lodaer: {}
           "dir/f.yaml:10:1: error: lodaer: not known; did you mean `loader`?"));
 }
 
+TEST(ConfigTest, OfManyProblemsItTellsTheFirstAndHowManyMoreThereAre) {
+  std::string text = "loader:\n";
+  for (int i = 0; i < 250; ++i) text += "  no_option_" + std::to_string(i) + ": 1\n";
+
+  const std::vector<std::string> texts = Texts(LoadService(text));
+
+  ASSERT_THAT(texts, SizeIs(201));
+  EXPECT_THAT(texts.front(), HasSubstr("f.yaml:2:3: error: loader.no_option_0:"));
+  EXPECT_EQ(texts.back(), "dir/f.yaml: error: and 50 more");
+}
+
 TEST(ConfigTest, SaysWhereTheFileIsNotYaml) {
   EXPECT_THAT(Texts(LoadService("log: {kind: kafka\nloader: [\n")),
               ElementsAre(HasSubstr("dir/f.yaml:")));

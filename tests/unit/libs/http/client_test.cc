@@ -417,6 +417,24 @@ TEST_F(ClientTest, HasAtMostSoManyInFlightAtOneHost) {
   EXPECT_THAT(asked_, ::testing::ElementsAre(1, 2, 3, 4, 5));
 }
 
+TEST_F(ClientTest, RemembersSoManyHostsAndBringsRequestsToAllOfThem) {
+  ScriptedServer server([&](Socket& socket, int) {
+    while (!socket.ReadRequest().empty()) socket.Write(kOk);
+  });
+  std::size_t most = 0;
+  for (std::size_t i = 0; i < 2 * Client::kKnownTargetsMax; ++i) {
+    // Nobody listens there; each is another host.
+    const std::string host =
+        "127.0." + std::to_string(1 + i / 200) + "." + std::to_string(1 + i % 200);
+    EXPECT_EQ(Do(Get("http://" + host + ":9/")).delivery, Delivery::kNotSent) << host;
+    most = std::max(most, client_->known_targets());
+    if (i % 100 == 99) {
+      EXPECT_EQ(Do(Get(server.url())).delivery, Delivery::kComplete);
+    }
+  }
+  EXPECT_EQ(most, Client::kKnownTargetsMax);
+}
+
 TEST_F(ClientTest, RefusesWhatMustNotBeSent) {
   Request plain = Get("http://127.0.0.1:9/");
   plain.allow_insecure_loopback = false;

@@ -89,6 +89,19 @@ TEST(DirectoryTest, KeepsTheLastGoodSnapshotAndReportsWhatItCannotDecode) {
   EXPECT_THAT(directory.problems(), ElementsAre(HasSubstr("tenants/5@2: ")));
 }
 
+TEST(DirectoryTest, OfManyEntriesThatItCannotDecodeItKeepsAHundredAndTellsOfAll) {
+  int told = 0;
+  Directory directory(
+      [&](eventlog::Partition, std::string_view, const eventlog::TableEntry&) { ++told; });
+  directory.OnEntry(5, "acme", EntryAt(1, Acme().SerializeAsString()));
+
+  for (int i = 2; i < 152; ++i) directory.OnEntry(5, "acme", EntryAt(i, "\xff\xff"));
+
+  EXPECT_EQ(directory.problems().size(), 100U);
+  EXPECT_EQ(told, 150) << "tributary_set_aside_total counts these";
+  EXPECT_NE(directory.Find("acme"), nullptr);
+}
+
 TEST(DirectoryTest, TellsOfEachEntryThatItCannotDecode) {
   std::vector<std::string> told;
   Directory directory(

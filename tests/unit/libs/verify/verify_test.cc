@@ -219,6 +219,19 @@ TEST_F(VerifyTest, FindsAChangeThatNeverBecameACommand) {
   EXPECT_THAT(report.problems(), ElementsAre(HasSubstr("customer 2 of acme/billing")));
 }
 
+TEST_F(VerifyTest, OfManyProblemsItTellsAHundredAndHowManyMoreThereAre) {
+  WriteTenant();
+  for (int i = 1; i <= 150; ++i) {
+    WriteChange("customers", std::to_string(i), std::to_string(i));
+  }
+
+  const v1::VerifyResponse report = Run();
+
+  EXPECT_EQ(report.lost(), 150);
+  ASSERT_EQ(report.problems_size(), 101);
+  EXPECT_EQ(report.problems(100), "and 50 more");
+}
+
 TEST_F(VerifyTest, FindsALostLaterChangeOfAKnownCustomer) {
   WriteTenant();
   WriteWhole("1");

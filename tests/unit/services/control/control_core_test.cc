@@ -472,6 +472,32 @@ TEST_F(ControlCoreTest, ParkedItemsComeFromAllOwnersOnce) {
   EXPECT_EQ(response->problem(), "");
 }
 
+TEST_F(ControlCoreTest, OfManyParkedItemsAThousandComeAndThatThereAreMore) {
+  Apply(AcmeRequest());
+  const auto one = AttachService("loader", {0, 1});
+  const auto two = AttachService("loader", {2, 3});
+  v1::ListParkedRequest request;
+  request.set_items_max(5000);
+  std::optional<v1::ListParkedResponse> response;
+  core->ListParked(now, request, [&](auto answer) { response = answer.value(); });
+
+  for (Service* service : {one.get(), two.get()}) {
+    EXPECT_EQ(service->received[0].list_parked().items_max(), 1000);
+    v1::FromService answer;
+    answer.set_answer_to(service->received[0].id());
+    for (int i = 0; i < 600; ++i) {
+      answer.mutable_parked()->add_items()->set_key(
+          ids::StateKey("acme", "main", "contact", "customers",
+                        std::to_string(i) + (service == one.get() ? "a" : "b")));
+    }
+    Send(*service, answer);
+  }
+
+  ASSERT_TRUE(response.has_value());
+  EXPECT_EQ(response->items_size(), 1000);
+  EXPECT_TRUE(response->more());
+}
+
 TEST_F(ControlCoreTest, AServiceThatDoesNotAnswerIsNamedAfterTheDeadline) {
   Apply(AcmeRequest());
   const auto loader = AttachService("loader", {AcmePartition()});

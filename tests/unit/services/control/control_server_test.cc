@@ -1,5 +1,7 @@
 #include "services/control/control_server.h"
 
+#include <algorithm>
+#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <mutex>
@@ -104,9 +106,19 @@ class ControlServerTest : public ControlTest {
 
   void StartServer(const std::string& listen) {
     absl::StatusOr<std::unique_ptr<ControlServer>> server = ControlServer::Start(
-        {.listen = listen, .identity = Identity("control")}, *core, loop_.post(), nullptr);
+        {.listen = listen, .identity = Identity("control"), .on_queue = watch_queue()}, *core,
+        loop_.post(), nullptr);
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
+  }
+
+  /// Of whatever is started with it; a test fills one.
+  std::function<void(std::int64_t, std::int64_t)> watch_queue() {
+    return [this](std::int64_t depth, std::int64_t capacity) {
+      EXPECT_LE(depth, capacity);
+      queue_ = depth;
+      if (depth > queue_most_) queue_most_ = depth;
+    };
   }
 
   tls::Identity Identity(const std::string& name) {
@@ -117,7 +129,8 @@ class ControlServerTest : public ControlTest {
     return std::make_unique<AttachmentClient>(
         AttachmentOptions{.address = address_,
                           .identity = Identity(name),
-                          .retry_delay_max = std::chrono::milliseconds(400)},
+                          .retry_delay_max = std::chrono::milliseconds(400),
+                          .on_queue = watch_queue()},
         logger, mailbox.deliver());
   }
 
@@ -146,6 +159,8 @@ class ControlServerTest : public ControlTest {
     return message;
   }
 
+  std::atomic<std::int64_t> queue_ = 0;
+  std::atomic<std::int64_t> queue_most_ = 0;
   // Ends after the server, whose streams post their end.
   Loop loop_;
   std::unique_ptr<ControlServer> server_;
@@ -249,6 +264,111 @@ TEST_F(ControlServerTest, TheClientEndsWhileControlIsAwayAndBeforeHello) {
   const auto lonely = Connect("loader", mailbox);
   lonely->Send(Hello("loader"));
   // Their destructors return.
+}
+
+// What waits for one that does not read has an end, and so has the stream; it begins anew, and what
+// was asked for again is answered.
+TEST_F(ControlServerTest, AServiceThatReadsNothingIsLetGoAndServedWhenItComesBack) {
+  // Long answers: what gRPC takes on the way is soon full.
+  const std::string token(4000, 't');
+  v1::ApplyRequest longer = AcmeRequest();
+  (*longer.mutable_credentials(1)->mutable_fields())["token"] = token;
+  Apply(longer);
+  const tls::Identity identity = Identity("loader");
+  grpc::SslCredentialsOptions ssl;
+  ssl.pem_root_certs = identity.ca_pem;
+  ssl.pem_cert_chain = identity.cert_pem;
+  ssl.pem_private_key = identity.key_pem;
+  const auto stub =
+      v1::Attachment::NewStub(grpc::CreateChannel(address_, grpc::SslCredentials(ssl)));
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(60));
+  const auto stream = stub->Attach(&context);
+  ASSERT_TRUE(stream->Write(Hello("loader")));
+  ASSERT_TRUE(stream->Write(OwnsAcme()));
+  int asked = 0;
+  while (asked < 60'000 && stream->Write(WantsCredential())) ++asked;
+  EXPECT_LT(asked, 60'000) << "the stream goes on";
+  EXPECT_EQ(queue_most_, 10'000);
+
+  Mailbox mailbox;
+  const auto client = Connect("loader", mailbox);
+  client->Send(Hello("loader"));
+  client->Send(OwnsAcme());
+  client->Send(WantsCredential());
+  const std::optional<v1::ToService> answer = mailbox.Take();
+  ASSERT_TRUE(answer.has_value());
+  EXPECT_EQ(answer->credential().fields().at("token"), token);
+  // What waited for the one before is not counted any more.
+  for (int i = 0; i < 200 && queue_ != 0; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+  EXPECT_EQ(queue_, 0);
+}
+
+// The other way round: a control that reads nothing.
+TEST_F(ControlServerTest, WhatWaitsForAControlThatReadsNothingHasAnEndAndIsSaidAgain) {
+  class Deaf final : public v1::Attachment::Service {
+   public:
+    grpc::Status Attach(grpc::ServerContext* context,
+                        grpc::ServerReaderWriter<v1::ToService, v1::FromService>* stream) override {
+      ++attached;
+      stream->SendInitialMetadata();
+      v1::FromService message;
+      if (attached == 1) {
+        while (!context->IsCancelled()) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+        return grpc::Status::CANCELLED;
+      }
+      while (!is_over && stream->Read(&message)) {
+        const std::lock_guard lock(mutex);
+        heard.push_back(message.kind_case());
+        changed.notify_all();
+      }
+      return grpc::Status::OK;
+    }
+    std::atomic<int> attached = 0;
+    std::atomic<bool> is_over = false;
+    std::mutex mutex;
+    std::condition_variable changed;
+    std::vector<v1::FromService::KindCase> heard;
+  };
+  Deaf deaf;
+  const tls::Identity identity = Identity("control");
+  grpc::SslServerCredentialsOptions ssl;
+  ssl.pem_root_certs = identity.ca_pem;
+  ssl.pem_key_cert_pairs = {{identity.key_pem, identity.cert_pem}};
+  int port = 0;
+  grpc::ServerBuilder builder;
+  builder.AddListeningPort("127.0.0.1:0", grpc::SslServerCredentials(ssl), &port);
+  builder.RegisterService(&deaf);
+  const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
+  ASSERT_NE(server, nullptr);
+  address_ = "127.0.0.1:" + std::to_string(port);
+
+  Mailbox mailbox;
+  auto client = Connect("loader", mailbox);
+  client->Send(Hello("loader"));
+  client->Send(OwnsAcme());
+  client->Send(WantsCredential());
+  for (int i = 0; i < 200 && deaf.attached == 0; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+  ASSERT_EQ(deaf.attached, 1);
+  v1::FromService answer;
+  answer.mutable_parked()->set_problem(std::string(200, 'x'));
+  for (int i = 0; i < 60'000 && deaf.attached == 1; ++i) client->Send(answer);
+
+  std::unique_lock lock(deaf.mutex);
+  const bool heard_all = deaf.changed.wait_for(lock, std::chrono::seconds(20), [&] {
+    return std::find(deaf.heard.begin(), deaf.heard.end(), v1::FromService::kCredentialRequest) !=
+           deaf.heard.end();
+  });
+  EXPECT_TRUE(heard_all) << "what control must know was lost";
+  lock.unlock();
+  EXPECT_EQ(queue_most_, 10'000);
+  deaf.is_over = true;
+  client.reset();
+  server->Shutdown(std::chrono::system_clock::now() + std::chrono::seconds(5));
 }
 
 TEST_F(ControlServerTest, AMessageThatIsTooLargeIsRefused) {

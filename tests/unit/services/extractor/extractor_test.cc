@@ -1,5 +1,6 @@
 #include "services/extractor/extractor.h"
 
+#include <algorithm>
 #include <chrono>
 
 #include "gtest/gtest.h"
@@ -22,6 +23,36 @@ TEST_F(SiteTest, ShowsEverythingOfAQuietSiteOnce) {
   ExpectMirrorIsTruth(world, topics);
   EXPECT_EQ(topics.history.size(), topics.changes.size()) << "unchanged entities came again";
   EXPECT_LE(bench.in_flight_max(), 4);
+}
+
+TEST_F(SiteTest, SitesTakeTurnsWhenAllTheirRequestsHaveOneLimit) {
+  simulator::World world(WorldOptionsWith(1, 300));
+  ExtractorBench::Setup setup = SetupFor(world);
+  setup.connections = 3;
+  setup.options.page_size = 20;
+  setup.options.requests_in_flight_total_max = 2;
+  std::int64_t most = 0;
+  ExtractorBench* extractor = nullptr;
+  ExtractorBench bench(setup, [&, site = HandlerOf(world)](WallTime now, const http::Request& r) {
+    const auto& stage = static_cast<const ReadingStage&>(extractor->stage());
+    const Levels levels = stage.levels({.steady = extractor->steady(), .wall = now});
+    EXPECT_LE(levels.requests, levels.requests_max);
+    most = std::max(most, levels.requests);
+    return site(now, r);
+  });
+  extractor = &bench;
+
+  bench.Start();
+  ASSERT_TRUE(bench.RunUntilSettled(30min)) << bench.status().DebugString();
+
+  EXPECT_EQ(most, 2) << "queue(source_requests)";
+  EXPECT_EQ(bench.in_flight_max(), 2);
+  // Nobody was left out.
+  for (const char* const name : {"billing", "billing-2", "billing-3"}) {
+    EXPECT_TRUE(std::any_of(bench.status().streams().begin(), bench.status().streams().end(),
+                            [&](const auto& stream) { return stream.connection() == name; }))
+        << name;
+  }
 }
 
 class BusySiteTest : public SiteTest, public ::testing::WithParamInterface<std::uint64_t> {};

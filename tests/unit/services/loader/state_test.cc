@@ -470,6 +470,28 @@ TEST_F(LoaderStateTest, WhatIsParkedWithoutACallWaitsForTheLogToo) {
   }
 }
 
+TEST_F(LoaderStateTest, OfManyParkedRecordsAThousandAreShownAndThatThereAreMore) {
+  rig_.Start();
+  rig_.Run(seconds(3));
+  for (int i = 1; i <= 1001; ++i) {
+    v1::Command command;
+    command.mutable_version()->set_generation(1);
+    command.mutable_version()->set_offset(i);
+    command.mutable_state()->set_presence(v1::DesiredState::PRESENCE_PRESENT);
+    command.set_mapping_error("field `x`: no such member");
+    rig_.Command(ids::StateKey("acme", "crm", "client", "customers", std::to_string(i)), command);
+  }
+  rig_.Run(seconds(60));
+  v1::ToService list;
+  list.mutable_list_parked()->set_items_max(5000);
+
+  const v1::ListParkedResponse parked = rig_.Ask(list).parked();
+
+  EXPECT_EQ(parked.items_size(), 1000);
+  EXPECT_TRUE(parked.more());
+  EXPECT_EQ(rig_.counters().parked, 1001);
+}
+
 TEST_F(LoaderStateTest, NoMoreKeysThanAllowedAreInBatchesAtOnce) {
   rig_.options.batched_keys_max = 150;  // a batch takes 100
   (*rig_.tenant.mutable_connections(1)->mutable_settings())["batch"] = "true";
