@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <functional>
 #include <memory>
 #include <random>
 #include <set>
@@ -19,6 +20,7 @@
 
 #include "libs/eventlog/clock.h"
 #include "libs/eventlog/kafka/configuration.h"
+#include "tests/conformance/bad_link.h"
 #include "tests/conformance/driver.h"
 #include "tests/conformance/log_under_test.h"
 #include "tests/conformance/temporary_directory.h"
@@ -38,6 +40,7 @@ using eventlog::Topic;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 using ::testing::AnyOf;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
@@ -390,6 +393,103 @@ TEST_F(KafkaLogTest, FetchesNoMoreThanItsBufferTakesAndGivesAllOfIt) {
   EXPECT_THAT(member->At(Topic::kChanges, 0), SizeIs(kCount));
   member->PollFor(milliseconds(200));
   EXPECT_LE(member->log().fetch_buffer().records, 1);
+}
+
+/// A member whose every byte to and from the broker passes a link that can be made bad.
+class KafkaLinkTest : public KafkaLogTest {
+ protected:
+  void Open() {
+    member_.reset();
+    KafkaOptions options = options_;
+    options.bootstrap_servers = link_.address();
+    // So that the test need not wait for half a minute.
+    options.settings["socket.timeout.ms"] = "2000";
+    auto log = KafkaLog::Open(options);
+    ASSERT_TRUE(log.ok()) << log.status();
+    linked_ = *std::move(log);
+    auto member = linked_->Join(options.topic_prefix + std::to_string(++groups_), "one",
+                                {.committed = {Topic::kChanges}});
+    ASSERT_TRUE(member.ok()) << member.status();
+    member_ = std::make_unique<Driver>(*std::move(member));
+    ASSERT_TRUE(member_->UntilAssigned(kPartitions));
+  }
+
+  /// By somebody whom the link does not concern.
+  std::vector<std::string> KeysInTheLog() {
+    std::vector<std::string> keys;
+    EXPECT_TRUE(log_->MakeAdmin()
+                    ->ReadAll(Topic::kChanges,
+                              [&](const Record& record) {
+                                keys.push_back(record.key);
+                                return true;
+                              })
+                    .ok());
+    return keys;
+  }
+
+  void LosesNothingWhile(const std::function<void(bool)>& cut, milliseconds time) {
+    Open();
+    ASSERT_EQ(member_->ProduceAndWait(Topic::kChanges, 0, "before", "v"), 0);
+    cut(true);
+    const eventlog::ProduceId id = member_->Produce(Topic::kChanges, 0, "cut", "v");
+    member_->log().RenewLease(77);
+    member_->PollFor(time);
+    EXPECT_FALSE(member_->produced.contains(id)) << "the link is not cut";
+    // Nobody says that the lease is held on, so it ends by itself (rule 11).
+    EXPECT_TRUE(!member_->leases.contains(77) || !member_->leases[77].error.empty());
+    cut(false);
+    ASSERT_TRUE(member_->Until([&] { return member_->produced.contains(id); }));
+    EXPECT_EQ(member_->produced[id].error, "");
+    EXPECT_EQ(member_->ProduceAndWait(Topic::kChanges, 0, "after", "v"), 2);
+    EXPECT_THAT(KeysInTheLog(), ElementsAre("before", "cut", "after"));
+    EXPECT_TRUE(member_->Until([&] {
+      return member_->assigned.size() == kPartitions && member_->RenewLease().error.empty();
+    }));
+    EXPECT_THAT(member_->failures, IsEmpty());
+  }
+
+  BadLink link_{Broker()};
+  std::unique_ptr<KafkaLog> linked_;
+  int groups_ = 0;
+  std::unique_ptr<Driver> member_;
+};
+
+// Row K9: one direction alone is cut, shorter and longer than what a request waits for its answer.
+TEST_F(KafkaLinkTest, AnswersThatDoNotComeLoseAndDoubleNothing) {
+  LosesNothingWhile([&](bool cut) { link_.HoldAnswers(cut); }, milliseconds(1000));
+}
+TEST_F(KafkaLinkTest, AnswersThatComeTooLateLoseAndDoubleNothing) {
+  LosesNothingWhile([&](bool cut) { link_.HoldAnswers(cut); }, milliseconds(9000));
+}
+TEST_F(KafkaLinkTest, RequestsThatDoNotArriveLoseAndDoubleNothing) {
+  LosesNothingWhile([&](bool cut) { link_.HoldRequests(cut); }, milliseconds(1000));
+}
+TEST_F(KafkaLinkTest, RequestsThatArriveTooLateLoseAndDoubleNothing) {
+  LosesNothingWhile([&](bool cut) { link_.HoldRequests(cut); }, milliseconds(9000));
+}
+
+// Row K11.
+TEST_F(KafkaLinkTest, ABatchThatWasDamagedOnItsWayIsNeverGivenAndReadAgain) {
+  const std::string text = "0123456789-damaged-9876543210";
+  Open();
+  for (int i = 0; i < 10; ++i) {
+    const std::string value = i == 5 ? text : "v";
+    ASSERT_EQ(member_->ProduceAndWait(Topic::kChanges, 0, "k" + std::to_string(i), value), i);
+  }
+  for (int times = 1; times <= 3; ++times) {
+    link_.Damage(text, 1);
+    member_->log().StartReading(Topic::kChanges, 0, 0);
+    ASSERT_TRUE(member_->Until([&] { return !member_->failures.empty(); })) << times;
+    EXPECT_THAT(member_->failures[0], HasSubstr("changes is damaged at 5"));
+    EXPECT_EQ(link_.damages_left(), 0);
+    // librdkafka passes over the batch: nothing behind it may be taken for what comes next.
+    member_->PollFor(milliseconds(500));
+    EXPECT_LE(member_->At(Topic::kChanges, 0).size(), 5U);
+    Open();
+  }
+  member_->log().StartReading(Topic::kChanges, 0, 0);
+  ASSERT_TRUE(member_->Until([&] { return member_->At(Topic::kChanges, 0).size() >= 10; }));
+  EXPECT_EQ(member_->At(Topic::kChanges, 0)[5].value, text);
 }
 
 TEST_F(KafkaLogTest, ClosesInTimeWhenTheBrokerIsNotThere) {

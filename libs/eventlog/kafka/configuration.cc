@@ -228,7 +228,7 @@ FetchBounds FetchBoundsOf(const KafkaOptions& options) {
   const std::int64_t bytes = options.fetch_buffer_bytes;
   return {.records_max = std::max<std::int64_t>(bytes / 4096, 1),
           .value_bytes_max = std::max<std::int64_t>(bytes / 4, 1024),
-          .answer_bytes_max = std::max<std::int64_t>(bytes / 128, 1024)};
+          .answer_bytes_max = std::max<std::int64_t>(bytes / 32, 1024)};
 }
 
 Settings ReaderSettings(const KafkaOptions& options, const std::string& group) {
@@ -258,6 +258,8 @@ Settings ReaderSettings(const KafkaOptions& options, const std::string& group) {
 absl::StatusOr<Configuration> MakeConfiguration(const KafkaOptions& options,
                                                 const Settings& settings) {
   Configuration configuration(rd_kafka_conf_new());
+  // A broker that vanishes without a reset is noticed by then; the user may choose otherwise.
+  Set(configuration.get(), "socket.timeout.ms", "30000");
   for (const auto& [name, value] : options.settings) {
     if (const std::string error = SetByUser(configuration.get(), name, value); !error.empty()) {
       return absl::InvalidArgumentError("log.kafka." + name + ": " + error);

@@ -587,7 +587,8 @@ class Member final : public LogMember {
     // Most messages are of the place of the one before.
     const rd_kafka_topic_t* last_topic = nullptr;
     auto at = readings_.end();
-    while (true) {
+    // Behind damage librdkafka goes on, which nobody may take for what comes next.
+    while (!has_failed_) {
       if (left <= 0) {
         handles_->inbox.Wake();  // There is more: Poll again.
         return;
