@@ -249,6 +249,13 @@ std::string LoaderStage::DecideLane(Lane& lane, bool replay) {
     next.clear_since();
     next.set_final(false);
     next.set_in_doubt(lane.doubt != Doubt::kNone);
+    if (entry.reason() == v1::REASON_MISSING) {
+      // What the sweep has missed was written at this version: it is to be written once more, and
+      // its id is found to be gone on the way (rule 27).
+      next.clear_resolved();
+      next.clear_content_hash();
+      next.clear_calls();
+    }
     lane.looked_up = false;
     lane.not_before = {};
     Conclude(lane, std::nullopt);

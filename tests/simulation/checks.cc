@@ -427,9 +427,10 @@ std::vector<std::string> Checks::NotAtRest(const Orders& orders) {
         // Rule 30: whether it was done before `records` was lost cannot always be looked up.
         // Neither can it where a dead owner's entry covers what is known.
         const bool is_unknown = lost_ledger_ || void_actions_.contains(std::string(key));
-        const bool is_shown = is_unknown && record.final() &&
-                              record.status() == v1::RecordEntry::STATUS_PARKED &&
-                              record.outcome() == v1::OUTCOME_UNKNOWN;
+        const bool is_parked = record.final() && record.status() == v1::RecordEntry::STATUS_PARKED;
+        const bool is_shown =
+            is_parked && ((is_unknown && record.outcome() == v1::OUTCOME_UNKNOWN) ||
+                          (people_meddle_ && record.reason() == v1::REASON_MISSING));
         if (!is_shown) {
           problems.push_back("action without an end: " + std::string(key) + " " +
                              v1::Reason_Name(record.reason()) + " " + record.detail());

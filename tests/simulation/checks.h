@@ -39,6 +39,8 @@ class Checks : public TransmissionObserver {
   std::vector<std::string> NotAtRest(const Orders& orders);
 
   bool has_lost_ledger() const { return lost_ledger_; }
+  /// People delete records: an action on one of them has its end when it is parked for that.
+  void PeopleMeddle() { people_meddle_ = true; }
   /// Ids beyond the first that the sweep has found, over all records and actions of a tenant.
   std::int64_t ShownOf(const std::string& tenant);
   /// Keys of records that wait for a person.
@@ -97,6 +99,7 @@ class Checks : public TransmissionObserver {
   // action that was given first counts (rule 28).
   std::map<std::pair<std::string, std::string>, std::set<std::uint64_t>> events_;
   bool lost_ledger_ = false;
+  bool people_meddle_ = false;
   // Keys of actions that had a void entry: unknown, not absent (rule 2).
   std::set<std::string> void_actions_;
   std::vector<std::string> violations_;

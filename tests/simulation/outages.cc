@@ -4,6 +4,8 @@
 #include <string>
 #include <utility>
 
+#include "libs/json/value.h"
+
 namespace tributary::simulation {
 namespace {
 
@@ -12,13 +14,14 @@ using std::chrono::hours;
 using std::chrono::minutes;
 using std::chrono::seconds;
 
-constexpr std::array<std::pair<Outage, std::string_view>, 8> kNames = {
+constexpr std::array<std::pair<Outage, std::string_view>, 9> kNames = {
     {{Outage::kNone, "none"},
      {Outage::kLog, "log"},
      {Outage::kControl, "control"},
      {Outage::kDisks, "disks"},
      {Outage::kOffsets, "offsets"},
      {Outage::kEvents, "events"},
+     {Outage::kPeople, "people"},
      {Outage::kRebalances, "rebalances"},
      {Outage::kTargets, "targets"}}};
 constexpr std::array<std::string_view, 3> kStages = {"extractor", "transformer", "loader"};
@@ -58,6 +61,9 @@ void Outages::Plan(Outage outage, Instant begin, Instant end) {
         return LoseOffsets();
       case Outage::kEvents:
         return LoseEvents();
+      case Outage::kPeople:
+        s_.checks.PeopleMeddle();
+        return Meddle(end);
       case Outage::kRebalances:
         return Rebalance(end);
       case Outage::kTargets:
@@ -137,6 +143,46 @@ void Outages::Rebalance(Instant end) {
     s_.time.After(s_.random.Between(seconds(0), seconds(6)), [&node] { node.Start(Disk::kKept); });
   }
   s_.time.After(seconds(3), [this, end] { Rebalance(end); });
+}
+
+// People at a CRM know nothing of us: they write another name, take our tags away, delete.
+void Outages::Meddle(Instant end) {
+  if (s_.time.now().steady >= end) return;
+  s_.time.After(s_.random.Between(seconds(1), seconds(8)), [this, end] { Meddle(end); });
+  const std::size_t at = s_.random.Below(s_.worlds.size());
+  simulator::World& world = *s_.worlds[at];
+  const absl::StatusOr<json::Value> records = json::Parse(world.Records());
+  const json::Array& contacts = *records->Find("highlevel")->Find("contacts")->array();
+  if (contacts.empty()) return;
+  const json::Value& contact = contacts[s_.random.Below(contacts.size())];
+  const std::string path = "/contacts/" + *contact.Find("id")->string();
+  http::Request request;
+  request.headers = {{"Authorization", "Bearer " + world.access().highlevel_token},
+                     {"Version", "2021-07-28"}};
+  switch (s_.random.Below(3)) {
+    case 0:
+      request.method = "DELETE";
+      request.url = path;
+      break;
+    case 1:
+      request.method = "PUT";
+      request.url = path;
+      request.body = R"({"firstName":"By hand"})";
+      break;
+    default:
+      request.method = "DELETE";
+      request.url = path + "/tags";
+      request.body = R"({"tags":["chargify:active","chargify:trialing","chargify:canceled"]})";
+      break;
+  }
+  // Who writes the same again and again is shown and left alone (LoaderSweepTest).
+  if (!meddled_.insert(request.method + request.url).second) return;
+  const simulator::Answer answer =
+      world.Handle(s_.time.now().wall, simulator::Target::kHighLevel, request);
+  if (answer.status != 200) return;
+  ++deeds_;
+  s_.trace.Line("world-" + std::to_string(at),
+                "a person: " + request.method + " " + request.url + " " + request.body);
 }
 
 void Outages::LoseTargets() {

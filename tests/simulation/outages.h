@@ -1,6 +1,8 @@
 #pragma once
 
 #include <functional>
+#include <set>
+#include <string>
 #include <string_view>
 
 #include "tests/simulation/simulation.h"
@@ -17,6 +19,8 @@ class Outages {
   void Plan(Outage outage, Instant begin, Instant end);
   bool control_is_away() const { return control_is_away_; }
   std::int64_t expired_unread() const { return expired_unread_; }
+  /// What people did to records at CRMs.
+  std::int64_t deeds() const { return deeds_; }
 
  private:
   void ForEach(std::string_view service, const std::function<void(Node&)>& each);
@@ -27,10 +31,13 @@ class Outages {
   void LoseEvents();
   void LoseTargets();
   void Rebalance(Instant end);
+  void Meddle(Instant end);
 
   const Scene& s_;
   bool control_is_away_ = false;
   std::int64_t expired_unread_ = 0;
+  std::int64_t deeds_ = 0;
+  std::set<std::string> meddled_;
 };
 
 }  // namespace tributary::simulation

@@ -74,6 +74,22 @@ TEST(OutagesTest, EventsThatExpireUnreadAreReadFromTheSourceAgain) {
   }
 }
 
+// What people do at a CRM nobody tells us: the sweep finds and repairs it, makes what was deleted
+// again once, and nobody goes round in a circle.
+TEST(OutagesTest, WhatPeopleDoAtACrmIsRepairedAndMakesNothingTwice) {
+  for (const bool faults : {false, true}) {
+    std::int64_t deeds = 0;
+    SimulationOptions options = Long(Outage::kPeople, minutes(2));
+    options.faults = faults;
+    for (options.seed = 1; options.seed <= 10; ++options.seed) {
+      const SimulationResult result = Simulate(options);
+      EXPECT_TRUE(result.problems.empty()) << Problems(options, result);
+      deeds += result.deeds;
+    }
+    EXPECT_GT(deeds, 80);
+  }
+}
+
 TEST(OutagesTest, TenMinutesOfRebalancesLoseAndDoubleNothing) {
   std::int64_t crashes = 0;
   for (const SimulationResult& result : Hold(Long(Outage::kRebalances, minutes(10)), 3)) {

@@ -342,7 +342,7 @@ class Simulation : private Node::Events {
       o.retry_delay_max = pace_.retry_delay_max;
       o.attempts_max = attempts_max_;
       o.status_interval = pace_.status_interval;
-      if (options_.beyond_settle) {
+      if (is_swept()) {
         o.sweep_period = minutes(3);
         o.sweep_share_percent = 100;
       }
@@ -426,9 +426,12 @@ class Simulation : private Node::Events {
     trouble_.End();
   }
 
+  // What nobody tells us is found by looking at every record.
+  bool is_swept() const { return options_.beyond_settle || options_.outage == Outage::kPeople; }
+
   Duration rest_within() const {
     // The last comparison after a doubt comes 100 L after it, a period of the sweep is shorter.
-    return options_.beyond_settle ? minutes(20) : pace_.rest_within;
+    return is_swept() ? minutes(20) : pace_.rest_within;
   }
 
   // Beyond L the sweep shows what is second: as many as there are.
@@ -540,6 +543,7 @@ class Simulation : private Node::Events {
     result.actions = checks_.counts().actions;
     result.parked = checks_.counts().parked;
     result.expired_unread = outages_.expired_unread();
+    result.deeds = outages_.deeds();
     result.unknown_outcomes = network_.unknown_outcomes();
     for (const std::unique_ptr<simulator::World>& world : worlds_) {
       result.mutations += world->mutations();
@@ -626,9 +630,10 @@ std::optional<Finding> FindShowing(const RuleBreakInfo& info, std::uint64_t firs
 std::string CommandToRepeat(const SimulationOptions& options) {
   std::string command = "simulate --first " + std::to_string(options.seed) + " --seeds 1 --trace";
   if (options.outage != Outage::kNone) {
-    command += " --no-faults --outage " + std::string(NameOf(options.outage)) + " --seconds " +
+    command += " --outage " + std::string(NameOf(options.outage)) + " --seconds " +
                std::to_string(options.length / seconds(1));
   }
+  if (!options.faults) command += " --no-faults";
   if (options.beyond_settle) command += " --beyond-settle";
   if (!options.sweeps) command += " --no-sweep";
   return command;

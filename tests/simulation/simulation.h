@@ -24,6 +24,8 @@ enum class Outage : std::uint8_t {
   kOffsets,
   /// All that is in `events` expires while no transformer runs.
   kEvents,
+  /// People at a CRM change, delete and untag records every few seconds.
+  kPeople,
   /// Somebody joins or leaves its group, in an orderly way or not, every three seconds.
   kRebalances,
   /// The CRMs of a tenant, for ten days and in every way.
@@ -84,6 +86,7 @@ struct SimulationResult {
   std::int64_t parked = 0;
   /// Events that nobody had read when they expired.
   std::int64_t expired_unread = 0;
+  std::int64_t deeds = 0;
   /// Only beyond L.
   std::int64_t regressions = 0;
   std::int64_t shown = 0;

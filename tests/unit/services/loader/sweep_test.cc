@@ -245,6 +245,39 @@ TEST_F(LoaderSweepTest, Rule27_ARecordThatAPersonDeletedIsMadeAnewOnceAVersion) 
   ASSERT_THAT(Parked(), SizeIs(1));
   EXPECT_EQ(Parked()[0].reason(), v1::REASON_MISSING);
   EXPECT_THAT(Parked()[0].fix(), HasSubstr("`tributary parked replay " + key + "`"));
+  // Who wants it after all says so, as often as it is deleted.
+  for (int times = 0; times < 2; ++times) {
+    EXPECT_EQ(rig_.Decide(key, true), "");
+    rig_.Run(minutes(1));
+    EXPECT_THAT(*rig_.Contacts().array(), SizeIs(1));
+    EXPECT_THAT(Parked(), IsEmpty());
+    ByAPerson("DELETE", "/contacts/" + rig_.Entry(key).id());
+    Order(true, "hl");
+    rig_.Run(minutes(1));
+    ASSERT_THAT(Parked(), SizeIs(1));
+  }
+}
+
+// Between the fields and the tags of one write, too.
+TEST_F(LoaderSweepTest, Rule27_ARecordThatIsDeletedBeforeItsTagsAreWrittenIsMadeAnew) {
+  const std::string key = rig_.Contact(1, "a@x.test", "Ada", 1);
+  rig_.Start();
+  rig_.Run(seconds(3));
+  const std::string first = rig_.Entry(key).id();
+  rig_.wire = [&, done = false](const http::Request& request) mutable {
+    if (!done && request.url.ends_with("/tags")) {
+      done = true;
+      ByAPerson("DELETE", "/contacts/" + first);
+    }
+    return Rig::Wire{};
+  };
+  rig_.Contact(1, "a@x.test", "Ada", 2, {"chargify:active"});
+  rig_.Run(minutes(1));
+
+  EXPECT_THAT(Parked(), IsEmpty());
+  EXPECT_THAT(*rig_.Contacts().array(), SizeIs(1));
+  EXPECT_NE(rig_.Entry(key).id(), first);
+  EXPECT_EQ(rig_.Entry(key).outcome(), v1::OUTCOME_APPLIED);
 }
 
 TEST_F(LoaderSweepTest, Rule27_ARecordThatAPersonDeletedIsLeftSoWhenTheSyncSaysSo) {
