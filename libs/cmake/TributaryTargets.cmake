@@ -93,6 +93,7 @@ function(tributary_executable name)
   # Sanitizers bring an allocator of their own. Nothing refers to it by
   # name, so the linker is told to keep it.
   if(NOT TRIBUTARY_SANITIZER)
+    target_sources(${name} PRIVATE $<TARGET_OBJECTS:tributary_allocator>)
     target_link_libraries(${name} PRIVATE
       "-Wl,--push-state,--no-as-needed,${JEMALLOC_LINK_LIBRARIES},--pop-state")
   endif()

@@ -4,8 +4,9 @@
 #include <cstddef>
 #include <map>
 #include <optional>
-#include <set>
 #include <string>
+
+#include "absl/container/btree_set.h"
 
 // Private to the transformer.
 
@@ -40,7 +41,7 @@ class WaitingCustomers {
  private:
   // No id stands beside the names of its tenant and connection: there may be many of them.
   struct Names {
-    std::map<std::string, std::map<std::string, std::set<std::string>>> by_tenant;
+    std::map<std::string, std::map<std::string, absl::btree_set<std::string>>> by_tenant;
     std::size_t count = 0;
 
     void Add(const Customer& customer);

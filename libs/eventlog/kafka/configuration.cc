@@ -226,9 +226,9 @@ FetchBounds FetchBoundsOf(const KafkaOptions& options) {
   // batch, of up to a megabyte, stays whole until the last of it was taken. One answer, five to ten
   // times as large when it is unpacked, comes on top of that.
   const std::int64_t bytes = options.fetch_buffer_bytes;
-  return {.records_max = std::max<std::int64_t>(bytes / 4096, 1),
-          .value_bytes_max = std::max<std::int64_t>(bytes / 4, 1024),
-          .answer_bytes_max = std::max<std::int64_t>(bytes / 32, 1024)};
+  return {.records_max = std::max<std::int64_t>(bytes / 8192, 1),
+          .value_bytes_max = std::max<std::int64_t>(bytes / 8, 1024),
+          .answer_bytes_max = std::max<std::int64_t>(bytes / 128, 1024)};
 }
 
 Settings ReaderSettings(const KafkaOptions& options, const std::string& group) {
