@@ -384,8 +384,7 @@ TEST(KafkaErrorsTest, ItsPartitionsComeAndAreTakenAsTheGroupSays) {
 TEST(KafkaErrorsTest, WhatMayNotBeReadOrJoinedIsSaidAndGoesOnOnceItMay) {
   Rig rig;
   const std::vector<rd_kafka_resp_err_t> topic(5, RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
-  const std::vector<rd_kafka_resp_err_t> group(3, RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED);
-  rig.cluster().AnswerBy(Api::kJoinGroup, group);
+  rig.cluster().AnswerBy(Api::kJoinGroup, {RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED});
   rig.Join();
   EXPECT_THAT(rig.said(), Contains(HasSubstr("Group authorization failed")));
 
