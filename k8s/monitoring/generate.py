@@ -42,6 +42,9 @@ BOARDS = {
          [("{{tenant}}/{{sync}}", 'max by (tenant, sync) (tributary_retrying{tenant=~"$tenant"})')], None),
         ("Parked", "Records that wait for a person: tributary parked list TENANT.", "short",
          [("{{tenant}}/{{sync}}", 'max by (tenant, sync) (tributary_parked{tenant=~"$tenant"})')], 1),
+        ("Credentials end in", "Those of which it is known; alarmed below 14 days.", "s",
+         [("{{tenant}}/{{connection}}", "min by (tenant, connection) "
+           '(tributary_credential_expires_timestamp_seconds{tenant=~"$tenant"}) - time()')], None),
     ]),
     "target": ("Targets and sources", [
         ("Requests to targets", "By what is known of the answer.", "reqps",

@@ -11,6 +11,7 @@
 
 #include "libs/config/quantities.h"
 #include "libs/nearest/nearest.h"
+#include "libs/time/rfc3339.h"
 #include "libs/yaml/load.h"
 
 namespace tributary::config {
@@ -168,6 +169,13 @@ std::optional<std::string> SetScalar(Message& message, const FieldDescriptor& fi
       std::find(rules.one_of().begin(), rules.one_of().end(), text) == rules.one_of().end()) {
     const std::vector<std::string> known(rules.one_of().begin(), rules.one_of().end());
     return shown + " is not known: must be one of " + Join(known, ", ") + DidYouMean(text, known);
+  }
+  if (rules.is_time() && !text.empty()) {
+    const std::optional<WallTime> time = ParseDateOrTime(text);
+    if (!time || *time < WallTime()) {
+      return "expected a date such as 2027-01-31 (its midnight in UTC) or a time with its zone, "
+             "such as 2027-01-31T12:00:00Z";
+    }
   }
   if (!rules.pattern().empty() && !RE2::FullMatch(text, rules.pattern())) {
     return shown + " must match " + rules.pattern();

@@ -144,6 +144,13 @@ std::optional<ZonedTime> ParseZonedTime(std::string_view text) {
                    .offset_minutes = offset_minutes};
 }
 
+std::optional<WallTime> ParseDateOrTime(std::string_view text) {
+  constexpr std::size_t kDateSize = 10;
+  const std::optional<ZonedTime> time = ParseZonedTime(
+      text.size() == kDateSize ? std::string(text) + "T00:00:00Z" : std::string(text));
+  return time ? std::optional(time->utc) : std::nullopt;
+}
+
 std::optional<WallTime> ParseHttpDate(std::string_view text) {
   const std::size_t comma = text.find(", ");
   if (comma == std::string_view::npos) return std::nullopt;

@@ -22,6 +22,9 @@ struct ZonedTime {
 /// offset, and an offset without colon. None: anything else, also a time without a zone.
 std::optional<ZonedTime> ParseZonedTime(std::string_view text);
 
+/// As ParseZonedTime, or a date alone, `2027-01-31`, which is its midnight in UTC.
+std::optional<WallTime> ParseDateOrTime(std::string_view text);
+
 /// The three forms of an HTTP date are one since RFC 9110: `Sun, 06 Nov 1994 08:49:37 GMT`.
 std::optional<WallTime> ParseHttpDate(std::string_view text);
 

@@ -27,6 +27,7 @@
 #include "services/control/control_core.h"
 #include "services/control/control_server.h"
 #include "services/control/database.h"
+#include "services/control/metrics.h"
 #include "services/control/publisher.h"
 #include "services/control/vault.h"
 
@@ -218,7 +219,9 @@ int Run(const v1::ConfigFile& config, runtime::StopSignals& signals) {
   const std::string instance = runtime::InstanceOf(config.log());
   Founder founder(**log, *logger);
   runtime::StageRunner runner(
-      {.service = "control", .restart_delay_max = kRestartDelayMax},
+      {.service = "control",
+       .restart_delay_max = kRestartDelayMax,
+       .measure = MeasureInto(metrics, **core)},
       [&]() -> absl::StatusOr<runtime::StageParts> {
         // Services wait for topics, and so does the publisher (section 0).
         if (absl::Status founded = founder.status(); !founded.ok()) {

@@ -1,6 +1,7 @@
 #include "services/control/apply_plan.h"
 
 #include <algorithm>
+#include <chrono>
 #include <set>
 
 #include <google/protobuf/util/message_differencer.h>
@@ -8,6 +9,7 @@
 #include "libs/config/config.h"
 #include "libs/ids/keys.h"
 #include "libs/nearest/nearest.h"
+#include "services/control/credential_end.h"
 
 namespace tributary::control {
 namespace {
@@ -23,6 +25,12 @@ std::string JoinWords(const std::vector<std::string>& words) {
   }
   return joined;
 }
+
+struct GivenCredential {
+  CredentialFields fields;
+  // Of the field that ends first. None: nobody says of any.
+  std::optional<WallTime> end;
+};
 
 class Planner {
  public:
@@ -47,7 +55,7 @@ class Planner {
       named.insert(tenant.name());
       PlanTenant(tenant);
     }
-    for (const auto& [key, fields] : credentials_) {
+    for (const auto& [key, given] : credentials_) {
       Problem("credential of " + key.first + "/" + key.second +
               ": there is no such connection in this request");
     }
@@ -78,9 +86,23 @@ class Planner {
 
   void ReadCredentials() {
     for (const v1::SealedInput& input : request_.credentials()) {
-      CredentialFields& fields = credentials_[{input.tenant(), input.connection()}];
+      GivenCredential& given = credentials_[{input.tenant(), input.connection()}];
       for (const auto& [name, secret] : input.fields()) {
-        fields[name] = secret;
+        given.fields[name] = secret;
+        const auto said = input.expires_at().find(name);
+        std::optional<WallTime> end;
+        if (said == input.expires_at().end()) {
+          end = EndOfToken(secret);
+        } else if (said->second.seconds() >= 0 && said->second.seconds() <= kEndSecondsMax) {
+          end = WallTime(std::chrono::seconds(said->second.seconds()));
+        } else {
+          Problem("credential of " + input.tenant() + "/" + input.connection() + ": `" + name +
+                  "` must end between 1970 and 9999");
+        }
+        // Without one of them the others are of no use.
+        if (end && (!given.end || *end < *given.end)) {
+          given.end = end;
+        }
       }
     }
   }
@@ -183,7 +205,9 @@ class Planner {
   // Its credential goes at once; the connection itself stays in sight, so that its name and its
   // credential's revision are never taken for another's.
   void Unlink(const std::string& tenant, const std::string& connection, StoredTenant& after) {
-    after.connections[connection].connection.set_state(v1::CONNECTION_STATE_UNLINKED);
+    v1::Connection& unlinked = after.connections[connection].connection;
+    unlinked.set_state(v1::CONNECTION_STATE_UNLINKED);
+    unlinked.clear_credential_expires_at();
     plan_.database.forgotten_credentials.insert({tenant, connection});
   }
 
@@ -279,10 +303,13 @@ class Planner {
     note(a.concurrency() != b.concurrency(), "concurrency");
     note(a.requests_per_second() != b.requests_per_second(), "requests_per_second");
     note(a.quota_share() != b.quota_share(), "quota_share");
+    note(a.has_credential_expires_at() != b.has_credential_expires_at() ||
+             a.credential_expires_at().seconds() != b.credential_expires_at().seconds(),
+         "end of the credential");
     return changed;
   }
 
-  // Sets state and credential revision. True: the credential is another one.
+  // Sets state, credential revision and the credential's end. True: the credential is another one.
   bool PlanCredential(const std::string& tenant, const v1::ConnectionConfig& config,
                       const NamedFile* connector_file, const StoredConnection& old,
                       v1::Connection& connection) {
@@ -298,24 +325,26 @@ class Planner {
     bool is_new = false;
     auto given = credentials_.extract(name);
     if (!given.empty()) {
-      for (const auto& [field, secret] : given.mapped()) {
+      const CredentialFields& fields = given.mapped().fields;
+      for (const auto& [field, secret] : fields) {
         if (std::find(wanted.begin(), wanted.end(), field) == wanted.end()) {
           Problem(what + ": `" + field + "` is not asked for by `" + config.integration() + "`" +
                   DidYouMean(field, wanted, "it asks for " + JoinWords(wanted)));
         }
       }
       for (const std::string& field : wanted) {
-        if (!given.mapped().contains(field)) {
+        if (!fields.contains(field)) {
           Problem(what + ": `" + field + "` is missing");
         }
       }
-      is_new = !kept->has_value() || **kept != given.mapped();
+      is_new = !kept->has_value() || **kept != fields;
+      SetEnd(given.mapped().end, connection);
     }
     const bool was_unlinked = old.connection.state() == v1::CONNECTION_STATE_UNLINKED;
     if (is_new) {
       connection.set_credential_revision(old.connection.credential_revision() + 1);
       connection.set_state(v1::CONNECTION_STATE_LINKED);
-      plan_.database.credentials[name] = std::move(given.mapped());
+      plan_.database.credentials[name] = std::move(given.mapped().fields);
     } else if (wanted.empty() || kept->has_value()) {
       if (old.connection.state() == v1::CONNECTION_STATE_UNSPECIFIED || was_unlinked ||
           old.connection.state() == v1::CONNECTION_STATE_PENDING_AUTH) {
@@ -325,6 +354,15 @@ class Planner {
       connection.set_state(v1::CONNECTION_STATE_PENDING_AUTH);
     }
     return is_new;
+  }
+
+  static void SetEnd(const std::optional<WallTime>& end, v1::Connection& connection) {
+    if (!end) {
+      connection.clear_credential_expires_at();
+      return;
+    }
+    connection.mutable_credential_expires_at()->set_seconds(
+        std::chrono::floor<std::chrono::seconds>(end->time_since_epoch()).count());
   }
 
   void PlanSync(const v1::TenantConfig& tenant, const v1::SyncConfig& config,
@@ -397,7 +435,7 @@ class Planner {
   const KeptState& kept_;
   const Catalogue& catalogue_;
   const v1::ApplyRequest& request_;
-  std::map<ConnectionName, CredentialFields> credentials_;
+  std::map<ConnectionName, GivenCredential> credentials_;
   ApplyPlan plan_;
 };
 

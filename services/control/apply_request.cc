@@ -1,10 +1,13 @@
 #include "services/control/apply_request.h"
 
+#include <chrono>
 #include <fstream>
 #include <map>
+#include <optional>
 #include <sstream>
 
 #include "libs/config/config.h"
+#include "libs/time/rfc3339.h"
 
 namespace tributary::control {
 namespace {
@@ -49,6 +52,10 @@ BuiltApplyRequest BuildApplyRequest(const v1::ConfigFile& config, bool with_secr
       input.set_tenant(tenant.name());
       input.set_connection(connection.name());
       for (const auto& [name, reference] : references) {
+        if (const std::optional<WallTime> end = ParseDateOrTime(reference.expires())) {
+          (*input.mutable_expires_at())[name].set_seconds(
+              std::chrono::floor<std::chrono::seconds>(end->time_since_epoch()).count());
+        }
         absl::StatusOr<std::string> secret = config::ReadSecret(reference);
         if (secret.ok()) {
           (*input.mutable_fields())[name] = *std::move(secret);

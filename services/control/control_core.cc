@@ -189,6 +189,13 @@ absl::StatusOr<v1::ExportedTenant> ControlCore::ExportTenant(
         input.set_tenant(request.tenant());
         input.set_connection(connection.name());
         input.mutable_fields()->insert((*fields)->begin(), (*fields)->end());
+        const v1::Connection& kept = tenant->second.connections.at(connection.name()).connection;
+        if (kept.has_credential_expires_at()) {
+          // Which of them ends first is not kept, and makes no difference.
+          for (const auto& [field, secret] : **fields) {
+            (*input.mutable_expires_at())[field] = kept.credential_expires_at();
+          }
+        }
       }
     }
     absl::StatusOr<std::string> sealed = SealUnder(
@@ -241,16 +248,31 @@ absl::StatusOr<v1::ApplyResponse> ControlCore::ImportTenant(
   return Apply(now, actor, order);
 }
 
-absl::StatusOr<v1::StatusResponse> ControlCore::GetStatus(const v1::StatusRequest& request) const {
+absl::StatusOr<v1::StatusResponse> ControlCore::GetStatus(Now now,
+                                                          const v1::StatusRequest& request) const {
   if (!request.tenant().empty() && !state_->tenants.contains(request.tenant())) {
     return state_->NoSuchTenant(request.tenant());
   }
-  return JoinStatus({.tenants = state_->tenants,
+  return JoinStatus({.now = now.wall,
+                     .tenants = state_->tenants,
                      .peers = state_->peers,
                      .reports = state_->reports,
                      .partitions = state_->options.partitions,
                      .is_published = state_->unpublished.empty()},
                     request.tenant());
+}
+
+std::map<ConnectionName, WallTime> ControlCore::CredentialEnds() const {
+  std::map<ConnectionName, WallTime> ends;
+  for (const auto& [tenant_name, tenant] : state_->tenants) {
+    for (const auto& [connection_name, stored] : tenant.connections) {
+      if (stored.connection.has_credential_expires_at()) {
+        ends[{tenant_name, connection_name}] =
+            WallTime(std::chrono::seconds(stored.connection.credential_expires_at().seconds()));
+      }
+    }
+  }
+  return ends;
 }
 
 const v1::BuildInfo& ControlCore::build() const { return state_->options.build; }

@@ -55,7 +55,9 @@ class ControlCore {
   /// Errors: kNotFound with the nearest known name.
   absl::StatusOr<v1::SetSyncPausedResponse> SetSyncPaused(Now now, const std::string& actor,
                                                           const v1::SetSyncPausedRequest& request);
-  absl::StatusOr<v1::StatusResponse> GetStatus(const v1::StatusRequest& request) const;
+  absl::StatusOr<v1::StatusResponse> GetStatus(Now now, const v1::StatusRequest& request) const;
+  /// Of those of which it is known.
+  std::map<ConnectionName, WallTime> CredentialEnds() const;
   /// These ask services, and answer at the latest after `question_timeout`, with what is known and
   /// a `problem` that names who did not answer; kAborted when nobody did who had to.
   void ListParked(Now now, const v1::ListParkedRequest& request,

@@ -263,7 +263,7 @@ class ControlService : public v1::Control::CallbackService {
                                       const v1::StatusRequest* request,
                                       v1::StatusResponse* response) override {
     return Run(context, response,
-               [this, request](Now, auto reply) { reply(core_.GetStatus(*request)); });
+               [this, request](Now now, auto reply) { reply(core_.GetStatus(now, *request)); });
   }
   grpc::ServerUnaryReactor* ListParked(grpc::CallbackServerContext* context,
                                        const v1::ListParkedRequest* request,

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstdlib>
 #include <set>
 #include <string>
@@ -10,12 +11,16 @@
 #include <vector>
 
 #include "libs/ids/keys.h"
+#include "services/control/credential_end.h"
 #include "services/control/questions.h"
 
 namespace tributary::control {
 namespace {
 
 constexpr std::array<std::string_view, 3> kServices = {"extractor", "transformer", "loader"};
+constexpr const char* kEndFix =
+    "make a new one there, put it and its `expires:` under `credentials:` and run `tributary apply "
+    "-f FILE`";
 constexpr const char* kCredentialFix =
     "put the credential under `credentials:` and run `tributary apply -f FILE`";
 
@@ -146,9 +151,29 @@ class Joined {
     }
   }
 
+  // One that ends is told of, and is no problem until it has ended.
+  void AddCredentialEnd(const ConnectionName& name, const v1::Connection& connection) {
+    const WallTime end(std::chrono::seconds(connection.credential_expires_at().seconds()));
+    if (!connection.has_credential_expires_at() || end > sources_.now + kCredentialEndsSoon) {
+      return;
+    }
+    v1::ConnectionReport& report = connections_[name];
+    report.set_tenant(name.first);
+    report.set_connection(name.second);
+    *report.mutable_credential_expires_at() = connection.credential_expires_at();
+    if (!report.problem().empty()) {
+      return;
+    }
+    report.set_fix(kEndFix);
+    if (end <= sources_.now) {
+      report.set_problem("its credential has ended");
+    }
+  }
+
   // A service that was refused says in whose words; what control knows is what mends it.
   void AddConnectionStates(const std::string& tenant_name, const StoredTenant& tenant) {
     for (const auto& [connection_name, stored] : tenant.connections) {
+      AddCredentialEnd({tenant_name, connection_name}, stored.connection);
       const v1::ConnectionState state = stored.connection.state();
       const bool is_pending = state == v1::CONNECTION_STATE_PENDING_AUTH;
       if (!is_pending && state != v1::CONNECTION_STATE_DEAUTHORIZED) {
@@ -166,8 +191,11 @@ class Joined {
       if (report.problem().empty()) {
         report.set_problem("its credential was refused");
       }
-      report.set_fix(report.fix().empty() ? kCredentialFix
-                                          : report.fix() + ", then run `tributary apply -f FILE`");
+      if (report.fix() != kEndFix) {
+        report.set_fix(report.fix().empty()
+                           ? kCredentialFix
+                           : report.fix() + ", then run `tributary apply -f FILE`");
+      }
       report.set_credential_refused(true);
     }
   }

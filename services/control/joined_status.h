@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <map>
 
+#include "libs/time/time.h"
 #include "services/control/model.h"
 #include "services/control/peer.h"
 #include "tributary/v1/control.pb.h"
@@ -13,6 +14,7 @@
 namespace tributary::control {
 
 struct StatusSources {
+  WallTime now{};
   const Tenants& tenants;
   const Peers& peers;
   /// Newest report of each connection that has a problem.

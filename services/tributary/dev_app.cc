@@ -30,6 +30,7 @@
 #include "services/control/control_core.h"
 #include "services/control/control_server.h"
 #include "services/control/local_attachment.h"
+#include "services/control/metrics.h"
 #include "services/control/publisher.h"
 #include "services/extractor/extractor.h"
 #include "services/extractor/metrics.h"
@@ -318,8 +319,10 @@ int Run(const Flags& flags, v1::ConfigFile config, runtime::StopSignals& signals
   const auto join = [&log](const std::string& service) {
     return [&log, service] { return (*log)->Join(service); };
   };
+  runtime::StageRunnerOptions control_options = runner_options("control");
+  control_options.measure = control::MeasureInto(metrics, **core);
   runtime::StageRunner control(
-      runner_options("control"), join("control"),
+      std::move(control_options), join("control"),
       [&](const StagePorts& ports) {
         const eventlog::TopicSettings topics = runtime::TopicSettingsFrom(config.log());
         return control::MakePublisher({.instance = instance,
@@ -486,7 +489,7 @@ int Run(const Flags& flags, v1::ConfigFile config, runtime::StopSignals& signals
     }
     if (simulator != nullptr && !quiet_since) quiet_since = QuietSince(*simulator);
     auto status = Ask<absl::StatusOr<v1::StatusResponse>>(
-        control, [&core](Now) { return (*core)->GetStatus({}); });
+        control, [&core](Now given) { return (*core)->GetStatus(given, {}); });
     std::string waiting = "control does not answer";
     if (status && status->ok()) {
       Look look{.status = **std::move(status), .quiet_since = quiet_since};

@@ -1,6 +1,7 @@
 #include "services/tributary/dev_demo.h"
 
 #include <algorithm>
+#include <chrono>
 #include <ostream>
 
 #include "libs/config/quantities.h"
@@ -70,7 +71,11 @@ void TuneForDemo(v1::ConfigFile& config) {
 
 v1::ApplyRequest DemoTenant(simulator::SimulatorServer& simulator) {
   simulator::Access access;
-  simulator.WithWorld([&access](simulator::World& world, WallTime) { access = world.access(); });
+  WallTime began;
+  simulator.WithWorld([&](simulator::World& world, WallTime now) {
+    access = world.access();
+    began = now;
+  });
   v1::ApplyRequest request;
   v1::TenantConfig& tenant = *request.add_tenants();
   tenant.set_name(kTenant);
@@ -90,6 +95,12 @@ v1::ApplyRequest DemoTenant(simulator::SimulatorServer& simulator) {
       AddConnection(tenant, request, "rest", "rest", simulator.url(simulator::Target::kRest),
                     "api_key", access.rest_key);
   rest.set_connector_file("rest.yaml");
+  // Nobody is told of it in the first weeks of a demo.
+  constexpr auto kCredentialLife = std::chrono::days(90);
+  v1::SealedInput& rest_credential = *request.mutable_credentials()->rbegin();
+  (*rest_credential.mutable_expires_at())["api_key"].set_seconds(
+      std::chrono::floor<std::chrono::seconds>((began + kCredentialLife).time_since_epoch())
+          .count());
   (*request.mutable_files())["rest.yaml"] = *connector::BuiltinFile("rest.yaml");
 
   for (v1::ConnectionConfig* crm : {&highlevel, &rest}) {

@@ -77,6 +77,13 @@ std::string TimeText(const google::protobuf::Timestamp& time) {
                                 std::chrono::microseconds(time.nanos() / 1000)));
 }
 
+// When a credential ends; of a connection, or of a report about one.
+template <typename Message>
+Value EndValue(const Message& message) {
+  return message.has_credential_expires_at() ? Value(TimeText(message.credential_expires_at()))
+                                             : Value();
+}
+
 const v1::ConnectionReport* FindReport(const v1::ListTenantsResponse& response,
                                        const std::string& tenant, const std::string& connection) {
   for (const v1::ConnectionReport& report : response.reports()) {
@@ -228,7 +235,8 @@ std::string StatusJson(const v1::StatusResponse& response) {
         {"fix", TextOrNull(report.fix())},
         {"waits_for", TextOrNull(report.waits_for())},
         {"waits_until",
-         report.has_waits_until() ? json::Value(TimeText(report.waits_until())) : json::Value()}});
+         report.has_waits_until() ? json::Value(TimeText(report.waits_until())) : json::Value()},
+        {"credential_expires_at", EndValue(report)}});
   }
   Array streams;
   for (const v1::StreamStatus& stream : response.streams()) {
@@ -276,6 +284,11 @@ std::string StatusText(const v1::StatusResponse& response) {
     if (!report.waits_for().empty()) {
       text += "connection " + report.tenant() + "/" + report.connection() + ": waits for " +
               report.waits_for() + ", until " + TimeText(report.waits_until()) + "\n";
+    }
+    if (report.has_credential_expires_at()) {
+      add("connection " + report.tenant() + "/" + report.connection(),
+          "its credential is good until " + TimeText(report.credential_expires_at()),
+          report.problem().empty() ? report.fix() : "");
     }
     told.insert(report.tenant() + "/connection " + report.connection() + ": " + report.problem());
     told.insert(report.tenant() + "/" + report.problem());
@@ -330,7 +343,8 @@ std::string ConnectionsJson(const v1::ListTenantsResponse& response) {
                  {"url", TextOrNull(connection.url())},
                  {"state", ConnectionStateWord(connection.state())},
                  {"problem", report == nullptr ? Value() : TextOrNull(report->problem())},
-                 {"fix", report == nullptr ? Value() : TextOrNull(report->fix())}});
+                 {"fix", report == nullptr ? Value() : TextOrNull(report->fix())},
+                 {"credential_expires_at", EndValue(connection)}});
     }
   }
   return Line(Object{{"connections", std::move(connections)}});
@@ -343,12 +357,16 @@ std::string ConnectionsText(const v1::ListTenantsResponse& response) {
       const v1::ConnectionReport* const report =
           FindReport(response, tenant.tenant(), connection.name());
       rows.push_back({tenant.tenant(), connection.name(), connection.integration(),
-                      ConnectionStateWord(connection.state()), Dash(connection.url()),
-                      Dash(report == nullptr ? "" : report->problem())});
+                      ConnectionStateWord(connection.state()),
+                      connection.has_credential_expires_at()
+                          ? TimeText(connection.credential_expires_at())
+                          : "-",
+                      Dash(connection.url()), Dash(report == nullptr ? "" : report->problem())});
     }
   }
-  return Table({"TENANT", "CONNECTION", "INTEGRATION", "STATE", "URL", "PROBLEM"}, rows,
-               "no connections; `tributary apply -f FILE` makes some");
+  return Table(
+      {"TENANT", "CONNECTION", "INTEGRATION", "STATE", "CREDENTIAL ENDS", "URL", "PROBLEM"}, rows,
+      "no connections; `tributary apply -f FILE` makes some");
 }
 
 std::string SyncsJson(const v1::ListTenantsResponse& response) {

@@ -21,6 +21,7 @@ tenants:
   - name: billing
     integraton: chargify
     url: https://acme.chargify.com
+    credentials: {api_key: {env: KEY, expires: 31.01.2027}}
 """
 
 WRONG_MAPPING = """object: client
@@ -51,7 +52,8 @@ def wrong_configuration(run):
         said = refused(run, *arguments)
         # Every problem at once, each where it is, and what may have been meant.
         for position, words in (("2:3", "poll_interval"), ("3:14", "page_size"),
-                                ("4:27", "request_timeout"), ("9:5", "integration")):
+                                ("4:27", "request_timeout"), ("9:5", "integration"),
+                                ("11:48", "expires: expected a date")):
             lines = [line for line in said.split("\n") if f"wrong.yaml:{position}" in line]
             check(lines and words in lines[0], f"{position} {words} is not in: {said}")
         check(not (run.directory / "wrong-data" / "control.db").exists(), "it has begun all the same")

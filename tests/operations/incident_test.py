@@ -6,12 +6,13 @@
 The four services run with docker/tributary.yaml and the environment of compose.yaml (ports and directories of
 this machine beside it), on a real broker of their own; Prometheus with docker/prometheus/prometheus.yml and
 our rules; Alertmanager with docker/prometheus/alertmanager.yml, which delivers to a receiver of this test.
-While a site changes, a CRM answers with errors, a service is killed, and the broker dies. Each time the right
-alert is delivered and resolved, the right panel moves, and `/readyz` of those whom it concerns turns and
+While a site changes, a CRM answers with errors, a token is about to end, a service is killed, and the broker
+dies. Each time the right alert is delivered and resolved, the right panel moves, and `/readyz` of those whom it concerns turns and
 returns. An hour of the rules is 36 seconds here, as in monitoring_test. Needs Debian's prometheus and
 prometheus-alertmanager.
 """
 
+import datetime
 import http.server
 import json
 import os
@@ -147,8 +148,9 @@ class Installation(monitoring_test.Run):
         self.apply()
         threading.Thread(target=self.change, daemon=True).start()
 
-    def apply(self):
+    def apply(self, token_days=400):
         access = self.access
+        ends = (datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=token_days)).strftime("%Y-%m-%d")
         for name, secret in (("chargify", access["chargify"]["key"]), ("rest", access["rest"]["key"])):
             file = self.directory / f"{name}.key"
             file.touch(mode=0o600)
@@ -167,7 +169,7 @@ class Installation(monitoring_test.Run):
     connector_file: {CONNECTOR_FILES}/rest.yaml
     url: http://127.0.0.1:{access['rest']['port']}
     allow_insecure_loopback: true
-    credentials: {{api_key: {{key_file: rest.key}}}}
+    credentials: {{api_key: {{key_file: rest.key, expires: {ends}}}}}
     settings: {{settle: 2s, index_lag: 1s}}
   syncs:
   - {{name: clients, source: billing, target: crm}}
@@ -256,6 +258,20 @@ def what_waits_for_a_quota_calls_for_no_member(run):
     fetch(run.simulator + "/_sim/faults", [])
 
 
+def a_token_ends_soon(run):
+    panel = "tenant: Credentials end in"
+    day = 86_400
+    run.wait("the panel shows a credential that is good for a year", lambda: run.panel(panel) > 300 * day)
+    run.apply(token_days=10)
+    run.is_told("TributaryTokenEndsSoon")
+    run.wait("the panel shows ten days", lambda: 8 * day < run.panel(panel) < 11 * day)
+    said = run.tributary("status").stdout
+    if "acme/crm: its credential is good until" not in said or "tributary apply" not in said:
+        raise Failure(f"status says nothing of it: {said}")
+    run.apply()
+    run.is_told_of_the_end("TributaryTokenEndsSoon")
+
+
 def a_service_dies(run):
     panel = "pipeline: Partitions held, and ready"
     held = "stage:tributary_assigned_partitions:sum{stage='loader'}"
@@ -307,6 +323,7 @@ def body(run):
     run.wait("nothing fires", lambda: not run.firing(), 60)
     a_crm_fails(run)
     what_waits_for_a_quota_calls_for_no_member(run)
+    a_token_ends_soon(run)
     a_service_dies(run)
     the_broker_dies(run)
     nothing_was_lost(run)

@@ -2,9 +2,11 @@
 #include <filesystem>
 #include <iterator>
 #include <memory>
+#include <optional>
 #include <ostream>
 #include <set>
 
+#include "libs/eventlog/clock.h"
 #include "libs/json/value.h"
 #include "services/tributary/commands/ask.h"
 #include "services/tributary/commands/commands.h"
@@ -33,6 +35,11 @@ const char* Word(Severity severity) {
 
 void Add(Findings more, Findings& findings) {
   std::move(more.begin(), more.end(), std::back_inserter(findings));
+}
+void Add(std::optional<Finding> finding, Findings& findings) {
+  if (finding) {
+    findings.push_back(*std::move(finding));
+  }
 }
 
 // False: nothing else can be looked at.
@@ -90,7 +97,12 @@ void CheckControl(const CommandTree& tree, bool with_accounts, Findings& finding
     findings.push_back(Error("status", service, "control knows of none",
                              "start it, or see in its log why it does not reach control"));
   }
+  const WallTime now = eventlog::SystemTime();
   for (const v1::ConnectionReport& report : status->connections()) {
+    const WallTime end(std::chrono::seconds(report.credential_expires_at().seconds()));
+    if (report.has_credential_expires_at() && end > now) {
+      Add(JudgeCredentialEnd(report.tenant() + "/" + report.connection(), end, now), findings);
+    }
     if (!report.problem().empty()) {
       findings.push_back(Error(report.credential_refused() ? "credentials" : "status",
                                report.tenant() + "/" + report.connection(), report.problem(),

@@ -16,6 +16,7 @@
 #include "libs/http/client.h"
 #include "libs/json/value.h"
 #include "libs/time/rfc3339.h"
+#include "services/control/credential_end.h"
 #include "services/tributary/doctor/ground.h"
 
 namespace tributary::cli {
@@ -27,7 +28,6 @@ using http::Delivery;
 constexpr Duration kRequestMax = std::chrono::seconds(10);
 constexpr Duration kSkewWarning = std::chrono::seconds(5);
 constexpr Duration kSkewError = std::chrono::seconds(60);
-constexpr Duration kTokenWarning = std::chrono::hours(24 * 7);
 // An id that no record has.
 constexpr const char* kNobody = "tributary-doctor";
 
@@ -238,7 +238,12 @@ void CheckConnection(const std::string& place, const v1::ConnectionConfig& conne
       has_all = false;
       continue;
     }
-    if (std::optional<Finding> finding = JudgeToken(place, *secret, eventlog::SystemTime())) {
+    const std::optional<WallTime> end = reference.expires().empty()
+                                            ? control::EndOfToken(*secret)
+                                            : ParseDateOrTime(reference.expires());
+    std::optional<Finding> finding =
+        end ? JudgeCredentialEnd(place, *end, eventlog::SystemTime()) : std::nullopt;
+    if (finding) {
       findings.push_back(*std::move(finding));
     }
     credentials[name] = *std::move(secret);
@@ -283,40 +288,17 @@ Finding JudgeClock(const std::string& place, WallTime date, WallTime now) {
                                 : Good("clock", place, detail);
 }
 
-std::optional<WallTime> EndOfToken(std::string_view token) {
-  const std::size_t first = token.find('.');
-  const std::size_t second = first == std::string_view::npos ? first : token.find('.', first + 1);
-  if (second == std::string_view::npos) {
-    return std::nullopt;
-  }
-  std::string claims;
-  const std::string_view part = token.substr(first + 1, second - first - 1);
-  if (!absl::WebSafeBase64Unescape(absl::string_view(part.data(), part.size()), &claims)) {
-    return std::nullopt;
-  }
-  const absl::StatusOr<json::Value> parsed = json::Parse(claims);
-  const json::Value* end = parsed.ok() ? parsed->Find("exp") : nullptr;
-  const std::optional<std::int64_t> seconds = end == nullptr ? std::nullopt : end->ToInt64();
-  // Beyond it a wall clock in microseconds is none.
-  constexpr std::int64_t kSecondsMax = 253'402'300'799;
-  if (!seconds || *seconds < 0 || *seconds > kSecondsMax) {
-    return std::nullopt;
-  }
-  return WallTime(std::chrono::seconds(*seconds));
-}
-
-std::optional<Finding> JudgeToken(const std::string& place, std::string_view token, WallTime now) {
-  const std::optional<WallTime> end = EndOfToken(token);
-  if (!end || *end > now + kTokenWarning) {
+std::optional<Finding> JudgeCredentialEnd(const std::string& place, WallTime end, WallTime now) {
+  if (end > now + control::kCredentialEndsSoon) {
     return std::nullopt;
   }
   const std::string fix =
-      "make a new token there, put it where the configuration says, and "
+      "make a new one there, put it where the configuration says, correct its `expires:`, and "
       "`tributary apply` it";
-  if (*end <= now) {
-    return Error("credentials", place, "the token ended " + FormatRfc3339(*end), fix);
+  if (end <= now) {
+    return Error("credentials", place, "the credential ended " + FormatRfc3339(end), fix);
   }
-  return Warning("credentials", place, "the token ends " + FormatRfc3339(*end), fix);
+  return Warning("credentials", place, "the credential ends " + FormatRfc3339(end), fix);
 }
 
 Findings CheckUrl(const std::string& place, const std::string& url, bool allow_insecure_loopback) {

@@ -2,7 +2,6 @@
 
 #include <optional>
 #include <string>
-#include <string_view>
 
 #include "libs/time/time.h"
 #include "services/tributary/doctor/finding.h"
@@ -22,9 +21,7 @@ Findings CheckUrl(const std::string& place, const std::string& url, bool allow_i
 /// How far another's clock is from ours. `date`: of an answer that came at `now`.
 Finding JudgeClock(const std::string& place, WallTime date, WallTime now);
 
-/// When a token ends, if it says so itself (a JWT with `exp`). The signature is its server's
-/// concern.
-std::optional<WallTime> EndOfToken(std::string_view token);
-std::optional<Finding> JudgeToken(const std::string& place, std::string_view token, WallTime now);
+/// Of a credential that ends then. None: that is far away.
+std::optional<Finding> JudgeCredentialEnd(const std::string& place, WallTime end, WallTime now);
 
 }  // namespace tributary::cli

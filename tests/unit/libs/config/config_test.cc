@@ -289,6 +289,29 @@ TEST(ConfigTest, ASecretThatStandsWhereANameBelongsIsNotShown) {
   }
 }
 
+TEST(ConfigTest, ACredentialMaySayWhenItEnds) {
+  const auto load = [](const std::string& expires) {
+    return LoadTenants(
+        "tenants:\n  - name: acme\n    connections:\n      - name: billing\n"
+        "        integration: chargify\n        url: https://acme.chargify.com\n"
+        "        credentials:\n          api_key: {env: KEY, expires: " +
+        expires + "}\n");
+  };
+  for (const std::string good :
+       {"2027-01-31", "2027-01-31T12:00:00Z", "'2027-01-31 12:00:00 -0500'", "''", "1970-01-01"}) {
+    EXPECT_THAT(Texts(load(good)), IsEmpty()) << good;
+  }
+  for (const std::string bad : {"2027-02-30", "31.01.2027", "2027-01-31T12:00:00", "in 14 days",
+                                "1800000000", "1969-12-31", "s3cr3t"}) {
+    const Loaded loaded = load(bad);
+    EXPECT_THAT(Texts(loaded),
+                ElementsAre(AllOf(HasSubstr(":8:40: error: tenants[0].connections[0].credentials."
+                                            "api_key.expires: expected a date such as 2027-01-31"),
+                                  Not(HasSubstr("s3cr3t")))))
+        << bad;
+  }
+}
+
 TEST(ConfigTest, ASecretOfKafkaComesFromTheEnvironment) {
   LoadOptions options;
   options.environment = {{"TRIBUTARY_LOG_KAFKA_SASL_PASSWORD", "s3cr3t"}};

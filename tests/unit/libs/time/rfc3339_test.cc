@@ -33,6 +33,16 @@ TEST(Rfc3339Test, RefusesWhatHasNoZoneOrIsNoTime) {
   }
 }
 
+TEST(Rfc3339Test, ADateAloneIsItsMidnightInUtc) {
+  EXPECT_EQ(FormatRfc3339(ParseDateOrTime("2027-01-31").value()), "2027-01-31T00:00:00Z");
+  EXPECT_EQ(FormatRfc3339(ParseDateOrTime("2027-01-31T12:00:00+02:00").value()),
+            "2027-01-31T10:00:00Z");
+  for (const char* text : {"2027-02-29", "2027-1-31", "2027-01-31T12:00:00", "31.01.2027", "soon",
+                           "2027-01-31 ", "", "2027-01-3x"}) {
+    EXPECT_FALSE(ParseDateOrTime(text)) << text;
+  }
+}
+
 TEST(Rfc3339Test, ReadsHttpDates) {
   const auto date = ParseHttpDate("Sun, 06 Nov 1994 08:49:37 GMT");
   ASSERT_TRUE(date);

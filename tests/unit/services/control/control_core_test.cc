@@ -328,7 +328,7 @@ TEST_F(ControlCoreTest, ARefusedConnectionIsReportedOnceInTheVendorsWordsAndWith
   ASSERT_EQ(core->WantedSnapshot("acme")->connections(0).state(),
             v1::CONNECTION_STATE_DEAUTHORIZED);
 
-  const v1::StatusResponse joined = core->GetStatus({}).value();
+  const v1::StatusResponse joined = core->GetStatus(now, {}).value();
 
   ASSERT_EQ(joined.connections_size(), 1);
   EXPECT_EQ(joined.connections(0).connection(), "billing");
@@ -351,7 +351,7 @@ TEST_F(ControlCoreTest, WaitingForAQuotaIsShownAndIsNoProblem) {
   waits.mutable_waits_until()->set_seconds(1'760'054'400);
   ReportReady(*loader, status);
 
-  const v1::StatusResponse joined = core->GetStatus({}).value();
+  const v1::StatusResponse joined = core->GetStatus(now, {}).value();
 
   ASSERT_EQ(joined.connections_size(), 1);
   EXPECT_EQ(joined.connections(0).waits_for(), "quota `day`: 9 of 9 used");
@@ -364,8 +364,9 @@ TEST_F(ControlCoreTest, WaitingForAQuotaIsShownAndIsNoProblem) {
   report.mutable_connection_report()->set_connection("crm");
   report.mutable_connection_report()->set_problem("a problem");
   Send(*loader, report);
-  EXPECT_EQ(core->GetStatus({}).value().connections(0).problem(), "a problem");
-  EXPECT_EQ(core->GetStatus({}).value().connections(0).waits_for(), "quota `day`: 9 of 9 used");
+  EXPECT_EQ(core->GetStatus(now, {}).value().connections(0).problem(), "a problem");
+  EXPECT_EQ(core->GetStatus(now, {}).value().connections(0).waits_for(),
+            "quota `day`: 9 of 9 used");
 }
 
 TEST_F(ControlCoreTest, StatusNamesTheServicesThatAreMissing) {
@@ -374,7 +375,7 @@ TEST_F(ControlCoreTest, StatusNamesTheServicesThatAreMissing) {
   const auto loader = AttachService("loader", {AcmePartition()});
   ReportReady(*loader, LoaderStatus(0));
 
-  const v1::StatusResponse status = core->GetStatus({}).value();
+  const v1::StatusResponse status = core->GetStatus(now, {}).value();
 
   ASSERT_EQ(status.syncs_size(), 1);
   EXPECT_EQ(status.syncs(0).tenant(), "acme");
@@ -390,7 +391,7 @@ TEST_F(ControlCoreTest, SettledIsWhatEveryOwnerSays) {
   const auto loader = AttachService("loader", {AcmePartition()});
   const auto transformer = AttachService("transformer", {AcmePartition()});
   const auto extractor = AttachService("extractor", {AcmePartition()});
-  const auto settled = [&] { return core->GetStatus({}).value().settled(); };
+  const auto settled = [&] { return core->GetStatus(now, {}).value().settled(); };
   ReportReady(*transformer);
   ReportReady(*extractor);
   ReportReady(*loader);
@@ -404,7 +405,7 @@ TEST_F(ControlCoreTest, SettledIsWhatEveryOwnerSays) {
 
   ReportReady(*loader, LoaderStatus(1));
   EXPECT_FALSE(settled());
-  EXPECT_EQ(core->GetStatus({}).value().syncs(0).pending(), 1);
+  EXPECT_EQ(core->GetStatus(now, {}).value().syncs(0).pending(), 1);
   ReportReady(*loader, LoaderStatus(0));
   core->set_unpublished({"tenant acme"});
   EXPECT_FALSE(settled());
@@ -420,7 +421,7 @@ TEST_F(ControlCoreTest, AFormerOwnersLastWordsDoNotCount) {
     return ownership;
   }());
 
-  EXPECT_EQ(core->GetStatus({}).value().syncs(0).pending(), 0);
+  EXPECT_EQ(core->GetStatus(now, {}).value().syncs(0).pending(), 0);
 }
 
 TEST_F(ControlCoreTest, ANameThatIsNotKnownGetsTheNearest) {
@@ -428,7 +429,7 @@ TEST_F(ControlCoreTest, ANameThatIsNotKnownGetsTheNearest) {
   v1::StatusRequest request;
   request.set_tenant("acem");
 
-  EXPECT_THAT(std::string(core->GetStatus(request).status().message()),
+  EXPECT_THAT(std::string(core->GetStatus(now, request).status().message()),
               HasSubstr("did you mean `acme`?"));
 }
 
@@ -439,7 +440,7 @@ TEST_F(ControlCoreTest, ASyncIsPausedAndResumed) {
   request.set_sync("main");
   request.set_paused(true);
   ASSERT_TRUE(core->SetSyncPaused(now, "tester", request).ok());
-  EXPECT_EQ(core->GetStatus({}).value().syncs(0).state(), "paused");
+  EXPECT_EQ(core->GetStatus(now, {}).value().syncs(0).state(), "paused");
   Open();
   EXPECT_EQ(core->WantedSnapshot("acme")->syncs(0).state(), v1::SYNC_STATE_PAUSED);
 

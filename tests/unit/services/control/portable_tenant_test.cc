@@ -31,6 +31,7 @@ class PortableTenantTest : public ControlTest {
     (*tenant.mutable_connections(1)->mutable_settings())["location"] = "L1";
     tenant.mutable_connections(1)->set_quota_share("0.5");
     (*request.mutable_files())["/home/me/own.mapping.yaml"] = "mapping of mine";
+    (*request.mutable_credentials(1)->mutable_expires_at())["token"].set_seconds(1'900'000'000);
     Apply(request);
   }
 
@@ -61,6 +62,7 @@ TEST_F(PortableTenantTest, IsTheSameElsewhere) {
   here_snapshot.mutable_syncs(0)->set_target_is_empty(false);
   EXPECT_EQ(there.core->WantedSnapshot("acme")->SerializeAsString(),
             here_snapshot.SerializeAsString());
+  EXPECT_EQ(here_snapshot.connections(1).credential_expires_at().seconds(), 1'900'000'000);
   EXPECT_EQ(there.core->FindBlob(here_snapshot.syncs(0).mapping())->content(), "mapping of mine");
   EXPECT_EQ(there.database->LoadCredential({"acme", "crm"}).value().value().at("token"),
             "canary-highlevel-token");
@@ -87,6 +89,7 @@ TEST_F(PortableTenantTest, WithoutCredentialsItsConnectionsWaitForThem) {
   ASSERT_EQ(snapshot.connections_size(), 2);
   for (const v1::Connection& connection : snapshot.connections()) {
     EXPECT_EQ(connection.state(), v1::CONNECTION_STATE_PENDING_AUTH);
+    EXPECT_FALSE(connection.has_credential_expires_at());
   }
 }
 

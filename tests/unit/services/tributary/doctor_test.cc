@@ -20,7 +20,6 @@ using ::testing::ElementsAre;
 using ::testing::Field;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using ::testing::Not;
 using Severity = Finding::Severity;
 
 auto Is(Severity severity, const std::string& word) {
@@ -108,25 +107,12 @@ TEST(ClockTest, IsJudgedInBothDirections) {
               Is(Severity::kError, "3600 s ahead"));
 }
 
-// {"exp":1700000000} as claims of a JWT.
-constexpr const char* kToken = "e30.eyJleHAiOjE3MDAwMDAwMDB9.c2lnbmF0dXJl";
-constexpr WallTime kEnd{std::chrono::seconds(1'700'000'000)};
-
-TEST(TokenTest, SaysWhenItEnds) {
-  EXPECT_EQ(EndOfToken(kToken), kEnd);
-  EXPECT_THAT(*JudgeToken("x", kToken, kEnd + std::chrono::seconds(1)),
-              Is(Severity::kError, "ended 2023-11-14"));
-  EXPECT_THAT(*JudgeToken("x", kToken, kEnd - std::chrono::hours(24)),
+TEST(CredentialEndTest, IsSaidFourteenDaysBefore) {
+  const WallTime end(std::chrono::seconds(1'700'000'000));
+  EXPECT_THAT(*JudgeCredentialEnd("x", end, end), Is(Severity::kError, "ended 2023-11-14"));
+  EXPECT_THAT(*JudgeCredentialEnd("x", end, end - std::chrono::days(14)),
               Is(Severity::kWarning, "ends 2023-11-14"));
-  EXPECT_FALSE(JudgeToken("x", kToken, kEnd - std::chrono::hours(24 * 30)));
-  EXPECT_THAT(JudgeToken("x", kToken, kEnd)->detail, Not(HasSubstr("eyJ")));
-}
-
-TEST(TokenTest, OneThatDoesNotSayIsNotGuessedAt) {
-  for (const std::string token :
-       {"pit-123", "", "a.b", "a.b.c", "..", "e30.e30.e30", "e30.eyJleHAiOjFlOTl9.x"}) {
-    EXPECT_FALSE(EndOfToken(token)) << token;
-  }
+  EXPECT_FALSE(JudgeCredentialEnd("x", end, end - std::chrono::days(15)));
 }
 
 }  // namespace

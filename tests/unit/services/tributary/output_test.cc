@@ -75,6 +75,31 @@ TEST(OutputTest, StatusIsGroupedByTenant) {
                                  R"("waits_until":"2025-10-10T00:00:00Z")"));
 }
 
+TEST(OutputTest, StatusTellsOfACredentialThatEnds) {
+  v1::StatusResponse response;
+  v1::ConnectionReport& report = *response.add_connections();
+  report.set_tenant("acme");
+  report.set_connection("crm");
+  report.set_fix("make a new one");
+  report.mutable_credential_expires_at()->set_seconds(1'760'054'400);
+
+  EXPECT_THAT(StatusText(response),
+              testing::HasSubstr("connection acme/crm: its credential is good until "
+                                 "2025-10-10T00:00:00Z\n  fix: make a new one\n"));
+  EXPECT_THAT(StatusJson(response),
+              testing::HasSubstr(R"("problem":null,"fix":"make a new one","waits_for":null,)"
+                                 R"("waits_until":null,)"
+                                 R"("credential_expires_at":"2025-10-10T00:00:00Z")"));
+
+  // The fix stands once.
+  report.set_problem("its credential has ended");
+  EXPECT_THAT(StatusText(response),
+              testing::HasSubstr("connection acme/crm: its credential has ended\n"
+                                 "  fix: make a new one\n"
+                                 "connection acme/crm: its credential is good until "
+                                 "2025-10-10T00:00:00Z\n"));
+}
+
 TEST(OutputTest, TraceTellsVersionsAndRecords) {
   v1::TraceResponse response;
   response.set_entity("acme/billing/customers/42");
@@ -185,8 +210,13 @@ TEST(OutputTest, ListsShowNamesAndStates) {
             "\n");
   EXPECT_EQ(ConnectionsJson(response),
             R"({"connections":[{"tenant":"acme","connection":"crm","integration":"highlevel",)"
-            R"("url":null,"state":"PendingAuth","problem":null,"fix":null}]})"
+            R"("url":null,"state":"PendingAuth","problem":null,"fix":null,)"
+            R"("credential_expires_at":null}]})"
             "\n");
+  connection.mutable_credential_expires_at()->set_seconds(1'760'054'400);
+  EXPECT_EQ(ConnectionsText(response),
+            "TENANT  CONNECTION  INTEGRATION  STATE        CREDENTIAL ENDS       URL  PROBLEM\n"
+            "acme    crm         highlevel    PendingAuth  2025-10-10T00:00:00Z  -    -\n");
   EXPECT_EQ(SyncsJson(response),
             R"({"syncs":[{"tenant":"acme","sync":"main","source":"billing","target":"crm",)"
             R"("state":"active","mapping":null,"rules":null}]})"
