@@ -45,6 +45,9 @@ BOARDS = {
         ("Credentials end in", "Those of which it is known; alarmed below 14 days.", "s",
          [("{{tenant}}/{{connection}}", "min by (tenant, connection) "
            '(tributary_credential_expires_timestamp_seconds{tenant=~"$tenant"}) - time()')], None),
+        ("Webhook endpoints", "Other programs', by what the site says of them. Not enabled: they hear nothing.", "short",
+         [("{{tenant}}/{{connection}} {{status}}", "max by (tenant, connection, status) "
+           '(tributary_webhook_endpoints{tenant=~"$tenant"})')], None),
     ]),
     "target": ("Targets and sources", [
         ("Requests to targets", "By what is known of the answer.", "reqps",

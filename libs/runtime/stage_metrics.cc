@@ -114,18 +114,20 @@ void StageMetrics::OnLags(const std::vector<eventlog::LogMember::Lag>& lags) {
 }
 
 void StageMetrics::OnMessage(const v1::FromService& message) {
-  if (message.has_status()) OnStatus(message.status());
+  if (!message.has_status()) return;
+  // The loader knows what became of commands, the extractor what sites say; the others report other
+  // things.
+  if (service_ == "loader") OnSyncs(message.status());
+  if (service_ == "extractor") OnWebhookEndpoints(message.status());
 }
 
-void StageMetrics::OnStatus(const v1::ServiceStatus& status) {
+void StageMetrics::OnSyncs(const v1::ServiceStatus& status) {
   struct Sums {
     double pending = 0;
     double retrying = 0;
     double parked = 0;
     double freshness = 0;
   };
-  // The loader knows what became of commands; the others report other things.
-  if (service_ != "loader") return;
   std::map<std::pair<std::string, std::string>, Sums> by_sync;
   std::set<std::string> tenants;
   Sums all;
@@ -163,6 +165,54 @@ void StageMetrics::OnStatus(const v1::ServiceStatus& status) {
     for (const char* name : kNames) metrics_.RemoveGauge(name, labels(sync));
   }
   syncs_ = std::move(shown);
+}
+
+void StageMetrics::OnWebhookEndpoints(const v1::ServiceStatus& status) {
+  static constexpr const char* kName = "tributary_webhook_endpoints";
+  static constexpr std::array<const char*, 4> kStatuses = {"enabled", "paused", "disabled",
+                                                           "other"};
+  using Counts = std::array<std::int64_t, kStatuses.size()>;
+  std::map<std::pair<std::string, std::string>, Counts> by_connection;
+  std::set<std::string> tenants;
+  Counts all{};
+  for (const v1::ConnectionReport& report : status.connections()) {
+    if (!report.has_webhook_endpoints()) continue;
+    tenants.insert(report.tenant());
+    const v1::WebhookEndpoints& said = report.webhook_endpoints();
+    const Counts counts = {said.enabled(), said.paused(), said.disabled(), said.other()};
+    by_connection[{report.tenant(), report.connection()}] = counts;
+    for (std::size_t i = 0; i < all.size(); ++i) all[i] += counts[i];
+  }
+  if (tenants.size() > static_cast<std::size_t>(tenants_labelled_max_)) {
+    by_connection = {{{}, all}};
+  }
+
+  const auto labels = [](const std::pair<std::string, std::string>& connection,
+                         const char* endpoint_status) {
+    observe::Labels all_labels = {{"status", endpoint_status}};
+    if (!connection.first.empty()) {
+      all_labels["tenant"] = connection.first;
+      all_labels["connection"] = connection.second;
+    }
+    return all_labels;
+  };
+  std::set<std::pair<std::string, std::string>> shown;
+  for (const auto& [connection, counts] : by_connection) {
+    shown.insert(connection);
+    for (std::size_t i = 0; i < counts.size(); ++i) {
+      metrics_
+          .AddGauge(kName, "Webhook endpoints of a site, other programs', by what the site says.",
+                    labels(connection, kStatuses[i]))
+          .Set(static_cast<double>(counts[i]));
+    }
+  }
+  for (const auto& connection : connections_) {
+    if (shown.contains(connection)) continue;
+    for (const char* endpoint_status : kStatuses) {
+      metrics_.RemoveGauge(kName, labels(connection, endpoint_status));
+    }
+  }
+  connections_ = std::move(shown);
 }
 
 void StageMetrics::OnProduce(Topic topic) { ++FlowOf(topic).out; }

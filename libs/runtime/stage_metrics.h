@@ -51,7 +51,8 @@ class StageMetrics {
     WallTime last_appended_at{};
   };
   Flow& FlowOf(eventlog::Topic topic) { return flows_[static_cast<std::size_t>(topic)]; }
-  void OnStatus(const v1::ServiceStatus& status);
+  void OnSyncs(const v1::ServiceStatus& status);
+  void OnWebhookEndpoints(const v1::ServiceStatus& status);
 
   observe::Metrics& metrics_;
   const std::string service_;
@@ -69,8 +70,9 @@ class StageMetrics {
   std::map<std::string, observe::Counter> rebalances_;
   observe::Gauge assigned_partitions_;
   std::set<eventlog::Partition> assigned_;
-  /// Shown by labels now: tenant and sync.
+  /// Shown by labels now: tenant and sync, tenant and connection.
   std::set<std::pair<std::string, std::string>> syncs_;
+  std::set<std::pair<std::string, std::string>> connections_;
 };
 
 /// Counts on the way to the real ones.

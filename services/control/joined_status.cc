@@ -129,7 +129,9 @@ class Joined {
         }
       }
       for (const v1::ConnectionReport& report : peer.status->connections()) {
-        const bool is_news = !report.problem().empty() || !report.waits_for().empty();
+        const v1::WebhookEndpoints& endpoints = report.webhook_endpoints();
+        const bool is_news = !report.problem().empty() || !report.waits_for().empty() ||
+                             endpoints.paused() + endpoints.disabled() > 0;
         if (counts(report.tenant()) && is_news) {
           connections_.emplace(ConnectionName(report.tenant(), report.connection()), report);
         }

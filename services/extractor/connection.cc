@@ -82,6 +82,14 @@ Duration Connection::Backoff(int failures) {
   return Duration(delay.count() / 2 + static_cast<std::int64_t>(host_.Random() % half));
 }
 
+Instant Connection::Throttled(Now now) {
+  const auto half = static_cast<std::uint64_t>(options_.throttle_pause.count() / 2) + 1;
+  const Duration pause =
+      options_.throttle_pause * 3 / 4 + Duration(static_cast<std::int64_t>(host_.Random() % half));
+  host_.OnThrottled(now.steady + pause);
+  return now.steady + pause;
+}
+
 void Connection::OnHint(Now now, std::int64_t offset) {
   open_hints_.insert(offset);
   Track& events = track(StreamKind::kEvents);
@@ -132,6 +140,11 @@ void Connection::OnAnswer(Now now, const http::Completion& completion) {
   requests_.erase(found);
   mirror_.ForgetConfirmationsBelow(host_.oldest_read_in_flight());
   Track& each = track(in_flight.kind);
+  if (in_flight.what == InFlight::What::kEndpoints) {
+    OnEndpointsAnswer(now, completion);
+    Pump(now);
+    return;
+  }
   if (in_flight.what != InFlight::What::kById) each.request = 0;
   if (stopped_) return;
 
@@ -219,11 +232,7 @@ Connection::Verdict Connection::Judge(Now now, const http::Completion& completio
       return Verdict::kLater;
     }
     case 429: {
-      const auto quarter = static_cast<std::uint64_t>(options_.throttle_pause.count() / 2) + 1;
-      const Duration pause = options_.throttle_pause * 3 / 4 +
-                             Duration(static_cast<std::int64_t>(host_.Random() % quarter));
-      host_.OnThrottled(now.steady + pause);
-      not_before = now.steady + pause;
+      not_before = Throttled(now);
       problem = "HTTP 429: " + text;
       return Verdict::kLater;
     }

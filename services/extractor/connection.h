@@ -155,12 +155,20 @@ class Connection {
     std::optional<Instant> first_asked;
   };
   struct InFlight {
-    enum class What : std::uint8_t { kList, kEvents, kById };
+    enum class What : std::uint8_t { kList, kEvents, kById, kEndpoints };
     What what{};
     StreamKind kind{};
     ById by_id;
     v1::ReadSequence read;
     Instant sent_at{};
+  };
+  /// Of the site's webhook endpoints, which are others'.
+  struct Endpoints {
+    Instant due{};
+    bool is_asked = false;
+    int failures = 0;
+    /// None: not known.
+    std::optional<EndpointCounts> counts;
   };
   struct ReadResult {
     bool is_offered = true;
@@ -198,6 +206,7 @@ class Connection {
   bool SendById(Now now);
   bool SendEvents(Now now);
   bool SendList(Now now, Track& track);
+  bool SendEndpoints(Now now);
   bool Send(Now now, std::string_view path, InFlight in_flight, http::RequestId* slot);
   std::string ListPath(const Track& track) const;
   std::string EventsPath() const;
@@ -216,9 +225,12 @@ class Connection {
                     const v1::ReadSequence& read);
   void OnEventsAnswer(Now now, const http::Completion& completion, const v1::ReadSequence& read);
   void OnByIdAnswer(Now now, InFlight in_flight, const http::Completion& completion);
+  void OnEndpointsAnswer(Now now, const http::Completion& completion);
   void Malformed(Now now, Track& track, const http::Completion& completion, std::string_view why);
   void NoteClock(Track& track, const http::Completion& completion);
   Duration Backoff(int failures);
+  /// Tells the host of a 429, and returns until when.
+  Instant Throttled(Now now);
 
   // Scans.
   void OnListPage(Now now, Track& track, const std::vector<RowPlace>& places, std::size_t rows,
@@ -308,6 +320,7 @@ class Connection {
   /// When an event that is not emitted yet was seen first.
   std::map<std::int64_t, Instant> first_seen_;
   std::deque<ById> by_id_;
+  Endpoints endpoints_;
   /// None: not looked yet.
   std::optional<bool> has_components_;
   std::array<int, kStreamKinds> missing_in_a_row_{};

@@ -69,6 +69,9 @@ void Connection::Pump(Now now) {
   for (const ById& each : by_id_) {
     if (each.not_before > now.steady) next_due_ = std::min(next_due_, each.not_before);
   }
+  if (!endpoints_.is_asked && endpoints_.due > now.steady) {
+    next_due_ = std::min(next_due_, endpoints_.due);
+  }
   for (const Track& each : tracks_) {
     if (each.request != 0) continue;
     if (mirror_.unread() >= options_.unread_entries_max) {
@@ -95,7 +98,8 @@ bool Connection::SendNext(Now now) {
     next_stream_ = (static_cast<std::size_t>(each.kind) + 1) % kStreamKinds;
     return true;
   }
-  return false;
+  // Last: when nothing else has anything to send.
+  return SendEndpoints(now);
 }
 
 bool Connection::Send(Now now, std::string_view path, InFlight in_flight, http::RequestId* slot) {

@@ -11,6 +11,13 @@ void Connection::AddStatus(v1::ServiceStatus& status) const {
   report->set_problem(problem_);
   report->set_fix(fix_);
   report->set_credential_refused(is_refused_);
+  if (endpoints_.counts) {
+    v1::WebhookEndpoints& endpoints = *report->mutable_webhook_endpoints();
+    endpoints.set_enabled(endpoints_.counts->enabled);
+    endpoints.set_paused(endpoints_.counts->paused);
+    endpoints.set_disabled(endpoints_.counts->disabled);
+    endpoints.set_other(endpoints_.counts->other);
+  }
   int offered = 0;
   int blocked = 0;
   for (const Track& each : tracks_) {

@@ -244,6 +244,31 @@ absl::StatusOr<EventPage> ParseEvents(std::string_view body) {
   return page;
 }
 
+absl::StatusOr<EndpointCounts> ParseEndpoints(std::string_view body) {
+  // The list has no wrappers, single ones have.
+  static const json::RowShape kShape = {
+      .member = "endpoints", .wrapper = "endpoint", .paths = {"id", "status"}};
+  EndpointCounts counts;
+  bool is_good = true;
+  const absl::Status status = json::ReadRows(
+      body, kShape, [&](std::string_view, bool is_object, std::span<const json::Pick> picks) {
+        if (!is_object || picks[1].kind != json::Pick::Kind::kString) {
+          is_good = false;
+        } else if (picks[1].text == "enabled") {
+          ++counts.enabled;
+        } else if (picks[1].text == "paused") {
+          ++counts.paused;
+        } else if (picks[1].text == "disabled") {
+          ++counts.disabled;
+        } else {
+          ++counts.other;
+        }
+      });
+  if (!status.ok()) return status;
+  if (!is_good) return absl::InvalidArgumentError("an endpoint without a status");
+  return counts;
+}
+
 std::string ErrorText(std::string_view body) {
   constexpr std::size_t kShown = 300;
   std::string text;

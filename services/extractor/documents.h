@@ -76,6 +76,18 @@ struct EventPage {
 };
 absl::StatusOr<EventPage> ParseEvents(std::string_view body);
 
+/// How many webhook endpoints a site has, by what it says of them (trap 10).
+struct EndpointCounts {
+  std::int64_t enabled = 0;
+  std::int64_t paused = 0;
+  std::int64_t disabled = 0;
+  /// In words that are not known.
+  std::int64_t other = 0;
+  friend bool operator==(const EndpointCounts&, const EndpointCounts&) = default;
+};
+/// An answer of `/endpoints.json`. kInvalidArgument: not such a list.
+absl::StatusOr<EndpointCounts> ParseEndpoints(std::string_view body);
+
 /// What an error body says, whichever of its dozen shapes it has; for people, one line, cut.
 std::string ErrorText(std::string_view body);
 

@@ -15,7 +15,8 @@
 
 namespace tributary::extractor {
 
-/// What a request to a site was for: one of the streams, or an entity by its id.
+/// What a request to a site was for: one of the streams, an entity by its id, or its webhook
+/// endpoints.
 enum class Operation : std::uint8_t {
   kSite,
   kCustomers,
@@ -24,8 +25,9 @@ enum class Operation : std::uint8_t {
   kInvoices,
   kEvents,
   kById,
+  kEndpoints,
 };
-inline constexpr std::size_t kOperations = 7;
+inline constexpr std::size_t kOperations = 8;
 inline constexpr std::size_t kAnswers = 5;
 
 /// Since the stage was made. Only ever grow.

@@ -12,7 +12,7 @@ namespace {
 
 const std::string kStage = "extractor";
 constexpr std::array<const char*, kOperations> kOperationNames = {
-    "site", "customers", "subscriptions", "components", "invoices", "events", "by_id"};
+    "site", "customers", "subscriptions", "components", "invoices", "events", "by_id", "endpoints"};
 
 }  // namespace
 

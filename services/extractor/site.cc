@@ -1,3 +1,6 @@
+#include <algorithm>
+#include <chrono>
+
 #include "absl/strings/escaping.h"
 
 #include "libs/ids/keys.h"
@@ -8,6 +11,10 @@ namespace {
 
 using eventlog::Topic;
 
+// Of what is no part of the mirror: it must not hold one of the site's four places for long.
+constexpr Duration kEndpointsTimeout = std::chrono::seconds(10);
+constexpr std::size_t kEndpointsBytesMax = 1 << 20;
+
 Operation OperationOf(std::string_view path) {
   path = path.substr(0, path.find('?'));
   if (path == "/site.json") return Operation::kSite;
@@ -16,6 +23,7 @@ Operation OperationOf(std::string_view path) {
   if (path == "/subscriptions_components.json") return Operation::kComponents;
   if (path == "/invoices.json") return Operation::kInvoices;
   if (path == "/events.json") return Operation::kEvents;
+  if (path == "/endpoints.json") return Operation::kEndpoints;
   return Operation::kById;
 }
 
@@ -60,6 +68,7 @@ std::optional<ConnectionHost::Ticket> Site::TrySend(std::string_view path, Insta
     retry_at = now.steady + std::chrono::seconds(1);
     return std::nullopt;
   }
+  const Operation operation = OperationOf(path);
   Ticket ticket;
   ticket.id = stage.next_request_++;
   ticket.read = NextRead();
@@ -72,7 +81,7 @@ std::optional<ConnectionHost::Ticket> Site::TrySend(std::string_view path, Insta
                                                      .ticket = budget.Sent(now),
                                                      .partition = owned.partition,
                                                      .read = ticket.read.number(),
-                                                     .operation = OperationOf(path)});
+                                                     .operation = operation});
   http::Request request;
   request.url = base_url + std::string(path);
   request.headers = {{"Authorization", authorization},
@@ -80,6 +89,10 @@ std::optional<ConnectionHost::Ticket> Site::TrySend(std::string_view path, Insta
                      {"User-Agent", "tributary"}};
   request.timeout = stage.options_.request_timeout;
   request.body_bytes_max = stage.options_.body_bytes_max;
+  if (operation == Operation::kEndpoints) {
+    request.timeout = std::min(request.timeout, kEndpointsTimeout);
+    request.body_bytes_max = std::min(request.body_bytes_max, kEndpointsBytesMax);
+  }
   request.allow_insecure_loopback = settings.allow_insecure_loopback();
   stage.ports_.http.Send(ticket.id, std::move(request));
   return ticket;

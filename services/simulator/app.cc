@@ -123,6 +123,7 @@ struct SimulatorServer::State {
   http::ServerResponse MoveClock(std::string_view body);
   http::ServerResponse Mutate(std::string_view body);
   http::ServerResponse MoveQuota(std::string_view body);
+  http::ServerResponse SwitchEndpoint(std::string_view body);
 
   std::mutex mutex;
   Clock clock;
@@ -169,6 +170,7 @@ http::ServerResponse SimulatorServer::State::HandleControl(const http::ServerReq
   if (path == "/_sim/clock") return MoveClock(request.body);
   if (path == "/_sim/mutate") return Mutate(request.body);
   if (path == "/_sim/quota") return MoveQuota(request.body);
+  if (path == "/_sim/endpoints") return SwitchEndpoint(request.body);
   if (path == "/_sim/stop_mutating") {
     world.StopMutating();
     return Says(200, "{}");
@@ -214,6 +216,18 @@ http::ServerResponse SimulatorServer::State::MoveQuota(std::string_view text) {
   }
   world.SetQuota(clock.Now(), requests, static_cast<double>(*share) / 100);
   return Says(200, "{}");
+}
+
+http::ServerResponse SimulatorServer::State::SwitchEndpoint(std::string_view text) {
+  const auto body = json::Parse(text);
+  const json::Value* id = body.ok() ? body->Find("id") : nullptr;
+  const json::Value* status = body.ok() ? body->Find("status") : nullptr;
+  if (id == nullptr || status == nullptr || status->string() == nullptr) {
+    return Refuses(422, "id and status are expected");
+  }
+  const absl::Status switched = world.SetEndpoint(id->ToInt64().value_or(0), *status->string());
+  if (switched.ok()) return Says(200, "{}");
+  return Refuses(absl::IsNotFound(switched) ? 404 : 422, std::string(switched.message()));
 }
 
 http::ServerResponse SimulatorServer::State::Mutate(std::string_view text) {

@@ -32,7 +32,21 @@ Chargify::Chargify(const WorldOptions& options, Site& site)
     : options_(options),
       site_(site),
       key_("key-" + options.tenant + "-" +
-           std::to_string(HashText(options.tenant, options.seed) % 1'000'000'007)) {}
+           std::to_string(HashText(options.tenant, options.seed) % 1'000'000'007)),
+      endpoints_({{{11, "https://shop." + options.tenant + ".example/webhooks", "enabled"},
+                   {12, "https://books." + options.tenant + ".example/chargify", "enabled"}}}) {}
+
+absl::Status Chargify::SetEndpoint(std::int64_t id, std::string_view status) {
+  if (status != "enabled" && status != "paused" && status != "disabled") {
+    return absl::InvalidArgumentError("status: enabled, paused or disabled is expected");
+  }
+  for (Endpoint& endpoint : endpoints_) {
+    if (endpoint.id != id) continue;
+    endpoint.status = status;
+    return absl::OkStatus();
+  }
+  return absl::NotFoundError("no such endpoint");
+}
 
 std::uint64_t Chargify::Nonce() {
   ++lists_;
@@ -127,6 +141,7 @@ Answer Chargify::Handle(WallTime now, const Asked& asked) {
     if (path[0] == "customers.json") return Customers(now, asked);
     if (path[0] == "subscriptions.json") return Subscriptions(now, asked);
     if (path[0] == "events.json") return Events(now, asked, nullptr, false);
+    if (path[0] == "endpoints.json") return Endpoints(now);
     if (path[0] == "invoices.json" && options_.switches.offers_invoices)
       return Invoices(now, asked);
     if (path[0] == "subscriptions_components.json" && options_.switches.offers_components) {
@@ -222,6 +237,22 @@ Answer Chargify::SiteJson(WallTime now) const {
   object.Boolean("test", true);
   object.End();
   return Json(now, 200, body + "}");
+}
+
+Answer Chargify::Endpoints(WallTime now) const {
+  std::string body = "[";
+  for (const Endpoint& endpoint : endpoints_) {
+    if (body.size() > 1) body += ",";
+    // Without a wrapper, in the list.
+    ObjectText object(body);
+    object.Integer("id", endpoint.id);
+    object.Text("url", endpoint.url);
+    object.Integer("site_id", site_.site_id());
+    object.Text("status", endpoint.status);
+    object.Raw("webhook_subscriptions", R"(["payment_success","payment_failure"])");
+    object.End();
+  }
+  return Json(now, 200, body + "]");
 }
 
 Answer Chargify::Customers(WallTime now, const Asked& asked) {

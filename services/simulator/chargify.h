@@ -1,8 +1,12 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
+
+#include "absl/status/status.h"
 
 #include "libs/time/time.h"
 #include "services/simulator/query.h"
@@ -23,7 +27,16 @@ class Chargify {
 
   const std::string& key() const { return key_; }
 
+  /// `enabled`, `paused` or `disabled`. kNotFound, kInvalidArgument.
+  absl::Status SetEndpoint(std::int64_t id, std::string_view status);
+
  private:
+  /// To which another program listens.
+  struct Endpoint {
+    std::int64_t id = 0;
+    std::string url;
+    std::string status;
+  };
   struct Window {
     bool is_limited = false;
     std::int64_t begin = 0;
@@ -44,6 +57,7 @@ class Chargify {
   std::uint64_t Nonce();
 
   Answer SiteJson(WallTime now) const;
+  Answer Endpoints(WallTime now) const;
   Answer Customers(WallTime now, const Asked& asked);
   Answer Subscriptions(WallTime now, const Asked& asked);
   Answer SubscriptionComponents(WallTime now, std::uint32_t subscription);
@@ -56,6 +70,7 @@ class Chargify {
   const WorldOptions options_;
   Site& site_;
   std::string key_;
+  std::array<Endpoint, 2> endpoints_;
   std::uint64_t lists_ = 0;
 };
 

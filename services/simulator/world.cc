@@ -180,6 +180,10 @@ void World::SetQuota(WallTime now, std::int64_t requests_max, double neighbour_s
   quota.SetMax(now, requests_max);
 }
 
+absl::Status World::SetEndpoint(std::int64_t id, std::string_view status) {
+  return parts_->chargify.SetEndpoint(id, status);
+}
+
 absl::Status World::SetFaults(std::string_view json) { return parts_->faults.Set(json); }
 
 void World::ForEachTruth(const std::function<void(std::string_view line)>& line) const {

@@ -178,6 +178,10 @@ class World {
   /// HighLevel: so many requests in its window from now on, of which a neighbour takes this part.
   void SetQuota(WallTime now, std::int64_t requests_max, double neighbour_share);
 
+  /// The site has switched this webhook endpoint (11 or 12) `disabled`, `paused` or `enabled`.
+  /// kNotFound, kInvalidArgument.
+  absl::Status SetEndpoint(std::int64_t id, std::string_view status);
+
   /// Replaces all faults by a JSON array of {"target","match","kind",…}; see faults.h.
   absl::Status SetFaults(std::string_view json);
 

@@ -53,6 +53,7 @@ constexpr int kConfiguration = 78;
 
 /// From Ctrl-C to the end of each half of the way down: services, then control.
 constexpr Duration kDrainMax = milliseconds(400);
+constexpr Duration kDemoEndpointsInterval = std::chrono::seconds(5);
 
 int Fail(int code, const absl::Status& status) {
   std::cerr << "error: " << status.message() << '\n';
@@ -382,7 +383,10 @@ int Run(const Flags& flags, v1::ConfigFile config, runtime::StopSignals& signals
         options.instance = instance;
         options.predecessor_is_dead = predecessor_is_dead;
         // Settling waits for every stream, and this one would come last by far.
-        if (flags.simulator) options.site_polls = 3;
+        if (flags.simulator) {
+          options.site_polls = 3;
+          options.endpoints_interval = kDemoEndpointsInterval;
+        }
         return extractor::MakeExtractor(options, ports);
       },
       extractor::MeasureInto(metrics));

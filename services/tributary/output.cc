@@ -84,6 +84,17 @@ Value EndValue(const Message& message) {
                                              : Value();
 }
 
+Value EndpointsValue(const v1::ConnectionReport& report) {
+  if (!report.has_webhook_endpoints()) {
+    return {};
+  }
+  const v1::WebhookEndpoints& endpoints = report.webhook_endpoints();
+  return Object{{"enabled", endpoints.enabled()},
+                {"paused", endpoints.paused()},
+                {"disabled", endpoints.disabled()},
+                {"other", endpoints.other()}};
+}
+
 const v1::ConnectionReport* FindReport(const v1::ListTenantsResponse& response,
                                        const std::string& tenant, const std::string& connection) {
   for (const v1::ConnectionReport& report : response.reports()) {
@@ -108,6 +119,12 @@ std::size_t Width(const std::string& text) {
 }
 
 }  // namespace
+
+std::string EndpointsText(const v1::WebhookEndpoints& endpoints) {
+  return "the site has switched webhook endpoints of others off: " +
+         std::to_string(endpoints.paused()) + " paused, " + std::to_string(endpoints.disabled()) +
+         " disabled; Tributary itself misses nothing";
+}
 
 std::string Table(const std::vector<std::string>& names,
                   const std::vector<std::vector<std::string>>& rows, const std::string& nothing) {
@@ -236,7 +253,8 @@ std::string StatusJson(const v1::StatusResponse& response) {
         {"waits_for", TextOrNull(report.waits_for())},
         {"waits_until",
          report.has_waits_until() ? json::Value(TimeText(report.waits_until())) : json::Value()},
-        {"credential_expires_at", EndValue(report)}});
+        {"credential_expires_at", EndValue(report)},
+        {"webhook_endpoints", EndpointsValue(report)}});
   }
   Array streams;
   for (const v1::StreamStatus& stream : response.streams()) {
@@ -289,6 +307,11 @@ std::string StatusText(const v1::StatusResponse& response) {
       add("connection " + report.tenant() + "/" + report.connection(),
           "its credential is good until " + TimeText(report.credential_expires_at()),
           report.problem().empty() ? report.fix() : "");
+    }
+    if (const v1::WebhookEndpoints& endpoints = report.webhook_endpoints();
+        endpoints.paused() + endpoints.disabled() > 0) {
+      add("connection " + report.tenant() + "/" + report.connection(), EndpointsText(endpoints),
+          kFixOfEndpoints);
     }
     told.insert(report.tenant() + "/connection " + report.connection() + ": " + report.problem());
     told.insert(report.tenant() + "/" + report.problem());

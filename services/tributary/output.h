@@ -37,6 +37,12 @@ std::string VerifyText(const v1::VerifyResponse& response);
 std::string Table(const std::vector<std::string>& names,
                   const std::vector<std::vector<std::string>>& rows, const std::string& nothing);
 
+/// Of webhook endpoints that a site has switched off, and what to do.
+std::string EndpointsText(const v1::WebhookEndpoints& endpoints);
+inline constexpr const char* kFixOfEndpoints =
+    "tell its owner: what it calls must answer, then a test from the site's page of webhooks "
+    "switches it on; see docs/runbooks/TributaryWebhookEndpointDisabled.md";
+
 /// `90` → `1m 30s`, for people; the two largest units.
 std::string DurationText(double seconds);
 

@@ -28,6 +28,7 @@ STREAMS = (
     ("/subscriptions_components.json?per_page=50", lambda body: body["subscriptions_components"],
      "SubscriptionComponent"),
     ("/site.json", lambda body: [body["site"]], "Site"),
+    ("/endpoints.json", lambda body: body, "Endpoint"),
 )
 # What sites really send although the contract says otherwise; each was seen in a vendor's own test.
 TOLERATED = {("Subscription", "product"), ("Event", "subscription_id"), ("Event", "customer_id")}

@@ -4,7 +4,7 @@
     monitoring_test.py --bin build/release/bin [--keep]
 
 Every query of every board returns a finite series, on metrics that exist. Then a CRM answers with errors,
-and the process stands still: the right alert fires and clears, and the right panel moves. An hour of the
+the site switches a webhook endpoint off, and the process stands still: the right alert fires and clears, and the right panel moves. An hour of the
 rules is 36 seconds here, so that they can be waited for. Needs Debian's prometheus.
 """
 
@@ -203,6 +203,22 @@ def errors_of_a_crm_are_seen(run):
     run.wait("and clears", lambda: "TributaryAnswersUnknown" not in run.firing())
 
 
+def a_webhook_endpoint_that_is_switched_off_is_seen(run):
+    alert = "TributaryWebhookEndpointDisabled"
+    disabled = 'sum(tributary_webhook_endpoints{status="disabled"})'
+    run.wait("no endpoint is switched off", lambda: run.value(disabled) == 0)
+    switch = run.urls["chargify"] + "/_sim/endpoints"
+    fetch(switch, {"id": 12, "status": "disabled"})
+    run.wait("the extractor sees one switched off", lambda: run.value(disabled) == 1)
+    run.wait(f"{alert} fires", lambda: alert in run.firing())
+    said = subprocess.run([str(run.options.bin / "tributary"), "status", "--data", "data"], cwd=run.directory,
+                          text=True, stdout=subprocess.PIPE, check=True).stdout
+    if "0 paused, 1 disabled; Tributary itself misses nothing" not in said:
+        raise Failure(f"status says nothing of it: {said}")
+    fetch(switch, {"id": 12, "status": "enabled"})
+    run.wait("and clears", lambda: alert not in run.firing())
+
+
 def a_process_that_stands_still_is_seen(run):
     run.demo.send_signal(signal.SIGSTOP)
     run.wait("TributaryServiceDown fires", lambda: "TributaryServiceDown" in run.firing(), 30)
@@ -242,6 +258,7 @@ def body(run):
     metrics_exist(run)
     queries_are_finite(run)
     errors_of_a_crm_are_seen(run)
+    a_webhook_endpoint_that_is_switched_off_is_seen(run)
     a_process_that_stands_still_is_seen(run)
 
 

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <iterator>
 #include <memory>
@@ -102,6 +103,11 @@ void CheckControl(const CommandTree& tree, bool with_accounts, Findings& finding
     const WallTime end(std::chrono::seconds(report.credential_expires_at().seconds()));
     if (report.has_credential_expires_at() && end > now) {
       Add(JudgeCredentialEnd(report.tenant() + "/" + report.connection(), end, now), findings);
+    }
+    const v1::WebhookEndpoints& endpoints = report.webhook_endpoints();
+    if (endpoints.paused() + endpoints.disabled() > 0) {
+      findings.push_back(Warning("status", report.tenant() + "/" + report.connection(),
+                                 EndpointsText(endpoints), kFixOfEndpoints));
     }
     if (!report.problem().empty()) {
       findings.push_back(Error(report.credential_refused() ? "credentials" : "status",

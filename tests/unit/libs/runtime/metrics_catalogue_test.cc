@@ -46,6 +46,10 @@ v1::FromService StatusOf(int tenants) {
     sync.set_sync("main");
     sync.set_freshness_seconds("3");
     sync.set_pending(2);
+    v1::ConnectionReport& connection = *message.mutable_status()->add_connections();
+    connection.set_tenant(sync.tenant());
+    connection.set_connection("billing");
+    connection.mutable_webhook_endpoints()->set_disabled(1);
   }
   return message;
 }
@@ -142,13 +146,14 @@ TEST(MetricsCatalogueTest, TheTableSaysExactlyWhatServicesShow) {
 TEST(MetricsCatalogueTest, KeepsToTheConventions) {
   static const std::regex name_rule("(tributary|process)(_[a-z0-9]+)+");
   static const std::set<std::string> labels = {
-      "answer", "code_class", "commit",     "compiler", "connection", "curl",    "integration",
-      "kind",   "level",      "librdkafka", "method",   "openssl",    "outcome", "operation",
-      "queue",  "reason",     "stage",      "sync",     "tenant",     "topic",   "version"};
+      "answer",      "code_class", "commit", "compiler",   "connection", "curl",
+      "integration", "kind",       "level",  "librdkafka", "method",     "openssl",
+      "outcome",     "operation",  "queue",  "reason",     "stage",      "status",
+      "sync",        "tenant",     "topic",  "version"};
   static const std::set<std::string> of_syncs = {"tributary_pending", "tributary_retrying",
                                                  "tributary_parked", "tributary_freshness_seconds"};
   static const std::set<std::string> of_connections = {
-      "tributary_credential_expires_timestamp_seconds"};
+      "tributary_credential_expires_timestamp_seconds", "tributary_webhook_endpoints"};
   for (const auto& [name, family] : Shown(2)) {
     EXPECT_TRUE(std::regex_match(name, name_rule)) << name;
     EXPECT_EQ(name.ends_with("_total"), family.type == "counter") << name;
@@ -189,6 +194,23 @@ TEST(MetricsCatalogueTest, StaysSmallAtFiftyTenantsAndAddsUpAboveTwoHundred) {
   const std::string many = Exposition("loader", 201);
   EXPECT_THAT(many, ::testing::Not(::testing::HasSubstr("tenant=\"")));
   EXPECT_THAT(many, ::testing::HasSubstr("tributary_pending 402\n"));
+  EXPECT_THAT(Exposition("extractor", 200),
+              ::testing::HasSubstr("tributary_webhook_endpoints{connection=\"billing\",status="
+                                   "\"disabled\",tenant=\"tenant7\"} 1\n"));
+  const std::string sites = Exposition("extractor", 201);
+  EXPECT_THAT(sites, ::testing::Not(::testing::HasSubstr("tenant=\"")));
+  EXPECT_THAT(sites,
+              ::testing::HasSubstr("tributary_webhook_endpoints{status=\"disabled\"} 201\n"));
+}
+
+TEST(MetricsCatalogueTest, WhatASiteNoLongerSaysIsTakenBack) {
+  observe::Metrics metrics;
+  runtime::StageMetrics outside(metrics, "extractor", 200);
+  outside.OnMessage(StatusOf(2));
+  EXPECT_THAT(metrics.Exposition(), ::testing::HasSubstr("tenant=\"tenant1\""));
+  outside.OnMessage(StatusOf(1));
+  EXPECT_THAT(metrics.Exposition(), ::testing::Not(::testing::HasSubstr("tenant=\"tenant1\"")));
+  EXPECT_THAT(metrics.Exposition(), ::testing::HasSubstr("tenant=\"tenant0\""));
 }
 
 // A stage that is begun anew counts from 0; what is shown does not go back.

@@ -369,6 +369,26 @@ TEST_F(ControlCoreTest, WaitingForAQuotaIsShownAndIsNoProblem) {
             "quota `day`: 9 of 9 used");
 }
 
+TEST_F(ControlCoreTest, AWebhookEndpointThatIsSwitchedOffIsShownAndIsNoProblem) {
+  Apply(AcmeRequest());
+  const auto extractor = AttachService("extractor", {AcmePartition()});
+  v1::ServiceStatus status = ExtractorStatus(true);
+  v1::ConnectionReport& report = *status.add_connections();
+  report.set_tenant("acme");
+  report.set_connection("billing");
+  report.mutable_webhook_endpoints()->set_enabled(2);
+  ReportReady(*extractor, status);
+  EXPECT_EQ(core->GetStatus(now, {}).value().connections_size(), 0);
+
+  report.mutable_webhook_endpoints()->set_disabled(1);
+  ReportReady(*extractor, status);
+  const v1::StatusResponse joined = core->GetStatus(now, {}).value();
+  ASSERT_EQ(joined.connections_size(), 1);
+  EXPECT_EQ(joined.connections(0).webhook_endpoints().disabled(), 1);
+  EXPECT_EQ(joined.connections(0).problem(), "");
+  EXPECT_EQ(joined.syncs(0).problem(), "");
+}
+
 TEST_F(ControlCoreTest, StatusNamesTheServicesThatAreMissing) {
   Apply(AcmeRequest());
   core->set_unpublished({});

@@ -19,6 +19,18 @@ TEST(Chargify, RefusesAWrongKeyInPlainText) {
   EXPECT_EQ(answer.body, "HTTP Basic: Access denied.\n");
 }
 
+TEST(Chargify, ListsWebhookEndpointsWithoutWrappers) {
+  Client client(Quiet(1));
+  const std::string both = client.Chargify("/endpoints.json").body;
+  EXPECT_THAT(both, HasSubstr(R"([{"id":11,"url":"https://)"));
+  EXPECT_THAT(both, HasSubstr(R"("status":"enabled","webhook_subscriptions":[")"));
+
+  ASSERT_TRUE(client.world.SetEndpoint(12, "disabled").ok());
+  EXPECT_THAT(client.Chargify("/endpoints.json").body, HasSubstr(R"("status":"disabled")"));
+  EXPECT_TRUE(absl::IsNotFound(client.world.SetEndpoint(13, "disabled")));
+  EXPECT_TRUE(absl::IsInvalidArgument(client.world.SetEndpoint(12, "off")));
+}
+
 TEST(Chargify, ClampsThePageSizeInSilence) {
   Client client(Quiet(450));
   EXPECT_EQ(client.List("/customers.json", "customer").size(), 50u);

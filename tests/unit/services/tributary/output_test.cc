@@ -100,6 +100,24 @@ TEST(OutputTest, StatusTellsOfACredentialThatEnds) {
                                  "2025-10-10T00:00:00Z\n"));
 }
 
+TEST(OutputTest, StatusTellsOfWebhookEndpointsThatAreSwitchedOff) {
+  v1::StatusResponse response;
+  v1::ConnectionReport& report = *response.add_connections();
+  report.set_tenant("acme");
+  report.set_connection("billing");
+  EXPECT_THAT(StatusJson(response), testing::HasSubstr(R"("webhook_endpoints":null}])"));
+  report.mutable_webhook_endpoints()->set_enabled(3);
+  report.mutable_webhook_endpoints()->set_disabled(1);
+
+  EXPECT_THAT(StatusText(response),
+              testing::HasSubstr("connection acme/billing: the site has switched webhook endpoints "
+                                 "of others off: 0 paused, 1 disabled; Tributary itself misses "
+                                 "nothing\n  fix: tell its owner"));
+  EXPECT_THAT(StatusJson(response),
+              testing::HasSubstr(R"("webhook_endpoints":{"enabled":3,"paused":0,"disabled":1,)"
+                                 R"("other":0})"));
+}
+
 TEST(OutputTest, TraceTellsVersionsAndRecords) {
   v1::TraceResponse response;
   response.set_entity("acme/billing/customers/42");
