@@ -29,7 +29,6 @@ std::string CodeClass(const http::Completion& completion) {
 StageMetrics::StageMetrics(observe::Metrics& metrics, const std::string& service,
                            int tenants_labelled_max)
     : produce_queue(metrics, service, "produce_bytes"),
-      fetch_queue(metrics, service, "fetched_records"),
       http_queue(metrics, service, "http_requests"),
       metrics_(metrics),
       service_(service),
@@ -102,6 +101,12 @@ void StageMetrics::OnTurn() {
     if (flow.out > 0) records_out_.at(topic).Increment(static_cast<double>(flow.out));
     flow = Flow();
   }
+}
+
+void StageMetrics::OnFetchBuffer(const eventlog::LogMember::FetchBuffer& buffer) {
+  if (buffer.records_max == 0) return;
+  if (!fetch_queue_) fetch_queue_.emplace(metrics_, service_, "fetched_records");
+  fetch_queue_->Set(buffer.records, buffer.records_max);
 }
 
 void StageMetrics::OnLags(const std::vector<eventlog::LogMember::Lag>& lags) {

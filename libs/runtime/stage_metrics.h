@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <unordered_map>
@@ -32,6 +33,7 @@ class StageMetrics {
   /// Shows what was counted since the last turn: a metric costs more than a record should.
   void OnTurn();
   void OnLags(const std::vector<eventlog::LogMember::Lag>& lags);
+  void OnFetchBuffer(const eventlog::LogMember::FetchBuffer& buffer);
   void OnMessage(const v1::FromService& message);
   void OnProduce(eventlog::Topic topic);
   void OnSend();
@@ -41,7 +43,6 @@ class StageMetrics {
 
   observe::Counter restarts;
   QueueMetrics produce_queue;
-  QueueMetrics fetch_queue;
   QueueMetrics http_queue;
 
  private:
@@ -56,6 +57,8 @@ class StageMetrics {
 
   observe::Metrics& metrics_;
   const std::string service_;
+  /// None: this log fetches nothing ahead, and nothing divided by nothing is no level.
+  std::optional<QueueMetrics> fetch_queue_;
   const int tenants_labelled_max_;
   std::array<Flow, eventlog::kAllTopics.size()> flows_;
   std::map<eventlog::Topic, observe::Counter> records_in_;

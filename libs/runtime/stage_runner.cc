@@ -428,8 +428,7 @@ void StageRunner::State::Report(const Stage& stage, const eventlog::LogMember& l
   metrics.OnLags(lags);
   const eventlog::LogMember::ProduceBuffer buffer = log.produce_buffer();
   metrics.produce_queue.Set(buffer.bytes, buffer.bytes_max);
-  const eventlog::LogMember::FetchBuffer fetched = log.fetch_buffer();
-  metrics.fetch_queue.Set(fetched.records, fetched.records_max);
+  metrics.OnFetchBuffer(log.fetch_buffer());
   metrics.http_queue.Set(static_cast<std::int64_t>(http.open()), options.http.requests_max);
 }
 

@@ -125,10 +125,10 @@ def body(run):
     run.write("rest.key", access["rest"]["key"])
     run.secrets += [token(3600), token(-3600)]
     run.write("highlevel.key", run.secrets[-2])
-    run.found("warning", "credentials", "acme/leads", "the token ends", "--config", config(tenants(access)))
+    run.found("warning", "credentials", "acme/leads", "the credential ends", "--config", config(tenants(access)))
     run.found("error", "credentials", "acme/leads", "refused", "--config", config(tenants(access)))
     run.write("highlevel.key", run.secrets[-1])
-    run.found("error", "credentials", "acme/leads", "the token ended", "--config", config(tenants(access)))
+    run.found("error", "credentials", "acme/leads", "the credential ended", "--config", config(tenants(access)))
     run.write("highlevel.key", access["highlevel"]["token"])
 
     # Reachability: a name, a port, a server that speaks no TLS.
