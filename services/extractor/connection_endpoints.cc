@@ -13,6 +13,7 @@ constexpr Duration kNotSentRetry = std::chrono::seconds(1);
 }  // namespace
 
 bool Connection::SendEndpoints(Now now) {
+  if (options_.endpoints_interval == Duration::zero()) return false;
   if (endpoints_.is_asked || endpoints_.due > now.steady) return false;
   endpoints_.is_asked = Send(now, "/endpoints.json", {.what = InFlight::What::kEndpoints}, nullptr);
   return endpoints_.is_asked;

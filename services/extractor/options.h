@@ -54,7 +54,8 @@ struct Options {
   Duration action_age = std::chrono::hours(24 * 30);
   /// `/site.json` is asked for once in so many polls.
   std::int32_t site_polls = 20;
-  /// `/endpoints.json`, from one answer to the next question; and after none or a broken one.
+  /// `/endpoints.json`, from one answer to the next question, 0: never asked; and after none or a
+  /// broken one.
   Duration endpoints_interval = std::chrono::hours(1);
   Duration endpoints_retry = std::chrono::minutes(10);
 };

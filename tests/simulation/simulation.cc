@@ -318,6 +318,9 @@ class Simulation : private Node::Events {
       o.retry_delay_max = pace_.retry_delay_max;
       o.throttle_pause = seconds(4);
       o.cursor_interval = pace_.cursor_interval;
+      // Concerns no stream, and one more request moves all that the committed seeds have found.
+      // What it showed when it did is in README.md, under "Not understood yet".
+      o.endpoints_interval = Duration::zero();
       return extractor::MakeExtractor(o, ports);
     }
     if (service == "transformer") {
