@@ -319,7 +319,7 @@ class Simulation : private Node::Events {
       o.throttle_pause = seconds(4);
       o.cursor_interval = pace_.cursor_interval;
       // Concerns no stream, and one more request moves all that the committed seeds have found.
-      // What it showed when it did is in README.md, under "Not understood yet".
+      // What it showed when it did is in README.md, under "Faults that are known".
       o.endpoints_interval = Duration::zero();
       return extractor::MakeExtractor(o, ports);
     }
