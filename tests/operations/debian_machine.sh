@@ -2,14 +2,15 @@
 # Follows docs/guides/debian.md on a bare Debian that systemd has started; needs root, debootstrap and Java. Not part
 # of ctest, since it makes a Debian of its own (400 MB) and takes minutes.
 #
-#   debian_machine.sh DEB BIN [MIRROR]      DEB: of `./dev deb`; BIN: where the simulator is; MIRROR: of Debian
+#   debian_machine.sh DEB BIN [MIRROR]      DEB: of `./dev deb`; BIN: where the simulator is; MIRROR: debootstrap's own
+#                                           if not given
 #
 # What it tries: apt installs the package; its units, with all that they give up, come up at the boot; a tenant is
 # applied and kept in step; a newer package restarts what runs; a purge stops it, and leaves state and certificates.
 set -euo pipefail
 deb=$(realpath "$1")
 bin=$(realpath "$2")
-mirror=${3:-http://deb.debian.org/debian}
+mirror=(${3:+"$3"})
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 work=$(mktemp -d)
 root=$work/root
@@ -34,7 +35,7 @@ trap end EXIT
 
 say 'making a Debian'
 mkdir "$root"
-debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,ca-certificates bookworm "$root" "$mirror" \
+debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,ca-certificates bookworm "$root" "${mirror[@]}" \
   >"$work/debootstrap.log" || fail "$(tail -n 1 "$work/debootstrap.log")"
 # How this machine reaches its mirrors.
 cp -r /etc/apt/apt.conf.d/. "$root/etc/apt/apt.conf.d"
