@@ -39,9 +39,25 @@ void TransformerStage::Derive(PartitionWork& work, const Customer& customer) {
   for (auto at = work.syncs.lower_bound({customer.tenant, ""});
        at != work.syncs.end() && at->first.first == customer.tenant; ++at) {
     auto& [name, sync] = *at;
-    if (sync.is_removed || sync.sync.source() != customer.connection) continue;
-    DeriveFor(work, name, sync, customer, gathered);
+    if (sync.sync.source() != customer.connection) continue;
+    if (!sync.is_removed) {
+      DeriveFor(work, name, sync, customer, gathered);
+      continue;
+    }
+    for (const std::string& key : KeysOf(work, name, customer.id)) Withdraw(work, name, key);
   }
+}
+
+std::vector<std::string> TransformerStage::KeysOf(const PartitionWork& work, const SyncKey& name,
+                                                  const std::string& customer) const {
+  std::vector<std::string> keys;
+  table(Topic::kCommands, work.partition)
+      .ScanIndex(CustomerRow({name.first, name.second, customer}),
+                 [&](std::string_view, std::string_view key) {
+                   keys.emplace_back(key);
+                   return true;
+                 });
+  return keys;
 }
 
 void TransformerStage::DeriveFor(PartitionWork& work, const SyncKey& name, SyncWork& sync,
@@ -98,16 +114,9 @@ void TransformerStage::DeriveFor(PartitionWork& work, const SyncKey& name, SyncW
     PutState(work, key, std::move(command), name);
   }
   // Rule 10: what the derivation does not yield any more.
-  std::vector<std::string> left;
-  table(Topic::kCommands, work.partition)
-      .ScanIndex(CustomerRow({name.first, name.second, customer.id}),
-                 [&](std::string_view, std::string_view key) {
-                   if (!yielded.contains(std::string(key))) left.emplace_back(key);
-                   return true;
-                 });
-  for (const std::string& key : left) {
+  for (const std::string& key : KeysOf(work, name, customer.id)) {
     const std::optional<ids::CommandKey> parts = ids::ParseCommandKey(key);
-    if (!parts) continue;
+    if (!parts || yielded.contains(key)) continue;
     v1::Command command = base;
     command.mutable_state()->set_object(parts->object);
     command.mutable_state()->set_presence(v1::DesiredState::PRESENCE_WITHDRAWN);
@@ -182,17 +191,23 @@ void TransformerStage::Withdraw(PartitionWork& work, const SyncKey& name, const 
   if (!standing) {
     // The valid command that a dead owner's older one has covered may have been of any change that
     // names the customer, and of none behind the newest (rule 35).
-    const v1::Sync* const listed = directory_.FindSync(name.first, name.second);
-    const auto known = work.syncs.find(name);
-    const std::string source = listed != nullptr           ? listed->source()
-                               : known != work.syncs.end() ? known->second.sync.source()
-                                                           : std::string();
-    const Gathered& gathered = gatherer_.Read(table(Topic::kChanges, work.partition),
-                                              Customer{name.first, source, parts->source_id});
+    const auto sync = work.syncs.find(name);
+    const Customer customer{name.first,
+                            sync != work.syncs.end() ? sync->second.sync.source() : std::string(),
+                            parts->source_id};
+    const Gathered& gathered = gatherer_.Read(table(Topic::kChanges, work.partition), customer);
+    if (gathered.has_void) {
+      // Which is the newest is not known before its repair (rule 2): Derive() comes back to it.
+      work.held.insert(customer);
+      return;
+    }
     version.set_offset(std::max(version.offset(), gathered.offset));
   }
-  version.set_revision(
-      std::max(table(Topic::kTenants, work.partition).next_offset() - 1, version.revision() + 1));
+  // Behind every revision that the sync had before the snapshot that removed it, and in front of
+  // every one that it can get: those are offsets too. So never counted up from what a predecessor
+  // wrote: with each repair that would come nearer to the revision under which the sync is back,
+  // which then has a version that is taken, or is older than its own withdrawal.
+  version.set_revision(table(Topic::kTenants, work.partition).next_offset() - 1);
   command.set_customer(parts->source_id);
   command.mutable_state()->set_object(parts->object);
   command.mutable_state()->set_presence(v1::DesiredState::PRESENCE_WITHDRAWN);

@@ -200,6 +200,9 @@ class TransformerStage : public Transformer, private eventlog::OwnerListener {
   void Derive(PartitionWork& work, const Customer& customer);
   void DeriveFor(PartitionWork& work, const SyncKey& name, SyncWork& sync, const Customer& customer,
                  const Gathered& gathered);
+  /// Of its state commands, void ones too.
+  std::vector<std::string> KeysOf(const PartitionWork& work, const SyncKey& name,
+                                  const std::string& customer) const;
   /// A command that stands, or a void one, asks for more of this customer than nothing.
   bool WasEverWanted(const PartitionWork& work, const SyncKey& name, const SyncWork& sync,
                      const std::string& customer) const;

@@ -157,14 +157,7 @@ void TransformerStage::AnswerTrace(std::int64_t id, const v1::TraceRequest& requ
   for (const Customer& customer : customers) {
     for (auto& [name, sync] : work.syncs) {
       if (name.first != customer.tenant || sync.sync.source() != customer.connection) continue;
-      std::vector<std::string> keys;
-      table(Topic::kCommands, partition)
-          .ScanIndex(CustomerRow({name.first, name.second, customer.id}),
-                     [&](std::string_view, std::string_view key) {
-                       keys.emplace_back(key);
-                       return true;
-                     });
-      for (const std::string& key : keys) {
+      for (const std::string& key : KeysOf(work, name, customer.id)) {
         const std::optional<StandingState> standing = Standing(work, key);
         v1::TraceResponse::Record& record = *response.add_records();
         record.set_key(key);

@@ -153,6 +153,8 @@ void TransformerStage::StartWithdrawal(PartitionWork& work, const std::string& t
     }
     sync.sync.set_name(name);
   }
+  const v1::Sync* const listed = directory_.FindSync(tenant, name);
+  if (listed != nullptr) sync.sync.set_source(listed->source());
   sync.is_removed = true;
   sync.mapping.reset();
   sync.rules.reset();

@@ -218,6 +218,66 @@ TEST(TransformerTest, Rule35_AWithdrawalIsNewerThanWhatAVoidCommandCovers) {
   EXPECT_EQ(rig.Command(KeyOf("1")).state().presence(), v1::DesiredState::PRESENCE_PRESENT);
 }
 
+// Seed 750 of the simulation: each repair of a withdrawal counted its revision up from the void
+// one, until it was the revision under which the sync came back, whose commands the gate refused.
+TEST(TransformerTest, Rule35_AWithdrawalThatIsRepairedStaysOlderThanTheSyncThatIsBack) {
+  Rig rig;
+  rig.PutSync(kMapping);
+  rig.PutCustomer("1", R"({"id":1,"name":"Ada"})");
+  rig.Start();
+  rig.Run();
+  rig.PutSync(kMapping, "", v1::SYNC_STATE_REMOVED);
+  rig.Run();
+  for (int i = 0; i < 5; ++i) {
+    rig.PutVoid(Topic::kCommands, KeyOf("1"), rig.Command(KeyOf("1")).SerializeAsString());
+    rig.Run();
+    ASSERT_EQ(rig.CommandHistory().back().second.state().presence(),
+              v1::DesiredState::PRESENCE_WITHDRAWN);
+    EXPECT_LT(rig.CommandHistory().back().second.version().revision(),
+              rig.log.end(Topic::kTenants, 0));
+  }
+  rig.PutCustomer("1", R"({"id":1,"name":"Eve"})");
+  const std::int64_t revision = rig.PutSync(kMapping);
+  rig.Run();
+
+  EXPECT_EQ(FieldOf(rig.Command(KeyOf("1")), "name"), "Eve");
+  EXPECT_EQ(rig.Command(KeyOf("1")).version().revision(), revision);
+  EXPECT_EQ(rig.stage().counters().equal_version_conflicts, 0);
+}
+
+// What a void change covers may be the newest that names the customer: until its repair nobody
+// knows the version of a withdrawal whose command is void too (rule 2).
+TEST(TransformerTest, Rule35_AWithdrawalWaitsForTheRepairOfAVoidChange) {
+  Rig rig;
+  rig.PutSync(kMapping);
+  rig.Put(Subscription("5", "1"));
+  rig.PutCustomer("1", R"({"id":1})");
+  rig.Start();
+  rig.Run();
+  const v1::Command first = rig.Command(KeyOf("1"));
+  v1::Command older = first;
+  older.mutable_version()->set_offset(first.version().offset() - 1);
+  rig.Kill();
+  v1::ChangeEvent zombie;
+  zombie.mutable_entity()->set_kind("customers");
+  zombie.mutable_entity()->set_id("1");
+  zombie.mutable_entity()->add_customers("1");
+  zombie.mutable_entity()->set_document("{}");
+  rig.PutVoid(Topic::kChanges, ids::ChangeKey("acme", "billing", "customers", "1"),
+              zombie.SerializeAsString());
+  rig.PutVoid(Topic::kCommands, KeyOf("1"), older.SerializeAsString());
+  rig.PutSync(kMapping, "", v1::SYNC_STATE_REMOVED);
+  rig.Start();
+  rig.Run();
+  // The void one is still the newest.
+  EXPECT_EQ(rig.CommandHistory().back().second.SerializeAsString(), older.SerializeAsString());
+
+  const std::int64_t repaired = rig.PutCustomer("1", R"({"id":1})");
+  rig.Run();
+  EXPECT_EQ(rig.Command(KeyOf("1")).state().presence(), v1::DesiredState::PRESENCE_WITHDRAWN);
+  EXPECT_EQ(rig.Command(KeyOf("1")).version().offset(), repaired);
+}
+
 // What was committed is in `commands`, whenever the stage dies.
 TEST(TransformerTest, Rule32_OutputsAreAcknowledgedBeforeTheCommitAtEveryStep) {
   for (int killed_at = 1; killed_at < 60; killed_at += 2) {
