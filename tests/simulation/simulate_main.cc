@@ -56,6 +56,7 @@ int main(int argc, char** argv) {
   std::string outage_name = "none";
   bool beyond_settle = false;
   bool no_sweep = false;
+  bool unknown_field = false;
   app.add_option("--first", first, "first seed");
   app.add_option("--seeds", seeds, "how many");
   app.add_option("--seconds", seconds, "virtual seconds of mutations and faults in each");
@@ -67,6 +68,7 @@ int main(int argc, char** argv) {
                  "rebalances, targets");
   app.add_flag("--beyond-settle", beyond_settle, "CRMs also do what they were asked later than L");
   app.add_flag("--no-sweep", no_sweep, "rule 15 is switched off");
+  app.add_flag("--unknown-field", unknown_field, "every record has a field that nobody knows");
   app.add_option("--break", broken, "switch this rule off; `list` lists them, `all` tries all");
   app.add_flag("--search", search, "stop at the first history that shows what --break does");
   CLI11_PARSE(app, argc, argv);
@@ -112,6 +114,7 @@ int main(int argc, char** argv) {
     options.outage = *outage;
     options.beyond_settle = beyond_settle;
     options.sweeps = !no_sweep;
+    options.adds_unknown_field = unknown_field;
     const tributary::simulation::SimulationResult result = tributary::simulation::Simulate(options);
     if (trace) std::fputs(result.trace.c_str(), stdout);
     std::printf(

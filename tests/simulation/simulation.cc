@@ -639,6 +639,7 @@ std::string CommandToRepeat(const SimulationOptions& options) {
   if (!options.faults) command += " --no-faults";
   if (options.beyond_settle) command += " --beyond-settle";
   if (!options.sweeps) command += " --no-sweep";
+  if (options.adds_unknown_field) command += " --unknown-field";
   return command;
 }
 

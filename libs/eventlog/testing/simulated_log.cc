@@ -156,7 +156,9 @@ struct SimulatedMember::State : std::enable_shared_from_this<SimulatedMember::St
                       [self = shared_from_this(), produced] { self->Tell(produced); });
       return;
     }
-    if (log->options.adds_unknown_field && next.record.value && !next.record.key.starts_with('!')) {
+    // Who wrote what it had read again has kept the field.
+    if (log->options.adds_unknown_field && next.record.value && !next.record.key.starts_with('!') &&
+        !next.record.value->ends_with(kUnknownField)) {
       *next.record.value += kUnknownField;
     }
     const Offset offset = log->Append(std::move(next.record), name());

@@ -79,6 +79,25 @@ TEST(SimulatedLogTest, ATombstoneIsKeptForTheRetention) {
   EXPECT_EQ(log.end(Topic::kChanges, 0), 1);
 }
 
+// A version of tomorrow writes its field once, and ours keeps it in what it writes again: the same
+// bytes. Two of them would be another action (rule 37), which no version writes.
+TEST(SimulatedLogTest, AnUnknownFieldIsAddedOnce) {
+  VirtualTime time;
+  SimulatedLogOptions options;
+  options.adds_unknown_field = true;
+  SimulatedLog log(options, time, 1);
+  const auto member = log.Join("g", "a");
+  member->Produce(1, Topic::kChanges, 0, "a", "v", {});
+  time.RunFor(seconds(1));
+  const std::string written = *log.records(Topic::kChanges, 0).at(0).value;
+  EXPECT_NE(written, "v");
+
+  member->Produce(2, Topic::kChanges, 0, "a", written, {});
+  time.RunFor(seconds(1));
+
+  EXPECT_EQ(*log.records(Topic::kChanges, 0).at(1).value, written);
+}
+
 TEST(SimulatedLogTest, AnEvictedMemberCanNeitherRenewNorCommit) {
   VirtualTime time;
   SimulatedLog log({}, time, 1);
