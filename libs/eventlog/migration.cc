@@ -180,20 +180,14 @@ class Batches {
   std::size_t bytes_ = 0;
 };
 
-bool IsCopied(Topic topic, std::string_view key) {
-  if (topic != Topic::kCommands) return true;
-  const std::optional<ids::CommandKey> parts = ids::ParseCommandKey(key);
-  return !parts || parts->kind != ids::CommandKey::Kind::kMapped;
-}
-
 /// Every entry that is carried over, until an error.
 absl::Status ForEach(
-    Topic topic, const Tables& tables,
+    const Tables& tables,
     const std::function<absl::Status(const std::string& key, const TableEntry& entry)>& visit) {
   absl::Status status;
   for (const std::unique_ptr<Table>& table : tables) {
     table->Scan("", "", [&](std::string_view key, const TableEntry& entry) {
-      if (!key.starts_with('!') && IsCopied(topic, key)) status = visit(std::string(key), entry);
+      if (!key.starts_with('!')) status = visit(std::string(key), entry);
       return status.ok();
     });
     if (!status.ok()) return status;
@@ -268,7 +262,7 @@ absl::Status CopyTable(LogAdmin& target, Topic topic, std::int64_t generation, c
     }
   }
   const absl::Status copied =
-      ForEach(topic, tables, [&](const std::string& key, const TableEntry& entry) -> absl::Status {
+      ForEach(tables, [&](const std::string& key, const TableEntry& entry) -> absl::Status {
         const absl::StatusOr<Partition> partition = PartitionOf(key, partitions);
         if (!partition.ok()) return partition.status();
         Headers headers = ToHeaders(
@@ -302,14 +296,14 @@ absl::Status CopyStream(LogAdmin& source, LogAdmin& target, Topic topic, std::in
 absl::Status Compare(Topic topic, const Tables& from, const Tables& to) {
   const auto count = [&](const Tables& tables) {
     std::int64_t entries = 0;
-    (void)ForEach(topic, tables, [&](const std::string&, const TableEntry&) {
+    (void)ForEach(tables, [&](const std::string&, const TableEntry&) {
       ++entries;
       return absl::OkStatus();
     });
     return entries;
   };
   const absl::Status same =
-      ForEach(topic, from, [&](const std::string& key, const TableEntry& entry) -> absl::Status {
+      ForEach(from, [&](const std::string& key, const TableEntry& entry) -> absl::Status {
         const absl::StatusOr<Partition> partition =
             PartitionOf(key, static_cast<std::int32_t>(to.size()));
         if (!partition.ok()) return partition.status();

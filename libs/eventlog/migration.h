@@ -37,9 +37,9 @@ struct MigrationReport {
 /// source's tables stands at, and every record of its streams, to the partition of its tenant
 /// there. Reads all of it back and compares. The source keeps everything.
 ///
-/// Left out: `tenants`, which control writes again from its database, and the transformer's marks
-/// of what it has mapped, so that it derives everything once under the new generation; the loader
-/// finds the hashes that it knows.
+/// Left out: `tenants`, which control writes again from its database. The transformer's marks of
+/// what it has mapped name the generation, so it derives everything once under the new one; the
+/// loader finds the hashes that it knows.
 ///
 /// Interrupted anywhere, the same call goes on: nobody reads the target before it has ended well,
 /// and what is written twice is the same. Errors: kFailedPrecondition when a service holds a

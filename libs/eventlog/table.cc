@@ -485,6 +485,10 @@ std::optional<std::int64_t> Table::generation() const {
 
 bool Table::founded_after_loss() const { return state_->meta.founded_after_loss; }
 
+bool Table::IsOfLostLog(const TableEntry& entry) const {
+  return founded_after_loss() && entry.token.generation < generation().value_or(0);
+}
+
 bool Table::has_folded_generation(std::int64_t generation) const {
   const std::vector<std::int64_t>& folded = state_->meta.generations;
   return std::find(folded.begin(), folded.end(), generation) != folded.end();

@@ -42,7 +42,8 @@ void Directory::Load(eventlog::Partition partition, const eventlog::Table& tenan
   Forget(partition);
   state_->partitions[partition];
   tenants.Scan("", "", [&](std::string_view key, const eventlog::TableEntry& entry) {
-    OnEntry(partition, key, entry);
+    // Control writes it again; its revisions are offsets of another log (rule 35).
+    if (!tenants.IsOfLostLog(entry)) OnEntry(partition, key, entry);
     return true;
   });
 }

@@ -31,7 +31,7 @@ class Directory {
   explicit Directory(OnUndecodable on_undecodable = {});
   ~Directory();
 
-  /// Reads all snapshots of a partition at OnReady.
+  /// Reads all snapshots of a partition at OnReady, but those of a log that was lost.
   void Load(eventlog::Partition partition, const eventlog::Table& tenants);
   /// Folds one entry of `tenants`. Returns the tenant whose snapshot changed; empty: none did.
   std::string OnEntry(eventlog::Partition partition, std::string_view key,

@@ -44,6 +44,8 @@ std::string Text(const v1::Version& version) {
 struct ActiveSync {
   std::string source;
   std::string target;
+  // Of `tenants`: its offsets begin again in the next one.
+  std::int64_t generation = 0;
   Offset revision = 0;
 };
 
@@ -195,19 +197,21 @@ class Pass {
 
   absl::Status ReadTenants() {
     const absl::Status status = ReadTable(Topic::kTenants, [](std::string&) {});
-    ScanTable(Topic::kTenants, [&](const Table&, std::string_view key, const TableEntry& entry) {
-      v1::TenantSnapshot snapshot;
-      if (key.starts_with('!') || TellVoid(Topic::kTenants, key, entry) ||
-          !Parse(Topic::kTenants, key, entry, snapshot) || snapshot.removed()) {
-        return;
-      }
-      for (const v1::Sync& sync : snapshot.syncs()) {
-        if (sync.state() == v1::SYNC_STATE_ACTIVE) {
-          syncs_[{snapshot.tenant(), sync.name()}] = {
-              sync.source(), sync.target(), sync.revision() == 0 ? entry.offset : sync.revision()};
-        }
-      }
-    });
+    ScanTable(Topic::kTenants,
+              [&](const Table& table, std::string_view key, const TableEntry& entry) {
+                v1::TenantSnapshot snapshot;
+                if (key.starts_with('!') || TellVoid(Topic::kTenants, key, entry) ||
+                    !Parse(Topic::kTenants, key, entry, snapshot) || snapshot.removed()) {
+                  return;
+                }
+                for (const v1::Sync& sync : snapshot.syncs()) {
+                  if (sync.state() == v1::SYNC_STATE_ACTIVE) {
+                    syncs_[{snapshot.tenant(), sync.name()}] = {
+                        sync.source(), sync.target(), table.generation().value_or(0),
+                        sync.revision() == 0 ? entry.offset : sync.revision()};
+                  }
+                }
+              });
     return status;
   }
 
@@ -321,10 +325,12 @@ class Pass {
       v1::Command command;
       if (!entry || !Parse(Topic::kCommands, key, *entry, command)) {
         Lost(key + ": nothing says that every customer has been mapped");
-      } else if (command.mapped().revision() != sync.revision) {
+      } else if (Place(command.mapped().generation(), command.mapped().revision()) !=
+                 Place(sync.generation, sync.revision)) {
         Lost(key + ": every customer has been mapped under revision " +
-             std::to_string(command.mapped().revision()) + ", and the one in force is " +
-             std::to_string(sync.revision));
+             std::to_string(command.mapped().revision()) + " of generation " +
+             std::to_string(command.mapped().generation()) + ", and the one in force is " +
+             std::to_string(sync.revision) + " of " + std::to_string(sync.generation));
       }
     }
   }

@@ -191,11 +191,7 @@ class Publisher : public Stage, private eventlog::OwnerListener {
     const eventlog::Table& table = *owner_.table(Topic::kTenants, takeover.partition);
     std::vector<std::pair<std::string, TableEntry>> broken;
     table.Scan("", "", [&](std::string_view key, const TableEntry& entry) {
-      // What a dead control had under way to a topic that was lost may land in front of the
-      // founding of the new one, where there is no fence that makes it void.
-      const bool is_stray =
-          table.founded_after_loss() && entry.token.generation < table.generation().value_or(0);
-      if (entry.is_void || is_stray || !IsReadable(key, entry.value)) {
+      if (entry.is_void || table.IsOfLostLog(entry) || !IsReadable(key, entry.value)) {
         broken.emplace_back(key, entry);
       } else if (key.starts_with(kBlobPrefix)) {
         owned.blobs.emplace(key.substr(kBlobPrefix.size()));

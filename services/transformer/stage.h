@@ -52,7 +52,7 @@ struct SyncWork {
   std::optional<mapping::Rules> rules;
   /// Why it cannot be compiled. Empty: it was.
   std::string problem;
-  /// Of the newest valid `mapped` entry. 0: none.
+  /// Of the newest valid `mapped` entry, if it is of this generation. 0: none.
   std::int64_t mapped = 0;
   /// The revision for which `remap` was filled. 0: none.
   std::int64_t remapping = 0;

@@ -53,7 +53,9 @@ std::int64_t TransformerStage::MappedRevision(const PartitionWork& work, const S
   // Void is as good as absent (rule 4).
   if (!entry || entry->is_void) return 0;
   v1::Command command;
-  return command.ParseFromString(entry->value) ? command.mapped().revision() : 0;
+  if (!command.ParseFromString(entry->value)) return 0;
+  // An offset of a `tenants` that was lost comes again in the one that was made anew.
+  return command.mapped().generation() == work.generation ? command.mapped().revision() : 0;
 }
 
 void TransformerStage::Refresh(PartitionWork& work, const std::string& tenant) {
@@ -189,6 +191,7 @@ void TransformerStage::FinishRemap(PartitionWork& work, const SyncKey& name, Syn
   // Rule 36: all outputs of the revision are acknowledged.
   v1::Command command;
   command.mutable_mapped()->set_revision(sync.remapping);
+  command.mutable_mapped()->set_generation(work.generation);
   sync.mapped_under_way = sync.remapping;
   Put(work, ids::MappedKey(name.first, name.second), command, name);
 }
@@ -198,6 +201,7 @@ void TransformerStage::ForgetMapped(PartitionWork& work, const SyncKey& name, Sy
   // A customer was passed over: whoever can compile this again has to map everyone.
   v1::Command command;
   command.mutable_mapped()->set_revision(0);
+  command.mutable_mapped()->set_generation(work.generation);
   sync.mapped = 0;
   sync.remapping = 0;
   Put(work, ids::MappedKey(name.first, name.second), command, name);

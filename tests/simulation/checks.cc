@@ -389,6 +389,7 @@ std::vector<std::string> Checks::NotAtRest(const Orders& orders) {
     }
     Table& commands = TableOf(Topic::kCommands, partition);
     Table& records = TableOf(Topic::kRecords, partition);
+    const std::int64_t generation = commands.generation().value_or(0);
     for (const auto& customer : live) {
       const auto tenant = orders.tenants.find(customer.first);
       if (tenant == orders.tenants.end()) continue;
@@ -403,7 +404,8 @@ std::vector<std::string> Checks::NotAtRest(const Orders& orders) {
                           return true;
                         }
                         has_command = true;
-                        if (command.version().offset() < newest[customer]) {
+                        if (std::tuple(command.version().generation(), command.version().offset()) <
+                            std::tuple(generation, newest[customer])) {
                           problems.push_back("stale command " + std::string(key) + " " +
                                              Text(command.version()) + ", newest change " +
                                              std::to_string(newest[customer]));
@@ -474,7 +476,7 @@ std::vector<std::string> Checks::NotAtRest(const Orders& orders) {
       const auto mapped = commands.Get(ids::MappedKey(name.first, name.second));
       v1::Command command;
       if (!mapped || mapped->is_void || !command.ParseFromString(mapped->value) ||
-          command.mapped().revision() != revision) {
+          command.mapped().revision() != revision || command.mapped().generation() != generation) {
         problems.push_back("not mapped by revision " + std::to_string(revision) + ": " +
                            name.first + "/" + name.second);
       }

@@ -403,6 +403,7 @@ bool TamperedLog::FalsifyRecord(Record& record) {
       if (revision == present_.revisions.end()) return true;
       v1::Command command;
       command.mutable_mapped()->set_revision(revision->second);
+      command.mutable_mapped()->set_generation(present_.generation);
       record.value = command.SerializeAsString();
       return true;
     }

@@ -73,10 +73,8 @@ class TenantsPublisher : public Stage, private eventlog::OwnerListener {
       // What was written last is not read back yet.
       const auto own = written_.find(key);
       const std::optional<eventlog::TableEntry> entry = table->Get(key);
-      // As control does: what a dead one had under way may land in front of a founding.
-      const bool is_void =
-          entry && (entry->is_void || (table->founded_after_loss() &&
-                                       entry->token.generation < table->generation().value_or(0)));
+      // As control does.
+      const bool is_void = entry && (entry->is_void || table->IsOfLostLog(*entry));
       if (own != written_.end() && !is_void && own->second == value) return;
       if (own == written_.end() && entry && !is_void && entry->value == value) return;
       written_[key] = value;

@@ -246,6 +246,25 @@ TEST_F(TableTest, Rule12_TheNewestFoundingSaysWhetherTheTableWasLostAlsoAfterARe
   EXPECT_EQ(table_->generation(), kGeneration + 1);
 }
 
+// What a dead owner had under way lands in the new log in front of its founding.
+TEST_F(TableTest, Rule35_AnEntryInFrontOfTheFoundingAfterALossIsOfTheLostLog) {
+  TableEntry entry;
+  entry.token = {kGeneration, 1};
+  v1::Founding founding;
+  founding.set_generation(kGeneration);
+  Apply("!g", founding.SerializeAsString(), std::nullopt);
+  EXPECT_FALSE(table_->IsOfLostLog(entry));
+  // Founded again because another topic was lost: this one keeps what it says.
+  founding.set_generation(kGeneration + 1);
+  Apply("!g", founding.SerializeAsString(), std::nullopt);
+  EXPECT_FALSE(table_->IsOfLostLog(entry));
+  founding.set_after_loss(true);
+  Apply("!g", founding.SerializeAsString(), std::nullopt);
+  EXPECT_TRUE(table_->IsOfLostLog(entry));
+  entry.token = {kGeneration + 1, 1};
+  EXPECT_FALSE(table_->IsOfLostLog(entry));
+}
+
 TEST_F(TableTest, Rule13_AFoundingFenceAndAReleasedOneAreClean) {
   Found();
   const Token founding = *table_->newest_fence();

@@ -82,9 +82,10 @@ class VerifyTest : public ::testing::Test {
     WriteMapped(revision_);
   }
 
-  void WriteMapped(Offset revision) {
+  void WriteMapped(Offset revision, std::int64_t generation = kGeneration) {
     v1::Command mapped;
     mapped.mutable_mapped()->set_revision(revision);
+    mapped.mutable_mapped()->set_generation(generation);
     Write(Topic::kCommands, ids::MappedKey("acme", "main"), mapped);
   }
 
@@ -381,6 +382,18 @@ TEST_F(VerifyTest, FindsThatNotEveryCustomerHasBeenMappedAnew) {
   WriteTenant();
   WriteWhole("1");
   WriteMapped(revision_ - 1);
+
+  const v1::VerifyResponse report = Run();
+
+  EXPECT_EQ(report.lost(), 1);
+  EXPECT_THAT(report.problems(), ElementsAre(HasSubstr("acme/main/mapped")));
+}
+
+// An offset of a `tenants` that was lost says nothing of the one that was made anew.
+TEST_F(VerifyTest, FindsThatTheMappedRevisionIsOfAnotherGeneration) {
+  WriteTenant();
+  WriteWhole("1");
+  WriteMapped(revision_, kGeneration - 1);
 
   const v1::VerifyResponse report = Run();
 

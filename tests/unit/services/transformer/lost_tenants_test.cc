@@ -3,6 +3,7 @@
 
 #include "gtest/gtest.h"
 
+#include "libs/ids/keys.h"
 #include "tests/unit/services/transformer/rig.h"
 
 // Topics are made anew (protocol rule 35).
@@ -43,6 +44,54 @@ TEST(TransformerTest, Rule35_WhatALostTenantsDoesNotSayIsNotWithdrawn) {
   EXPECT_EQ(rig.Command(KeyOf("1")).state().presence(), v1::DesiredState::PRESENCE_PRESENT);
   EXPECT_EQ(rig.Command(KeyOf("1")).version().generation(), before.generation() + 1);
   EXPECT_EQ(rig.Command(KeyOf("1")).version().revision(), revision);
+}
+
+// Seed 514 of the simulation: control's snapshot stands at the offset at which it stood in the
+// `tenants` that was lost, so its revision is the one that was mapped already, and the change that
+// came while no tenant was known is committed.
+TEST(TransformerTest, Rule36_ARevisionThatComesAgainInANewTenantsMapsEveryCustomer) {
+  Rig rig;
+  const std::int64_t before = rig.PutSync(kMapping);
+  rig.PutCustomer("1", R"({"id":1,"name":"Ada"})");
+  rig.Start();
+  rig.Run();
+  rig.Kill();
+  rig.log.Lose(Topic::kTenants, 0);
+  rig.log.FoundAnew(kGeneration + 1);
+  rig.PutCustomer("1", R"({"id":1,"name":"Eve"})");
+  rig.Start();
+  rig.Run();
+  ASSERT_EQ(rig.Committed(Topic::kChanges), rig.log.end(Topic::kChanges, 0));
+  ASSERT_EQ(FieldOf(rig.Command(KeyOf("1")), "name"), "Ada");
+
+  rig.log.Append(Topic::kTenants, 0, "!f/test/0", std::nullopt, {});
+  const std::int64_t revision = rig.PutSync(kMapping);
+  rig.Run();
+
+  ASSERT_EQ(revision, before);
+  EXPECT_EQ(FieldOf(rig.Command(KeyOf("1")), "name"), "Eve");
+  EXPECT_EQ(rig.Command(KeyOf("1")).version().generation(), kGeneration + 1);
+  EXPECT_EQ(rig.Command(ids::MappedKey("acme", "main")).mapped().generation(), kGeneration + 1);
+}
+
+// The last snapshot of a control that died lands in the new `tenants` in front of its founding. Its
+// revision is a large offset of the old one, and would outbid what control writes.
+TEST(TransformerTest, Rule35_ASnapshotInFrontOfTheFoundingOfANewTenantsMapsNothing) {
+  Rig rig;
+  for (int i = 0; i < 5; ++i) rig.PutSync(kMapping);
+  rig.PutCustomer("1", R"({"id":1,"name":"Ada"})");
+  rig.Start();
+  rig.Run();
+  const v1::Version before = rig.Command(KeyOf("1")).version();
+  rig.Kill();
+  rig.log.Lose(Topic::kTenants, 0);
+  for (int i = 0; i < 5; ++i)
+    rig.PutSync("object: client\nfields: {name: 'customer.name + \"!\"'}");
+  rig.log.FoundAnew(kGeneration + 1);
+  rig.Start();
+  rig.Run();
+  EXPECT_EQ(rig.Command(KeyOf("1")).version().generation(), before.generation());
+  EXPECT_EQ(FieldOf(rig.Command(KeyOf("1")), "name"), "Ada");
 }
 
 // Seed 49 of the simulation: what is read first of a `changes` that was made anew is an invoice of
