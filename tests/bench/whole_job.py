@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """From the first read of a site to the last write at a CRM, in processes of their own on Kafka.
 
-    whole_job.py --bin build/release/bin [--customers 100000] [--bare] [--batch] [--json]
+    whole_job.py --bin build/release/bin [--customers 100000] [--bare] [--batch] [--by-hand] [--json]
 
 Prints for each service CPU-seconds per 1,000 customers and the peak of its anonymous memory. The
 broker is the one at $TRIBUTARY_KAFKA (`./dev kafka up`). One sync, to the `rest` example; --batch
 sends 100 records a request. A customer brings about eight rows besides its own (subscriptions,
-components, invoices, events); with --bare it brings none: one row read, one record written. A timing here is a measurement, never a verdict.
+components, invoices, events); with --bare it brings none: one row read, one record written.
+--by-hand measures by_hand.py right before on the same work, for a ratio that the machine's mood does
+not change. A timing here is a measurement, never a verdict.
 """
 
 import argparse
@@ -14,6 +16,7 @@ import json
 import os
 import pathlib
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -120,6 +123,28 @@ class Job(run_end_to_end.Run):
         report["cpu_seconds_per_1000"]["sum"] = round(sum(report["cpu_seconds_per_1000"].values()), 4)
         return report
 
+    def by_hand(self):
+        """The same work by a program without any promise, at a simulator of its own."""
+        self.start_simulator()
+        self.tenants_yaml()
+        simulator = self.processes.pop()[1]
+        began = time.monotonic()
+        done = subprocess.run(
+            [sys.executable, pathlib.Path(__file__).with_name("by_hand.py"),
+             "--chargify", self.simulator, "--chargify-key", self.directory / "keys/chargify",
+             "--rest", f"http://127.0.0.1:{self.access['rest']['port']}",
+             "--rest-key", self.directory / "keys/rest",
+             *(["--batch"] if self.options.batch else [])],
+            capture_output=True, text=True, check=False)
+        simulator.kill()
+        simulator.wait()
+        if done.returncode != 0 or json.loads(done.stdout)["customers"] != self.options.customers:
+            raise run_end_to_end.Failure("by hand: " + done.stdout + done.stderr)
+        used = json.loads(done.stdout)
+        return {"seconds": round(time.monotonic() - began, 1), "requests": used["requests"],
+                "cpu_seconds_per_1000":
+                    round(used["cpu_seconds"] / self.options.customers * 1000, 4)}
+
     def verify(self):
         return self.call("tributary", "verify", "--json", *self.reach, check=False).returncode
 
@@ -155,15 +180,21 @@ def run(options, measure, kind=Job):
 
 
 def whole_job(job):
+    by_hand = job.by_hand() if job.options.by_hand else None
     job.start_services()
     report = job.load()
     report["verify"] = job.verify()
+    if by_hand:
+        report["by_hand"] = by_hand
+        report["times_by_hand"] = round(
+            report["cpu_seconds_per_1000"]["sum"] / by_hand["cpu_seconds_per_1000"], 2)
     return report
 
 
 def main():
-    return run(options_of(argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])),
-               whole_job)
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
+    parser.add_argument("--by-hand", action="store_true", help="with by_hand.py before it")
+    return run(options_of(parser), whole_job)
 
 
 if __name__ == "__main__":
