@@ -25,16 +25,15 @@ RecordHead LoaderStage::RecordHeadInTable(const std::string& tenant, std::string
   return RecordHeadOf(entry->value).value_or(RecordHead());
 }
 
-Share LoaderStage::ShareInTables(const ids::CommandKey& parts, std::string_view key) const {
-  std::optional<CommandHead> command;
-  if (const eventlog::Table* commands = Table(Topic::kCommands, parts.tenant)) {
-    if (const std::optional<eventlog::TableEntryView> entry = commands->Find(key)) {
-      command = CommandHeadOf(entry->value);
-      if (command && !command->IsOf(parts.kind)) command.reset();
-    }
-  }
-  return ShareOf(parts.kind == ids::CommandKey::Kind::kAction, command,
-                 RecordHeadInTable(parts.tenant, key));
+std::optional<CommandHead> LoaderStage::CommandHeadInTable(const ids::CommandKey& parts,
+                                                           std::string_view key,
+                                                           bool* is_void) const {
+  const eventlog::Table* commands = Table(Topic::kCommands, parts.tenant);
+  if (commands == nullptr) return std::nullopt;
+  const std::optional<eventlog::TableEntryView> entry = commands->Find(key);
+  if (!entry) return std::nullopt;
+  *is_void = entry->is_void;
+  return CommandHeadOf(parts.kind, entry->value);
 }
 
 void LoaderStage::NoteNewest(SyncStats& stats, const std::string& key,

@@ -98,6 +98,12 @@ std::optional<CommandHead> CommandHeadOf(std::string_view entry) {
   return is_whole ? std::optional(head) : std::nullopt;
 }
 
+std::optional<CommandHead> CommandHeadOf(ids::CommandKey::Kind kind, std::string_view entry) {
+  std::optional<CommandHead> head = CommandHeadOf(entry);
+  if (head && !head->IsOf(kind)) head.reset();
+  return head;
+}
+
 CommandHead HeadOf(const v1::Command& command) {
   CommandHead head;
   if (command.has_version()) head.version = PlainOf(command.version());

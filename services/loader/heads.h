@@ -27,6 +27,8 @@ struct CommandHead {
 };
 /// None: parsing the whole refuses it too.
 std::optional<CommandHead> CommandHeadOf(std::string_view entry);
+/// The same of a key of that kind; none: of another kind too.
+std::optional<CommandHead> CommandHeadOf(ids::CommandKey::Kind kind, std::string_view entry);
 CommandHead HeadOf(const v1::Command& command);
 
 struct RecordHead {

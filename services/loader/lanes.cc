@@ -42,13 +42,16 @@ Lane& LoaderStage::MakeLane(const std::string& key, ids::CommandKey parts) {
   lane.partition = PartitionOf(lane.parts.tenant);
   lane.target = TargetOf(lane.parts);
   lane.stats = &StatsOf(lane.parts);
-  lane.counted = ShareInTables(lane.parts, key);
   bool has_entry = false;
   if (const eventlog::Table* records = owner_->table(Topic::kRecords, lane.partition)) {
     const std::optional<eventlog::TableEntryView> entry = records->Find(key);
     has_entry = entry && !entry->is_void && ParseInto(entry->value, lane.entry);
     if (!has_entry) lane.entry.Clear();
   }
+  // As it counts without a lane.
+  bool is_void = false;
+  lane.counted = ShareOf(lane.parts.kind == ids::CommandKey::Kind::kAction,
+                         CommandHeadInTable(lane.parts, key, &is_void), HeadOf(lane.entry));
   UpdateHolds(lane);
   // In doubt ends only with an entry; a lane in doubt is not forgotten before.
   if (!lane.entry.final() && (lane.entry.in_doubt() || lane.entry.has_intent())) {
@@ -82,8 +85,7 @@ bool LoaderStage::SetDesired(Lane& lane, const std::optional<eventlog::TableEntr
     SetDesired(lane, nullptr, {});
     if (entry) {
       // A hint: what stands there waits until its writer has repaired it.
-      lane.desired_head = CommandHeadOf(entry->value);
-      if (lane.desired_head && !lane.desired_head->IsOf(lane.parts.kind)) lane.desired_head.reset();
+      lane.desired_head = CommandHeadOf(lane.parts.kind, entry->value);
       return true;
     }
     // An action that had its end, and a dead owner's intent is the last entry of its key: as open

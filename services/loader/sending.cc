@@ -47,9 +47,9 @@ void LoaderStage::Enqueue(Lane& lane, Priority priority) {
 
 bool LoaderStage::MayBeOpen(const ids::CommandKey& parts, std::string_view key,
                             std::string_view command) const {
-  const std::optional<CommandHead> head = CommandHeadOf(command);
+  const std::optional<CommandHead> head = CommandHeadOf(parts.kind, command);
   // What cannot be read is set aside.
-  if (!head || !head->IsOf(parts.kind)) return false;
+  if (!head) return false;
   const RecordHead record = RecordHeadInTable(parts.tenant, key);
   return parts.kind == ids::CommandKey::Kind::kAction
              ? !record.is_final || record.reason == v1::REASON_RECORD

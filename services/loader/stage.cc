@@ -285,14 +285,19 @@ void LoaderStage::OnReplacing(Topic topic, Partition partition, std::string_view
   before_ = {};
   if (topic == Topic::kTenants || key.starts_with('!') || !partitions_.contains(partition)) return;
   const Lane* const lane = FindLane(std::string(key));
-  const std::optional<ids::CommandKey> parts =
-      lane != nullptr ? lane->parts : ids::ParseCommandKey(key);
+  std::optional<ids::CommandKey> parts = lane != nullptr ? lane->parts : ids::ParseCommandKey(key);
   if (!parts || parts->kind == ids::CommandKey::Kind::kMapped) return;
-  if (lane == nullptr) before_.share = ShareInTables(*parts, key);
-  if (topic != Topic::kCommands) return;
-  const std::optional<eventlog::TableEntryView> entry =
-      owner_->table(Topic::kCommands, partition)->Find(key);
-  if (entry && !entry->is_void) before_.command = CommandHeadOf(entry->value);
+  before_.has_lane = lane != nullptr;
+  // A lane knows what its record stands at, and counts itself.
+  if (lane == nullptr || topic == Topic::kCommands) {
+    before_.command = CommandHeadInTable(*parts, key, &before_.command_is_void);
+  }
+  if (lane == nullptr) {
+    before_.record = RecordHeadInTable(parts->tenant, key);
+    before_.share =
+        ShareOf(parts->kind == ids::CommandKey::Kind::kAction, before_.command, before_.record);
+  }
+  before_.parts = std::move(parts);
 }
 
 void LoaderStage::OnEntry(Topic topic, Partition partition, std::string_view key,
@@ -304,15 +309,24 @@ void LoaderStage::OnEntry(Topic topic, Partition partition, std::string_view key
     return;
   }
   if (key.starts_with('!')) return;
-  if (before_.share) {
+  std::optional<CommandHead> head;
+  if (before_.parts && topic == Topic::kCommands && entry) {
+    head = CommandHeadOf(before_.parts->kind, entry->value);
+  }
+  if (before_.parts && !before_.has_lane) {
     // What is counted of a key without a lane follows the tables.
-    const ids::CommandKey parts = *ids::ParseCommandKey(key);
-    SyncStats& stats = StatsOf(parts);
-    stats.Remove(*before_.share);
-    stats.Add(ShareInTables(parts, key));
+    RecordHead record = std::move(before_.record);
+    if (topic == Topic::kRecords) {
+      record = entry && !entry->is_void ? RecordHeadOf(entry->value).value_or(RecordHead())
+                                        : RecordHead();
+    }
+    SyncStats& stats = StatsOf(*before_.parts);
+    stats.Remove(before_.share);
+    stats.Add(ShareOf(before_.parts->kind == ids::CommandKey::Kind::kAction,
+                      topic == Topic::kCommands ? head : before_.command, record));
   }
   if (topic == Topic::kRecords) OnRecordEntry(partition, text, entry);
-  if (topic == Topic::kCommands) OnCommandEntry(partition, text, entry);
+  if (topic == Topic::kCommands) OnCommandEntry(partition, text, entry, head);
 }
 
 void LoaderStage::OnTenantsEntry(Partition partition, const std::string& key,
@@ -363,10 +377,11 @@ void LoaderStage::OnRecordEntry(Partition partition, const std::string& key,
 }
 
 void LoaderStage::OnCommandEntry(Partition partition, const std::string& key,
-                                 const std::optional<eventlog::TableEntry>& entry) {
+                                 const std::optional<eventlog::TableEntry>& entry,
+                                 std::optional<CommandHead> head) {
   Lane* lane = FindLane(key);
   std::optional<ids::CommandKey> parts =
-      lane != nullptr ? std::optional(lane->parts) : ids::ParseCommandKey(key);
+      before_.parts ? std::move(before_.parts) : ids::ParseCommandKey(key);
   if (parts && parts->kind == ids::CommandKey::Kind::kMapped) return;
   const bool is_action = parts && parts->kind == ids::CommandKey::Kind::kAction;
   if (!entry && !is_action) {
@@ -379,22 +394,19 @@ void LoaderStage::OnCommandEntry(Partition partition, const std::string& key,
     return;
   }
   const bool is_valid = entry && !entry->is_void;
-  const bool is_readable = is_valid && ParseCommand(parts->kind, entry->value, scratch_command_);
+  const bool is_readable = is_valid && head.has_value();
   if (is_valid && !is_readable) {
     KeepAside(Topic::kCommands, partition, entry->offset, key, entry->value);
   }
-  std::optional<CommandHead> head;
   if (is_readable) {
     ForgetAside(Topic::kCommands, key);
-    head = HeadOf(scratch_command_);
-    if (scratch_command_.has_action() && scratch_command_.action().has_event_time()) {
-      RememberEventTime(parts->tenant, TimeOf(scratch_command_.action().event_time()));
-    }
+  } else {
+    head.reset();
   }
   SyncStats& stats = lane != nullptr ? *lane->stats : StatsOf(*parts);
   if (!is_action) {
-    const bool was_pending =
-        lane != nullptr ? lane->counted.is_pending : before_.share && before_.share->is_pending;
+    const bool was_pending = lane != nullptr ? lane->counted.is_pending : before_.share.is_pending;
+    if (before_.command_is_void) before_.command.reset();
     if (was_pending && head && before_.command && before_.command->version < head->version) {
       ++stats.superseded;
       ++counters_.superseded;
@@ -403,18 +415,27 @@ void LoaderStage::OnCommandEntry(Partition partition, const std::string& key,
     NoteNewest(stats, key, before_.command, head);
   }
   if (lane == nullptr) {
-    // What cannot even wait is found again by the scan.
+    // What cannot even wait is found again by the scan, and read then.
     Target* const target = FindTarget(TargetOf(*parts));
-    const bool is_full = target != nullptr && scratch_command_.state().backfill() &&
+    if (is_readable && !is_action && target != nullptr && LogIsBusy()) {
+      FindLater(*target);
+      return;
+    }
+    const bool is_full = target != nullptr &&
                          target->ready_count() >= static_cast<std::size_t>(options_.ready_keys_max);
-    if (is_readable && !is_action && target != nullptr && (is_full || LogIsBusy())) {
+    if (is_readable && !is_action && is_full && ParseInto(entry->value, scratch_command_) &&
+        scratch_command_.state().backfill()) {
       FindLater(*target);
       return;
     }
     lane = &MakeLane(key, *std::move(parts));
   }
-  if (is_readable) {
-    SetDesired(*lane, std::make_shared<v1::Command>(std::move(scratch_command_)), entry->value);
+  if (auto command = std::make_shared<v1::Command>();
+      is_readable && ParseInto(entry->value, *command)) {
+    if (is_action && command->action().has_event_time()) {
+      RememberEventTime(lane->parts.tenant, TimeOf(command->action().event_time()));
+    }
+    SetDesired(*lane, std::move(command), entry->value);
   } else {
     // A void one is taken as a hint.
     static_cast<void>(SetDesired(

@@ -131,8 +131,10 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
                       const std::optional<eventlog::TableEntry>& entry);
   void OnRecordEntry(eventlog::Partition partition, const std::string& key,
                      const std::optional<eventlog::TableEntry>& entry);
+  /// `head` is that of `entry`, also of a void one.
   void OnCommandEntry(eventlog::Partition partition, const std::string& key,
-                      const std::optional<eventlog::TableEntry>& entry);
+                      const std::optional<eventlog::TableEntry>& entry,
+                      std::optional<CommandHead> head);
   void AbortOpen(eventlog::Partition partition);
   /// In their order.
   std::vector<http::RequestId> FlightsOf(eventlog::Partition partition) const;
@@ -207,7 +209,9 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
   /// say.
   void Account(Lane& lane);
   RecordHead RecordHeadInTable(const std::string& tenant, std::string_view key) const;
-  Share ShareInTables(const ids::CommandKey& parts, std::string_view key) const;
+  /// Also of a void one, and then says so.
+  std::optional<CommandHead> CommandHeadInTable(const ids::CommandKey& parts, std::string_view key,
+                                                bool* is_void) const;
   /// Rule 18: remembers that a larger version was seen than the one that stands there now.
   static void NoteNewest(SyncStats& stats, const std::string& key,
                          const std::optional<CommandHead>& before,
@@ -418,13 +422,19 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
   std::map<std::string, WallTime> newest_event_;
   std::map<std::pair<std::string, std::string>, SyncStats> stats_;
   std::deque<SetAside> set_aside_;
-  /// Of the entry that is being replaced.
-  struct {
-    /// Only if the key has no lane.
-    std::optional<Share> share;
-    /// None: there was none, it is void, or it cannot be read.
+  /// Of the key whose entry is being replaced.
+  struct Before {
+    /// None: it counts for nothing.
+    std::optional<ids::CommandKey> parts;
+    bool has_lane = false;
+    /// Of the newest command, also of a void one; and whether it is that.
     std::optional<CommandHead> command;
-  } before_;
+    bool command_is_void = false;
+    /// Only if there is no lane.
+    RecordHead record;
+    Share share;
+  };
+  Before before_;
   /// Parsed into again and again, so that its memory stays.
   v1::Command scratch_command_;
   v1::RecordEntry scratch_entry_;
