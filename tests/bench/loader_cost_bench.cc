@@ -1,10 +1,10 @@
 // What the loader's stage costs a record, without threads, sockets and Kafka:
 //
-//   loader_cost_bench [KEYS [batch]]
+//   loader_cost_bench [KEYS [batch|single [coming]]]
 //
-// Every key is written once. In the figure are the simulated log and the simulated CRM too, and
-// their share is the same for two builds of the stage: compare, and look whether it grows with
-// KEYS.
+// Every key is written once. The keys are there when the loader starts, or come while it works. In
+// the figure are the simulated log and the simulated CRM too, and their share is the same for two
+// builds of the stage: compare, and look whether it grows with KEYS.
 
 #include <cstdio>
 #include <cstdlib>
@@ -18,10 +18,20 @@ int main(int argc, char** argv) {
   const int keys = argc > 1 ? std::atoi(argv[1]) : 10'000;
   Rig rig;
   rig.tenant.mutable_connections(1)->set_requests_per_second("100000");
-  if (argc > 2) (*rig.tenant.mutable_connections(1)->mutable_settings())["batch"] = "true";
+  if (argc > 2 && std::string(argv[2]) == "batch")
+    (*rig.tenant.mutable_connections(1)->mutable_settings())["batch"] = "true";
   rig.PublishTenant();
-  for (int i = 1; i <= keys; ++i) rig.Client(i, "somebody, number " + std::to_string(i), 1);
-  rig.Start();
+  const auto put_keys = [&] {
+    for (int i = 1; i <= keys; ++i) rig.Client(i, "somebody, number " + std::to_string(i), 1);
+  };
+  if (argc > 3) {
+    rig.Start();
+    rig.Run(std::chrono::seconds(1));
+    put_keys();
+  } else {
+    put_keys();
+    rig.Start();
+  }
   const std::clock_t began = std::clock();
   for (int i = 0; i < 36'000 && rig.counters().applied < keys; ++i) {
     rig.Run(std::chrono::milliseconds(100));
