@@ -255,6 +255,8 @@ int Run(const v1::ConfigFile& config, runtime::StopSignals& signals) {
        .identity = *identity,
        .message_bytes_max = config.control().message_bytes_max(),
        .on_queue = [queue = runtime::QueueMetrics(metrics, "control", "to_services")](
+                       auto depth, auto capacity) { queue.Set(depth, capacity); },
+       .on_tasks = [queue = runtime::QueueMetrics(metrics, "control", "tasks")](
                        auto depth, auto capacity) { queue.Set(depth, capacity); }},
       **core, post, [&](auto reply) { verifications.Start(std::move(reply)); });
   if (!server.ok()) {

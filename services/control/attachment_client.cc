@@ -28,6 +28,7 @@ class Session : public grpc::ClientBidiReactor<v1::FromService, v1::ToService> {
   Session(v1::Attachment::Stub& stub, const std::function<void(const v1::ToService&)>& on_message,
           const std::function<void(std::int64_t, std::int64_t)>& on_queue)
       : on_message_(on_message), on_queue_(on_queue) {
+    ShowQueue();
     stub.async()->Attach(&context_, this);
     // Writes begin outside of reactions.
     AddHold();

@@ -20,6 +20,10 @@ namespace {
 
 // Messages that wait for one service; more means that it is stuck.
 constexpr std::size_t kQueueMax = 10'000;
+// Tasks of callers that control's thread has not come to: of one service, which is read no further
+// then, and of all, beyond which calls are refused.
+constexpr int kTasksOfServiceMax = 64;
+constexpr std::int64_t kTasksMax = 1'000;
 // A copy of the database is larger than what is received.
 constexpr std::int32_t kSentBytesMax = 64 << 20;
 constexpr std::string_view kOperatorName = "tributary";
@@ -45,7 +49,9 @@ std::set<std::string> NamesInCertificate(const grpc::ServerContextBase& context)
 class WaitingMessages {
  public:
   explicit WaitingMessages(std::function<void(std::int64_t, std::int64_t)> on_change)
-      : on_change_(std::move(on_change)) {}
+      : on_change_(std::move(on_change)) {
+    Add(0);
+  }
   void Add(std::int64_t count) {
     const std::int64_t sum = count_ += count;
     if (on_change_) on_change_(sum, kQueueMax);
@@ -56,16 +62,45 @@ class WaitingMessages {
   std::atomic<std::int64_t> count_ = 0;
 };
 
+// What callers want of control's thread and it has not come to yet. Outlives the server with the
+// tasks that were posted.
+class Tasks : public std::enable_shared_from_this<Tasks> {
+ public:
+  Tasks(Post post, std::function<void(std::int64_t, std::int64_t)> on_change)
+      : post_(std::move(post)), on_change_(std::move(on_change)) {
+    Count(0);
+  }
+
+  void Add(std::function<void(Now)> task) {
+    Count(1);
+    post_([self = shared_from_this(), task = std::move(task)](Now now) {
+      self->Count(-1);
+      task(now);
+    });
+  }
+  bool is_full() const { return count_ >= kTasksMax; }
+
+ private:
+  void Count(std::int64_t change) {
+    const std::int64_t sum = count_ += change;
+    if (on_change_) on_change_(sum, kTasksMax);
+  }
+
+  const Post post_;
+  const std::function<void(std::int64_t, std::int64_t)> on_change_;
+  std::atomic<std::int64_t> count_ = 0;
+};
+
 // One attached service. Kept alive by itself until OnDone, and by the core until Detach.
 class AttachedService : public grpc::ServerBidiReactor<v1::FromService, v1::ToService> {
  public:
-  AttachedService(grpc::CallbackServerContext& context, ControlCore& core, Post post,
-                  WaitingMessages& waiting)
+  AttachedService(grpc::CallbackServerContext& context, ControlCore& core,
+                  std::shared_ptr<Tasks> tasks, WaitingMessages& waiting)
       : context_(context),
         names_(NamesInCertificate(context)),
         peer_(NewPeerId()),
         core_(core),
-        post_(std::move(post)),
+        tasks_(std::move(tasks)),
         waiting_(waiting) {}
 
   void Begin(std::shared_ptr<AttachedService> self) {
@@ -115,16 +150,37 @@ class AttachedService : public grpc::ServerBidiReactor<v1::FromService, v1::ToSe
         return;
       }
       is_attached_ = true;
-      post_([self = self_, service](Now) {
+      tasks_->Add([self = self_, service](Now) {
         self->core_.Attach(self->peer_, service,
                            [self](const v1::ToService& message) { self->Send(message); });
       });
     }
-    post_([self = self_, message = std::move(received_)](Now now) {
+    tasks_->Add([self = self_, message = std::move(received_)](Now now) {
       self->core_.OnMessage(now, self->peer_, message);
+      self->OnHandled();
     });
-    received_ = {};
-    StartRead(&received_);
+    const std::lock_guard lock(mutex_);
+    if (++unhandled_ < kTasksOfServiceMax) {
+      ReadNextLocked();
+    } else {
+      is_reading_ = false;
+    }
+  }
+  // The stream is read on when the thread has come to what was read; until then it waits at the
+  // service.
+  void OnHandled() {
+    const std::lock_guard lock(mutex_);
+    --unhandled_;
+    if (!is_reading_) {
+      is_reading_ = true;
+      ReadNextLocked();
+    }
+  }
+  void ReadNextLocked() {
+    if (!is_finished_) {
+      received_ = {};
+      StartRead(&received_);
+    }
   }
   void OnWriteDone(bool) override {
     const std::lock_guard lock(mutex_);
@@ -141,7 +197,7 @@ class AttachedService : public grpc::ServerBidiReactor<v1::FromService, v1::ToSe
       waiting_.Add(-static_cast<std::int64_t>(queue_.size()));
       queue_.clear();
     }
-    post_([self = self_](Now now) { self->core_.Detach(now, self->peer_); });
+    tasks_->Add([self = self_](Now now) { self->core_.Detach(now, self->peer_); });
     on_gone();
     self_.reset();
   }
@@ -157,7 +213,7 @@ class AttachedService : public grpc::ServerBidiReactor<v1::FromService, v1::ToSe
   const std::set<std::string> names_;
   const PeerId peer_;
   ControlCore& core_;
-  const Post post_;
+  const std::shared_ptr<Tasks> tasks_;
   WaitingMessages& waiting_;
   std::shared_ptr<AttachedService> self_;
   v1::FromService received_;
@@ -165,17 +221,20 @@ class AttachedService : public grpc::ServerBidiReactor<v1::FromService, v1::ToSe
   std::mutex mutex_;
   std::deque<v1::ToService> queue_;
   bool is_finished_ = false;
+  // Read, and not come to by control's thread.
+  int unhandled_ = 0;
+  bool is_reading_ = true;
 };
 
 class AttachmentService : public v1::Attachment::CallbackService {
  public:
-  AttachmentService(ControlCore& core, Post post,
+  AttachmentService(ControlCore& core, std::shared_ptr<Tasks> tasks,
                     std::function<void(std::int64_t, std::int64_t)> on_queue)
-      : core_(core), post_(std::move(post)), waiting_(std::move(on_queue)) {}
+      : core_(core), tasks_(std::move(tasks)), waiting_(std::move(on_queue)) {}
 
   grpc::ServerBidiReactor<v1::FromService, v1::ToService>* Attach(
       grpc::CallbackServerContext* context) override {
-    auto service = std::make_shared<AttachedService>(*context, core_, post_, waiting_);
+    auto service = std::make_shared<AttachedService>(*context, core_, tasks_, waiting_);
     AttachedService* const raw = service.get();
     {
       const std::lock_guard lock(mutex_);
@@ -206,7 +265,7 @@ class AttachmentService : public v1::Attachment::CallbackService {
 
  private:
   ControlCore& core_;
-  const Post post_;
+  const std::shared_ptr<Tasks> tasks_;
   WaitingMessages waiting_;
   std::mutex mutex_;
   std::map<AttachedService*, std::weak_ptr<AttachedService>> attached_;
@@ -215,7 +274,7 @@ class AttachmentService : public v1::Attachment::CallbackService {
 // Runs `call` on control's thread; what it replies becomes the response. Request and response live
 // until Finish. Only for the command line.
 template <typename Response, typename Call>
-grpc::ServerUnaryReactor* RunForOperator(const Post& post, grpc::CallbackServerContext* context,
+grpc::ServerUnaryReactor* RunForOperator(Tasks& tasks, grpc::CallbackServerContext* context,
                                          Response* response, Call call) {
   grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
   if (!NamesInCertificate(*context).contains(std::string(kOperatorName))) {
@@ -223,7 +282,12 @@ grpc::ServerUnaryReactor* RunForOperator(const Post& post, grpc::CallbackServerC
                      "the certificate is not that of `tributary`, the command line"});
     return reactor;
   }
-  post([reactor, response, call = std::move(call)](Now now) mutable {
+  if (tasks.is_full()) {
+    reactor->Finish({grpc::StatusCode::RESOURCE_EXHAUSTED,
+                     "control has " + std::to_string(kTasksMax) + " tasks waiting; try again"});
+    return reactor;
+  }
+  tasks.Add([reactor, response, call = std::move(call)](Now now) mutable {
     call(now, Reply<Response>([reactor, response](absl::StatusOr<Response> answer) {
            if (answer.ok()) {
              *response = *std::move(answer);
@@ -236,8 +300,8 @@ grpc::ServerUnaryReactor* RunForOperator(const Post& post, grpc::CallbackServerC
 
 class ControlService : public v1::Control::CallbackService {
  public:
-  ControlService(ControlCore& core, Post post, ControlServer::Verifier verifier)
-      : core_(core), post_(std::move(post)), verifier_(std::move(verifier)) {}
+  ControlService(ControlCore& core, Tasks& tasks, ControlServer::Verifier verifier)
+      : core_(core), tasks_(tasks), verifier_(std::move(verifier)) {}
 
   grpc::ServerUnaryReactor* Apply(grpc::CallbackServerContext* context,
                                   const v1::ApplyRequest* request,
@@ -315,58 +379,60 @@ class ControlService : public v1::Control::CallbackService {
   template <typename Response, typename Call>
   grpc::ServerUnaryReactor* Run(grpc::CallbackServerContext* context, Response* response,
                                 Call call) {
-    return RunForOperator(post_, context, response, std::move(call));
+    return RunForOperator(tasks_, context, response, std::move(call));
   }
 
   ControlCore& core_;
-  const Post post_;
+  Tasks& tasks_;
   const ControlServer::Verifier verifier_;
 };
 
 class PortabilityService : public v1::Portability::CallbackService {
  public:
-  PortabilityService(ControlCore& core, Post post) : core_(core), post_(std::move(post)) {}
+  PortabilityService(ControlCore& core, Tasks& tasks) : core_(core), tasks_(tasks) {}
 
   grpc::ServerUnaryReactor* ExportTenant(grpc::CallbackServerContext* context,
                                          const v1::ExportTenantRequest* request,
                                          v1::ExportedTenant* response) override {
-    return RunForOperator(post_, context, response, [this, request](Now now, auto reply) {
+    return RunForOperator(tasks_, context, response, [this, request](Now now, auto reply) {
       reply(core_.ExportTenant(now, std::string(kOperatorName), *request));
     });
   }
   grpc::ServerUnaryReactor* ImportTenant(grpc::CallbackServerContext* context,
                                          const v1::ImportTenantRequest* request,
                                          v1::ApplyResponse* response) override {
-    return RunForOperator(post_, context, response, [this, request](Now now, auto reply) {
+    return RunForOperator(tasks_, context, response, [this, request](Now now, auto reply) {
       reply(core_.ImportTenant(now, std::string(kOperatorName), *request));
     });
   }
   grpc::ServerUnaryReactor* CopyDatabase(grpc::CallbackServerContext* context,
                                          const v1::CopyDatabaseRequest*,
                                          v1::CopyDatabaseResponse* response) override {
-    return RunForOperator(post_, context, response, [this](Now now, auto reply) {
+    return RunForOperator(tasks_, context, response, [this](Now now, auto reply) {
       reply(core_.CopyDatabase(now, std::string(kOperatorName)));
     });
   }
 
  private:
   ControlCore& core_;
-  const Post post_;
+  Tasks& tasks_;
 };
 
 }  // namespace
 
 struct ControlServer::State {
+  std::shared_ptr<Tasks> tasks;
   AttachmentService attachment;
   ControlService control;
   PortabilityService portability;
   std::unique_ptr<grpc::Server> server;
   int port = 0;
 
-  State(ControlServerOptions& options, ControlCore& core, const Post& post, Verifier verifier)
-      : attachment(core, post, std::move(options.on_queue)),
-        control(core, post, std::move(verifier)),
-        portability(core, post) {}
+  State(ControlServerOptions& options, ControlCore& core, Post post, Verifier verifier)
+      : tasks(std::make_shared<Tasks>(std::move(post), std::move(options.on_tasks))),
+        attachment(core, tasks, std::move(options.on_queue)),
+        control(core, *tasks, std::move(verifier)),
+        portability(core, *tasks) {}
 };
 
 ControlServer::ControlServer(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -374,7 +440,7 @@ ControlServer::ControlServer(std::unique_ptr<State> state) : state_(std::move(st
 absl::StatusOr<std::unique_ptr<ControlServer>> ControlServer::Start(ControlServerOptions options,
                                                                     ControlCore& core, Post post,
                                                                     Verifier verifier) {
-  auto state = std::make_unique<State>(options, core, post, std::move(verifier));
+  auto state = std::make_unique<State>(options, core, std::move(post), std::move(verifier));
   grpc::SslServerCredentialsOptions ssl(GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
   ssl.pem_root_certs = options.identity.ca_pem;
   ssl.pem_key_cert_pairs = {{options.identity.key_pem, options.identity.cert_pem}};

@@ -20,6 +20,9 @@ struct ControlServerOptions {
   /// Told how many messages wait for services, all together, and at how many for one its stream
   /// ends. From any thread.
   std::function<void(std::int64_t depth, std::int64_t capacity)> on_queue;
+  /// Told how many tasks of callers wait for the core's thread. At the capacity calls of operators
+  /// are refused; a service is read no further while 64 of its own wait. From any thread.
+  std::function<void(std::int64_t depth, std::int64_t capacity)> on_tasks;
 };
 
 /// The core over gRPC with mutual TLS. Who calls is told by the names in the client's certificate:

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <deque>
+#include <future>
 #include <mutex>
 #include <thread>
 
@@ -105,9 +106,16 @@ class ControlServerTest : public ControlTest {
   ~ControlServerTest() override { server_.reset(); }
 
   void StartServer(const std::string& listen) {
-    absl::StatusOr<std::unique_ptr<ControlServer>> server = ControlServer::Start(
-        {.listen = listen, .identity = Identity("control"), .on_queue = watch_queue()}, *core,
-        loop_.post(), nullptr);
+    absl::StatusOr<std::unique_ptr<ControlServer>> server =
+        ControlServer::Start({.listen = listen,
+                              .identity = Identity("control"),
+                              .on_queue = watch_queue(),
+                              .on_tasks =
+                                  [this](std::int64_t depth, std::int64_t) {
+                                    tasks_ = depth;
+                                    if (depth > tasks_most_) tasks_most_ = depth;
+                                  }},
+                             *core, loop_.post(), nullptr);
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
   }
@@ -161,6 +169,8 @@ class ControlServerTest : public ControlTest {
 
   std::atomic<std::int64_t> queue_ = 0;
   std::atomic<std::int64_t> queue_most_ = 0;
+  std::atomic<std::int64_t> tasks_ = 0;
+  std::atomic<std::int64_t> tasks_most_ = 0;
   // Ends after the server, whose streams post their end.
   Loop loop_;
   std::unique_ptr<ControlServer> server_;
@@ -304,6 +314,83 @@ TEST_F(ControlServerTest, AServiceThatReadsNothingIsLetGoAndServedWhenItComesBac
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
   }
   EXPECT_EQ(queue_, 0);
+}
+
+TEST_F(ControlServerTest, WhatWaitsForControlsThreadHasAnEnd) {
+  std::promise<void> goes_on;
+  loop_.post()([until = goes_on.get_future().share()](Now) { until.wait(); });
+
+  // A service that says more than control can come to.
+  const tls::Identity loader = Identity("loader");
+  grpc::SslCredentialsOptions ssl;
+  ssl.pem_root_certs = loader.ca_pem;
+  ssl.pem_cert_chain = loader.cert_pem;
+  ssl.pem_private_key = loader.key_pem;
+  const auto service =
+      v1::Attachment::NewStub(grpc::CreateChannel(address_, grpc::SslCredentials(ssl)));
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(60));
+  const auto stream = service->Attach(&context);
+  ASSERT_TRUE(stream->Write(Hello("loader")));
+  ASSERT_TRUE(stream->Write(OwnsAcme()));
+  constexpr int kMessages = 500;
+  for (int i = 0; i < kMessages; ++i) ASSERT_TRUE(stream->Write(WantsCredential()));
+  for (int i = 0; i < 200 && tasks_most_ < 65; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  EXPECT_EQ(tasks_most_, 65) << "64 messages, and that it is there";
+
+  // People who ask more. A connection carries a hundred calls at once.
+  constexpr int kConnections = 12;
+  constexpr int kCallsEach = 90;
+  const tls::Identity identity = Identity("tributary");
+  ssl.pem_cert_chain = identity.cert_pem;
+  ssl.pem_private_key = identity.key_pem;
+  struct Call {
+    grpc::ClientContext context;
+    v1::BuildInfoRequest request;
+    v1::BuildInfo answer;
+  };
+  std::vector<std::unique_ptr<v1::Control::Stub>> stubs;
+  std::deque<Call> calls;
+  std::atomic<int> refused = 0;
+  std::atomic<int> answered = 0;
+  for (int connection = 0; connection < kConnections; ++connection) {
+    grpc::ChannelArguments arguments;
+    arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+    stubs.push_back(v1::Control::NewStub(
+        grpc::CreateCustomChannel(address_, grpc::SslCredentials(ssl), arguments)));
+    for (int i = 0; i < kCallsEach; ++i) {
+      Call& call = calls.emplace_back();
+      call.context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(60));
+      stubs.back()->async()->GetBuildInfo(
+          &call.context, &call.request, &call.answer, [&](const grpc::Status& status) {
+            (status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED ? refused : answered) +=
+                status.ok() || status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED ? 1 : 0;
+          });
+    }
+  }
+  for (int i = 0; i < 500 && refused == 0; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  EXPECT_GT(refused, 0);
+  // Two that come at once may both find room for one.
+  EXPECT_LE(tasks_most_, 1'010);
+
+  goes_on.set_value();
+  for (int i = 0; i < 500 && refused + answered < kConnections * kCallsEach; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  EXPECT_EQ(refused + answered, kConnections * kCallsEach);
+  // And nothing of what the service said is lost.
+  v1::ToService message;
+  for (int i = 0; i < kMessages; ++i) ASSERT_TRUE(stream->Read(&message)) << i;
+  context.TryCancel();
+  for (int i = 0; i < 200 && tasks_ != 0; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  EXPECT_EQ(tasks_, 0);
 }
 
 // The other way round: a control that reads nothing.
