@@ -157,8 +157,7 @@ void TransformerStage::PutState(PartitionWork& work, const std::string& key, v1:
       if (order == 0 && (standing->presence != desired.presence ||
                          standing->content_hash != desired.content_hash)) {
         ++counters_.equal_version_conflicts;
-        ports_.logger.Log(Logger::Level::kError, "Equal versions have different content.",
-                          {{"key", key}});
+        ports_.logger.Log(Logger::Level::kError, kEqualVersionsDiffer, {{"key", key}});
       }
       return;
     }

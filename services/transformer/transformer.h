@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "libs/eventlog/log.h"
 #include "libs/eventlog/owner.h"
@@ -24,6 +25,9 @@ class ConfigFile;
 }
 
 namespace tributary::transformer {
+
+/// What the log says of a broken promise: rule 35.
+inline constexpr std::string_view kEqualVersionsDiffer = "Equal versions have different content.";
 
 /// Mappings and rules by name and content: what many syncs share is compiled once.
 struct CompiledFiles {

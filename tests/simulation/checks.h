@@ -32,6 +32,8 @@ class Checks : public TransmissionObserver {
   void OnSent(const Transmission& transmission) override;
   void OnSettled(const Transmission& transmission) override;
 
+  /// What only a stage itself can tell.
+  void Violate(std::string what);
   /// What was seen that must never be. Empty: nothing.
   const std::vector<std::string>& violations() const { return violations_; }
   /// What is not at rest, from the topics alone: each customer has its valid, newest command, each
@@ -63,7 +65,6 @@ class Checks : public TransmissionObserver {
     bool is_covered = false;
     std::set<std::uint64_t> in_limbo;
   };
-  void Violate(std::string what);
   void OnCommand(const eventlog::Record& record, const std::string& by,
                  const eventlog::TableEntry& entry);
   void OnRecordEntry(const eventlog::Record& record, const std::string& by,

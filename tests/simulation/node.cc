@@ -82,7 +82,7 @@ struct Node::Life : ControlPort, Logger {
   }
 
   void Log(Level level, std::string_view message, const Fields& fields) override {
-    static_cast<void>(level);
+    if (level == Level::kError && node.machine_.on_error) node.machine_.on_error(name, message);
     if (!node.machine_.trace.keeps_lines()) return;
     std::string line(message);
     for (const auto& [field, value] : fields) line += " " + std::string(field) + "=" + value;

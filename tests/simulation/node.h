@@ -28,6 +28,8 @@ struct Machine {
   eventlog::testing::MemberDelays delays;
   /// Control's part of a conversation; empty: no answer.
   std::function<std::optional<v1::ToService>(const v1::FromService&)> control;
+  /// What a process logs as an error.
+  std::function<void(const std::string& name, std::string_view message)> on_error;
   /// What lies between stages and ports; kNone: nothing.
   RuleBreak rule_break = RuleBreak::kNone;
   /// For tampering: V + P, and what the topics say by now.

@@ -117,11 +117,18 @@ class Simulation : private Node::Events {
                  random_,
                  Delays(),
                  {},
+                 {},
                  options.rule_break,
                  pace_.lease + kPauseBound,
                  {}},
         checks_(trace_, Names(), kPartitions) {
     machine_.control = [this](const v1::FromService& message) { return Control(message); };
+    machine_.on_error = [this](const std::string& name, std::string_view message) {
+      // It says so itself, and writes nothing: no entry would tell.
+      if (message == transformer::kEqualVersionsDiffer) {
+        checks_.Violate("Rule 35: " + name + " has derived a version anew, with other content");
+      }
+    };
     network_.Observe(checks_);
     log_.OnAppend([this](const eventlog::Record& record, const std::string& by) {
       checks_.OnAppend(record, by);
@@ -318,9 +325,6 @@ class Simulation : private Node::Events {
       o.retry_delay_max = pace_.retry_delay_max;
       o.throttle_pause = seconds(4);
       o.cursor_interval = pace_.cursor_interval;
-      // Concerns no stream, and one more request moves all that the committed seeds have found.
-      // What it showed when it did is in README.md, under "Faults that are known".
-      o.endpoints_interval = Duration::zero();
       return extractor::MakeExtractor(o, ports);
     }
     if (service == "transformer") {
@@ -598,6 +602,7 @@ class Simulation : private Node::Events {
                      kPartitions,
                      kGeneration,
                      settle_,
+                     pace_.lease,
                      kPauseBound,
                      kSessionTimeout,
                      theme_,

@@ -36,6 +36,8 @@ void Trouble::Plan(Instant end, double times) {
   repeat(Amount(1), &Trouble::PlanClockJump);
   repeat(Amount(1), &Trouble::PlanFlapping);
   if (is(Theme::kEvents)) repeat(2, &Trouble::PlanTrials);
+  if (is(Theme::kTakeover)) repeat(3, &Trouble::PlanLateRenewal);
+  if (is(Theme::kCompaction)) PlanSlowRebuild();
   PlanNewRevision();
   PlanInterruption();
   PlanPerson();
@@ -311,6 +313,67 @@ void Trouble::WaitForDrain(Node& node, std::int64_t life, Instant deadline) {
       KillAndRestart(node, "has drained");
     } else {
       WaitForDrain(node, life, deadline);
+    }
+  });
+}
+
+// Rule 11: a renewal is granted, then its member is thrown out, and the answer comes when the
+// successor begins. Both have the same to send, and nothing else tells the old one: it does not see
+// its successor's entries.
+void Trouble::PlanLateRenewal() {
+  Node& node = AnyOf("loader");
+  const Duration late = s_.lease + s_.pause_bound + Between(Duration::zero(), seconds(2));
+  s_.time.At(Sometime(), [this, &node, late] {
+    if (!node.alive()) return;
+    s_.log.AnswerNextRenewalLate(node.member(), late, [this, &node, late, life = node.life()] {
+      s_.time.After(Duration::zero(), [this, &node, late, life] {
+        if (is_over_ || node.life() != life) return;
+        s_.trace.Line(node.name(), "its renewal is answered late");
+        s_.log.StallReading(node.member(), Topic::kRecords, s_.time.now().steady + late + s_.lease);
+        Evict(node, late + s_.lease);
+        for (const std::unique_ptr<simulator::World>& world : s_.worlds) {
+          world->Mutate(s_.time.now().wall, 6);
+        }
+      });
+    });
+  });
+}
+
+// Rule 9: a transformer without its disk reads `changes` from its start and is behind, while the
+// subscriptions of a customer change faster than that: the newest is always behind the end that was
+// sampled. Without the lag of compaction it would take this customer for one who has none.
+void Trouble::PlanSlowRebuild() {
+  simulator::World& world = *s_.worlds[s_.random.Below(s_.worlds.size())];
+  const Duration late = Between(seconds(9), seconds(13));
+  s_.time.At(Sometime(), [this, &world, late] {
+    const std::map<std::string, std::string> customers = Documents(world, "customers");
+    if (is_over_ || customers.empty()) return;
+    const std::string customer =
+        std::next(customers.begin(), static_cast<std::ptrdiff_t>(s_.random.Below(customers.size())))
+            ->first;
+    for (const std::unique_ptr<Node>& node : s_.nodes) {
+      if (node->service() != "transformer" || !node->alive()) continue;
+      node->Kill("kill -9, and its disk is lost");
+      s_.time.After(seconds(5), [this, late, raw = node.get()] {
+        raw->Start(Disk::kLost);
+        if (is_over_) return;
+        s_.trace.Line(raw->name(), "reads changes late");
+        s_.log.ReadLate(raw->member(), Topic::kChanges, late);
+      });
+    }
+    // What it knows is newer than what it knew, without the subscriptions too.
+    static_cast<void>(
+        world.Set(s_.time.now().wall, "customers", customer, R"({"organization":"Slow"})"));
+    for (int i = 1; i < 45; ++i) {
+      s_.time.After(seconds(i), [this, &world, customer, i] {
+        if (is_over_) return;
+        for (const auto& [id, document] : Documents(world, "subscriptions")) {
+          if (document.find(R"("customer":{"id":)" + customer + "}") == document.npos) continue;
+          // Gone meanwhile: nothing.
+          static_cast<void>(world.Set(s_.time.now().wall, "subscriptions", id,
+                                      R"({"balance_in_cents":)" + std::to_string(i) + "}"));
+        }
+      });
     }
   });
 }

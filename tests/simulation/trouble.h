@@ -32,8 +32,9 @@ struct Scene {
   Orders& orders;
   std::int32_t partitions = 0;
   std::int64_t generation = 0;
-  /// L and P.
+  /// L, V and P.
   Duration settle{};
+  Duration lease{};
   Duration pause_bound{};
   /// Until a group notices that a member is dead.
   Duration session_timeout{};
@@ -107,6 +108,8 @@ class Trouble {
   void PlanLoss();
   void PlanFlapping();
   void PlanTrials();
+  void PlanLateRenewal();
+  void PlanSlowRebuild();
 
   const Scene& s_;
   Instant begin_{};

@@ -103,8 +103,19 @@ struct SimulatedMember::State : std::enable_shared_from_this<SimulatedMember::St
   };
   std::map<TopicPartition, Reader> readers;
   std::uint64_t reader_epoch = 0;
-  Instant reads_from{};
+  std::map<Topic, Instant> reads_from;
+  // Of what is read: how old it is at least.
+  std::map<Topic, Duration> reads_late;
+  struct LateRenewal {
+    Duration by{};
+    std::function<void()> at_log;
+  };
+  std::optional<LateRenewal> late_renewal;
 
+  Instant ReadsFrom(Topic topic) const {
+    const auto stalled = reads_from.find(topic);
+    return std::max(log->back_at, stalled == reads_from.end() ? Instant{} : stalled->second);
+  }
   std::string name() const { return group + "/" + instance; }
 
   Duration Draw(const Delay& delay) { return log->random.Between(delay.min, delay.max); }
@@ -167,7 +178,7 @@ struct SimulatedMember::State : std::enable_shared_from_this<SimulatedMember::St
     TellLater(std::move(produced));
   }
 
-  void Schedule(TopicPartition where) {
+  void Schedule(TopicPartition where, Duration in = {}) {
     const auto found = readers.find(where);
     if (found == readers.end() || is_dead) return;
     Reader& reader = found->second;
@@ -175,7 +186,7 @@ struct SimulatedMember::State : std::enable_shared_from_this<SimulatedMember::St
     reader.is_scheduled = true;
     const std::uint64_t epoch = reader.epoch;
     const Instant at = log->time.now().steady + Draw(delays.request) + Draw(delays.answer);
-    log->time.At(std::max({at, reads_from, log->back_at}),
+    log->time.At(std::max({at, log->time.now().steady + in, ReadsFrom(where.first)}),
                  [self = shared_from_this(), where, epoch] { self->Fetch(where, epoch); });
   }
 
@@ -185,7 +196,7 @@ struct SimulatedMember::State : std::enable_shared_from_this<SimulatedMember::St
     Reader& reader = found->second;
     reader.is_scheduled = false;
     if (reader.is_paused) return;
-    if (log->time.now().steady < std::max(reads_from, log->back_at)) {
+    if (log->time.now().steady < ReadsFrom(where.first)) {
       Schedule(where);
       return;
     }
@@ -206,7 +217,12 @@ struct SimulatedMember::State : std::enable_shared_from_this<SimulatedMember::St
         [](const Record& record, Offset offset) { return record.offset < offset; });
     Fetched fetched;
     const std::size_t records_max = 1 + log->random.Below(log->options.fetch_records_max);
-    for (; at != source.records.end() && fetched.records.size() < records_max; ++at) {
+    const auto late = reads_late.find(where.first);
+    const WallTime until =
+        late == reads_late.end() ? WallTime::max() : log->time.now().wall - late->second;
+    for (; at != source.records.end() && fetched.records.size() < records_max &&
+           at->appended_at <= until;
+         ++at) {
       fetched.records.push_back(*at);
       reader.next = at->offset + 1;
     }
@@ -219,7 +235,7 @@ struct SimulatedMember::State : std::enable_shared_from_this<SimulatedMember::St
     }
     // Telling may have run nothing of the stage: it polls. So the reader is still there.
     if (!at_end) {
-      Schedule(where);
+      Schedule(where, at->appended_at > until ? at->appended_at - until : Duration{});
     } else if (!reader.told_end) {
       reader.told_end = true;
       Tell(CaughtUp{where.first, where.second, next});
@@ -414,7 +430,11 @@ void SimulatedMember::RenewLease(std::uint64_t id) {
     fact.id = id;
     fact.sent_at = sent_at;
     if (!s.is_in_group) fact.error = "not a member";
-    s.TellLater(fact);
+    if (!s.is_in_group || !s.late_renewal) return s.TellLater(fact);
+    const State::LateRenewal late = *std::exchange(s.late_renewal, std::nullopt);
+    // The group answers on a connection of its own: nothing else waits for it.
+    s.log->time.After(late.by, [self = s.shared_from_this(), fact] { self->Tell(fact); });
+    late.at_log();
   });
 }
 
@@ -509,11 +529,26 @@ void SimulatedLog::FailNextProduce(SimulatedMember& member, bool lands) {
 }
 
 void SimulatedLog::StallReading(SimulatedMember& member, Instant until) {
-  member.state_->reads_from = until;
+  for (const Topic topic : kAllTopics) StallReading(member, topic, until);
+}
+
+void SimulatedLog::StallReading(SimulatedMember& member, Topic topic, Instant until) {
+  member.state_->reads_from[topic] = until;
+}
+
+void SimulatedLog::ReadLate(SimulatedMember& member, Topic topic, Duration by) {
+  member.state_->reads_late[topic] = by;
+}
+
+void SimulatedLog::AnswerNextRenewalLate(SimulatedMember& member, Duration by,
+                                         std::function<void()> at_log) {
+  member.state_->late_renewal = {by, std::move(at_log)};
 }
 
 void SimulatedLog::Recover(SimulatedMember& member) {
-  member.state_->reads_from = {};
+  member.state_->reads_from.clear();
+  member.state_->reads_late.clear();
+  member.state_->late_renewal.reset();
   member.state_->fail_next_produce.reset();
 }
 

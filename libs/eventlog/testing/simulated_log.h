@@ -105,6 +105,13 @@ class SimulatedLog {
   void FailNextProduce(SimulatedMember& member, bool lands);
   /// Until then nothing more reaches the member of what it reads; all else goes on.
   void StallReading(SimulatedMember& member, Instant until);
+  /// The same of one topic.
+  void StallReading(SimulatedMember& member, Topic topic, Instant until);
+  /// What reaches the member of this topic is so old at least. Compaction does not wait for it.
+  void ReadLate(SimulatedMember& member, Topic topic, Duration by);
+  /// The answer to its next renewal that the group grants comes so late. `at_log` runs when it is
+  /// granted.
+  void AnswerNextRenewalLate(SimulatedMember& member, Duration by, std::function<void()> at_log);
   /// What was ordered of it ends: it reads again, and no produce fails any more.
   void Recover(SimulatedMember& member);
   /// Nobody reaches the log until then: reads, commits and renewals wait, what is produced fails by

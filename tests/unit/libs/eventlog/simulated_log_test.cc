@@ -98,6 +98,59 @@ TEST(SimulatedLogTest, AnUnknownFieldIsAddedOnce) {
   EXPECT_EQ(*log.records(Topic::kChanges, 0).at(1).value, written);
 }
 
+TEST(SimulatedLogTest, AMemberThatReadsLateGetsWhatIsOldEnough) {
+  VirtualTime time;
+  SimulatedLog log({}, time, 1);
+  const auto member = log.Join("g", "a");
+  log.ReadLate(*member, Topic::kChanges, seconds(10));
+  log.Append(Topic::kChanges, 0, "a", "1");
+  time.RunFor(seconds(5));
+  log.Append(Topic::kChanges, 0, "b", "1");
+  member->StartReading(Topic::kChanges, 0, 0);
+  const auto read = [&] {
+    std::vector<std::string> keys;
+    for (const Fact& fact : member->Poll()) {
+      const auto* const fetched = std::get_if<Fetched>(&fact);
+      if (fetched == nullptr) continue;
+      for (const Record& record : fetched->records) keys.push_back(record.key);
+    }
+    return keys;
+  };
+
+  time.RunFor(seconds(4));
+  EXPECT_THAT(read(), ElementsAre());
+  time.RunFor(seconds(2));
+  EXPECT_THAT(read(), ElementsAre("a"));
+  time.RunFor(seconds(5));
+  EXPECT_THAT(read(), ElementsAre("b"));
+}
+
+TEST(SimulatedLogTest, ARenewalThatIsAnsweredLateWasGrantedInTime) {
+  VirtualTime time;
+  SimulatedLog log({}, time, 1);
+  const auto member = log.Join("g", "a");
+  log.Assign(*member, {0});
+  log.AnswerNextRenewalLate(*member, seconds(5), [&] { log.Evict(*member, seconds(9)); });
+  const Instant sent_at = time.now().steady;
+
+  member->RenewLease(1);
+  time.RunFor(seconds(4));
+  const auto answers = [&] {
+    std::vector<LeaseRenewed> out;
+    for (const Fact& fact : member->Poll()) {
+      if (const auto* const renewed = std::get_if<LeaseRenewed>(&fact)) out.push_back(*renewed);
+    }
+    return out;
+  };
+  EXPECT_EQ(answers().size(), 0u);
+  time.RunFor(seconds(2));
+
+  const std::vector<LeaseRenewed> late = answers();
+  ASSERT_EQ(late.size(), 1u);
+  EXPECT_EQ(late[0].error, "");
+  EXPECT_EQ(late[0].sent_at, sent_at);
+}
+
 TEST(SimulatedLogTest, AnEvictedMemberCanNeitherRenewNorCommit) {
   VirtualTime time;
   SimulatedLog log({}, time, 1);
