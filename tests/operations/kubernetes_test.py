@@ -271,7 +271,15 @@ class KubernetesTest(unittest.TestCase):
         for things in self.rendered.values():
             policies = {thing["metadata"]["name"]: thing["spec"] for thing in things
                         if thing["kind"] == "NetworkPolicy"}
-            self.assertEqual({"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}, policies["deny-all"])
+            self.assertEqual(["Ingress", "Egress"], policies["deny-all"]["policyTypes"])
+            self.assertEqual({"podSelector", "policyTypes"}, set(policies["deny-all"]))
+            for thing in things:
+                if thing["kind"] == "StatefulSet":
+                    self.assertTrue(selects(policies["deny-all"]["podSelector"], labels_of(thing)))
+            # Brokers and operators, in the same namespace, need one another and the API server.
+            strimzi = {"strimzi.io/cluster": "tributary", "app.kubernetes.io/part-of": "strimzi-tributary",
+                       "app.kubernetes.io/name": "kafka"}
+            self.assertEqual([], [name for name, policy in policies.items() if selects(policy["podSelector"], strimzi)])
             out = policies["allow-https-out"]["podSelector"]
             self.assertFalse(selects(out, {"app.kubernetes.io/name": "transformer"}))
             self.assertEqual([], [thing for thing in things if thing["kind"] == "Secret"])
