@@ -20,7 +20,7 @@ BOARDS = {
          "30 days.", "percentunit", [("late", "tributary:freshness_bad:ratio")], 0.01),
         ("Budget for being late, left of 30 days", "1: nothing used. Below 0: the objective is missed. Needs 30 days "
          "of data to be exact.", "percentunit",
-         [("left", "1 - avg_over_time(tributary:freshness_bad:ratio[30d]) / 0.01")], None),
+         [("left", "1 - sum_over_time(tributary:freshness_bad:ratio[30d:5m]) / 8640 / 0.01")], None),
         ("Oldest open change", "The ten syncs that are furthest behind.", "s",
          [("{{tenant}}/{{sync}}", "topk(10, max by (tenant, sync) (tributary_freshness_seconds))")], 300),
         ("Records that wait", "For their turn, for time, for a person.", "short",
