@@ -218,11 +218,13 @@ void StageRunner::State::Wake() {
 }
 
 void StageRunner::State::Run() {
+  std::string waits_for;
   for (int attempt = 0; !stop && !drain;) {
     const Instant began = eventlog::BootTime();
     std::string failure;
     absl::StatusOr<StageParts> parts = make_parts();
-    if (parts.ok()) {
+    const bool begun = parts.ok();
+    if (begun) {
       const End end = Live(*std::move(parts), failure);
       if (end == End::kDrained) released = true;
       if (end != End::kFailed) break;
@@ -236,8 +238,16 @@ void StageRunner::State::Run() {
       const std::lock_guard lock(mutex);
       not_ready = {failure};
     }
-    logger.Log(Level::kError, "The stage is discarded with its ports and begins anew.",
-               {{"why", failure}, {"attempt", std::to_string(attempt)}});
+    if (begun) {
+      waits_for.clear();
+      logger.Log(Level::kError, "The stage is discarded with its ports and begins anew.",
+                 {{"why", failure}, {"attempt", std::to_string(attempt)}});
+    } else if (failure != waits_for) {
+      // A broker that starts with us is no fault and takes many attempts: a reason is said once.
+      waits_for = failure;
+      logger.Log(Level::kWarning, "The stage cannot begin yet; it is tried again.",
+                 {{"why", failure}});
+    }
     WaitBeforeRestart(attempt++);
   }
   {

@@ -146,9 +146,20 @@ class FakeStage final : public Stage {
   Instant next_tick_{};
 };
 
-class NullLogger final : public Logger {
+class RecordingLogger final : public Logger {
  public:
-  void Log(Level, std::string_view, const Fields&) override {}
+  void Log(Level level, std::string_view message, const Fields&) override {
+    const std::lock_guard lock(mutex_);
+    if (level != Level::kInfo) said_.emplace_back(message);
+  }
+  std::vector<std::string> said() {
+    const std::lock_guard lock(mutex_);
+    return said_;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::vector<std::string> said_;
 };
 
 class RecordingControl final : public ControlPort {
@@ -191,7 +202,7 @@ class StageRunnerTest : public ::testing::Test {
   }
 
   World world_;
-  NullLogger logger_;
+  RecordingLogger logger_;
   observe::Metrics metrics_;
   RecordingControl control_{world_};
   StageRunnerOptions options_;
@@ -267,6 +278,9 @@ TEST_F(StageRunnerTest, TriesAgainWhileTheLogCannotBeReachedAndSaysWhy) {
   EXPECT_THAT(reasons, ::testing::ElementsAre("no broker"));
   EXPECT_TRUE(world_.Wait("life 1"));
   EXPECT_EQ(runner_->restarts(), 0) << "no stage has failed";
+  EXPECT_THAT(logger_.said(),
+              ::testing::ElementsAre("The stage cannot begin yet; it is tried again."))
+      << "one reason is one line, however many attempts it takes";
 }
 
 TEST_F(StageRunnerTest, RunsPostedTasksInOrderAlsoBetweenTwoLives) {
