@@ -506,9 +506,10 @@ class Simulation : private Node::Events {
       // It must stay so, through another poll of the source.
       time_.RunFor(2 * pace_.poll_interval);
       why = NotAtRest();
-      if (!why.empty()) {
-        // An owner whose clock is far ahead takes what it has just written for old, and looks for
-        // the end again (rule 9): not ready for a moment.
+      // An owner whose clock is far ahead takes what it has just written for old, and looks for
+      // the end again (rule 9): not ready for a moment, which lasts some seconds where reading is
+      // slow (Theme::kCompaction).
+      for (int looks = 0; looks < 5 && !why.empty(); ++looks) {
         time_.RunFor(seconds(1));
         why = NotAtRest();
       }
