@@ -294,8 +294,11 @@ void LoaderStage::OnReplacing(Topic topic, Partition partition, std::string_view
   }
   if (lane == nullptr) {
     before_.record = RecordHeadInTable(parts->tenant, key);
-    before_.share =
-        ShareOf(parts->kind == ids::CommandKey::Kind::kAction, before_.command, before_.record);
+    const bool is_action = parts->kind == ids::CommandKey::Kind::kAction;
+    if (topic == Topic::kRecords && is_action && before_.record.is_final) {
+      before_.end = owner_->table(topic, partition)->Get(key)->value;
+    }
+    before_.share = ShareOf(is_action, before_.command, before_.record);
   }
   before_.parts = std::move(parts);
 }
@@ -355,7 +358,7 @@ void LoaderStage::OnRecordEntry(Partition partition, const std::string& key,
   }
   if (entry->is_void) {
     // Its owner sent nothing after t0 + V + P; all that it could have sent has an intent before.
-    RepairVoid(partition, key, now_.steady);
+    RepairVoid(partition, key, now_.steady, before_.end);
     return;
   }
   // What was acknowledged there is ours, and can be read.

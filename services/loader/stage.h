@@ -153,7 +153,9 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
   // ---- takeover.cc ----
   void LoadRecords(eventlog::Partition partition);
   void LoadCommands(const eventlog::Takeover& takeover);
-  void RepairVoid(eventlog::Partition partition, const std::string& key, Instant doubt_from);
+  /// `end`: what an action is known to have had for an end in front of it. Empty: nothing is.
+  void RepairVoid(eventlog::Partition partition, const std::string& key, Instant doubt_from,
+                  const std::string& end = "");
   /// Rule 12: the key is unknown, not absent.
   void TakeForSent(Lane& lane);
   /// An action that comes after a loss of the ledger, of an event from before it.
@@ -433,6 +435,8 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
     /// Only if there is no lane.
     RecordHead record;
     Share share;
+    /// Of an action without a lane that has had its end: the entry that says so.
+    std::string end;
   };
   Before before_;
   /// Parsed into again and again, so that its memory stays.

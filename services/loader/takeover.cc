@@ -196,10 +196,12 @@ void LoaderStage::TakeForSent(Lane& lane) {
   lane.repair_wanted = true;
 }
 
-void LoaderStage::RepairVoid(Partition partition, const std::string& key, Instant doubt_from) {
+void LoaderStage::RepairVoid(Partition partition, const std::string& key, Instant doubt_from,
+                             const std::string& end) {
   Lane* existing = FindLane(key);
-  if (existing != nullptr && existing->acknowledged >= 0) {
-    // Ours is newer than what covers it: the same again (rule 16, end).
+  if (existing != nullptr && (existing->acknowledged >= 0 || existing->entry.final())) {
+    // Ours is newer than what covers it: the same again (rule 16, end). So is an end that we have
+    // read; its command may be gone, and then nothing would find it again.
     existing->repair_wanted = true;
     Touch(*existing);
     return;
@@ -217,6 +219,15 @@ void LoaderStage::RepairVoid(Partition partition, const std::string& key, Instan
   // Nobody's key: it is in sight, and there is nothing to write.
   if (found == nullptr) return;
   Lane& lane = *found;
+  if (!end.empty() && ParseInto(end, lane.entry)) {
+    lane.repair_wanted = true;
+    Account(lane);
+    Touch(lane);
+    return;
+  }
+  // Of two that cover it the first may have been the intent, and all that says what the action was.
+  const v1::Intent intent = hint.has_intent() ? hint.intent() : lane.entry.intent();
+  const bool has_intent = hint.has_intent() || lane.entry.has_intent();
   lane.entry.Clear();
   if (lane.parts.kind == ids::CommandKey::Kind::kAction && hint.final() &&
       DesiredOf(lane) == nullptr) {
@@ -231,8 +242,8 @@ void LoaderStage::RepairVoid(Partition partition, const std::string& key, Instan
   lane.entry.set_id(hint.id());
   lane.entry.set_sends(hint.sends());
   *lane.entry.mutable_tags() = hint.tags();
-  if (lane.parts.kind == ids::CommandKey::Kind::kAction && hint.has_intent()) {
-    *lane.entry.mutable_intent() = hint.intent();
+  if (lane.parts.kind == ids::CommandKey::Kind::kAction && has_intent) {
+    *lane.entry.mutable_intent() = intent;
     // It may be all that still says what the action was.
     lane.desired_is_read = false;
   }

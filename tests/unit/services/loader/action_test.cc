@@ -179,6 +179,33 @@ TEST_F(LoaderActionTest, Rule30_AnEndThatADeadOwnersIntentCoversIsFoundAgain) {
   EXPECT_THAT(rig_.SentTo("POST /clients/1/notes"), SizeIs(1));
 }
 
+// Seed 805 of the simulation: the same while the next owner is at work, and the one before closes
+// its intent, because its lease is over: no entry says any more what the action was. But the owner
+// has read the end.
+TEST_F(LoaderActionTest, Rule4_AnEndThatWasReadIsWrittenAgainWhateverCoversIt) {
+  const std::string record = rig_.Client(1, "Ada", 1);
+  rig_.Start();
+  rig_.Run(seconds(3));
+  const std::string action = rig_.Note("e1", record);
+  rig_.Run(seconds(3));
+  const std::vector<v1::RecordEntry> entries = rig_.Entries(action);
+  ASSERT_TRUE(entries.front().has_intent());
+  ASSERT_TRUE(entries.back().final());
+  ASSERT_FALSE(rig_.HasCommand(action));
+  v1::RecordEntry closed = entries.front();
+  closed.clear_intent();
+  for (int i = 0; i < 2; ++i) {
+    rig_.AppendVoid(action, entries.front());
+    rig_.AppendVoid(action, closed);
+    rig_.Run(seconds(5));
+
+    EXPECT_EQ(rig_.Entry(action).SerializeAsString(), entries.back().SerializeAsString());
+  }
+  rig_.Run(seconds(60));
+  EXPECT_EQ(rig_.Entry(action).SerializeAsString(), entries.back().SerializeAsString());
+  EXPECT_THAT(rig_.SentTo("POST /clients/1/notes"), SizeIs(1));
+}
+
 // Seed 10662 of the simulation: the same, and what covers the end is an end.
 TEST_F(LoaderActionTest, Rule31_AnEndThatADeadOwnersEndCoversStaysOne) {
   const std::string record = rig_.Client(1, "Ada", 1);
