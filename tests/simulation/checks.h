@@ -43,6 +43,11 @@ class Checks : public TransmissionObserver {
   bool has_lost_ledger() const { return lost_ledger_; }
   /// People delete records: an action on one of them has its end when it is parked for that.
   void PeopleMeddle() { people_meddle_ = true; }
+  /// For a while this customer has the e-mail of another. If it goes away meanwhile, its last state
+  /// stays parked as a conflict that names both (rule 25).
+  void SharesEmail(const std::string& tenant, const std::string& customer) {
+    sharing_.insert({tenant, customer});
+  }
   /// Ids beyond the first that the sweep has found, over all records and actions of a tenant.
   std::int64_t ShownOf(const std::string& tenant);
   /// Keys of records that wait for a person.
@@ -81,6 +86,8 @@ class Checks : public TransmissionObserver {
   std::map<std::pair<eventlog::Topic, eventlog::Partition>, std::unique_ptr<eventlog::Table>>
       tables_;
   std::map<std::string, Key> keys_;
+  // (tenant, customer)
+  std::set<std::pair<std::string, std::string>> sharing_;
   // (tenant, id of a contact) -> key
   std::map<std::pair<std::string, std::string>, std::string> by_contact_;
   std::map<std::uint64_t, std::vector<std::string>> sent_;

@@ -42,10 +42,13 @@ void Trouble::Plan(Instant end, double times) {
   PlanInterruption();
   PlanPerson();
   PlanLoss();
+  PlanOtherFields();
+  PlanSharedEmail();
 }
 
 void Trouble::End() {
   is_over_ = true;
+  SetOtherFields(false);
   s_.network.SetFaults({});
   for (const std::unique_ptr<simulator::World>& world : s_.worlds) {
     world->StopMutating();
@@ -411,80 +414,6 @@ void Trouble::PlanClockJump() {
     s_.trace.Line(node.instance(), "its wall clock is set");
     node.SetClock(by);
   });
-}
-
-// ---- orders ----
-
-// Rule 36: a person saves a mapping again, in other words; every customer is mapped anew.
-void Trouble::PlanNewRevision() {
-  const bool is_theme = is(Theme::kRemap);
-  if (!is_theme && !Percent(40)) return;
-  for (std::uint64_t i = is_theme ? 3 : 1; i > 0; --i) {
-    const bool is_killed = Percent(is_theme ? 80 : 30);
-    const Duration killed_after = Between(milliseconds(100), seconds(3));
-    s_.time.At(Sometime(), [this, is_killed, killed_after] {
-      s_.trace.Line("control", "the mappings get a new revision");
-      for (auto& [name, tenant] : s_.orders.tenants) {
-        for (v1::Sync& sync : *tenant.snapshot.mutable_syncs()) {
-          v1::Blob blob = tenant.blobs.at(sync.mapping());
-          blob.set_content(blob.content() + "\n# The same in other words.\n");
-          const std::string hash = ids::Sha256Hex(blob.content());
-          tenant.blobs[hash] = std::move(blob);
-          sync.set_mapping(hash);
-        }
-      }
-      ++s_.orders.edition;
-      if (!is_killed) return;
-      // Half-way through it.
-      s_.time.After(killed_after, [this] {
-        if (is_over_) return;
-        for (const std::unique_ptr<Node>& node : s_.nodes) {
-          if (node->service() == "transformer") KillAndRestart(*node, "kill -9 in a remap", 60);
-        }
-      });
-    });
-  }
-}
-
-// A sync is removed, and comes back: its records are withdrawn, whatever is open or in doubt.
-void Trouble::PlanInterruption() {
-  if (!Percent(30)) return;
-  const std::size_t tenant = s_.random.Below(s_.worlds.size());
-  const std::string sync = Percent(50) ? "rest" : "highlevel";
-  const Duration length = Between(milliseconds(100), seconds(20));
-  const auto set = [this, tenant, sync](v1::SyncState state) {
-    s_.trace.Line("control", v1::SyncState_Name(state) + " " + sync);
-    Orders::Tenant& orders = std::next(s_.orders.tenants.begin(), tenant)->second;
-    orders.interrupted.insert(sync);
-    for (v1::Sync& ordered : *orders.snapshot.mutable_syncs()) {
-      if (ordered.name() == sync) ordered.set_state(state);
-    }
-    ++s_.orders.edition;
-  };
-  s_.time.At(Sometime(), [this, set, length] {
-    set(v1::SYNC_STATE_REMOVED);
-    s_.time.After(length, [set] { set(v1::SYNC_STATE_ACTIVE); });
-  });
-}
-
-// A person has what is parked tried again, now and then.
-void Trouble::PlanPerson() {
-  const Duration every = Between(seconds(10), minutes(1));
-  for (Instant at = begin_ + every; at < end_; at += every) {
-    s_.time.At(at, [this] { ReplayParked(); });
-  }
-}
-
-void Trouble::ReplayParked() {
-  for (const std::string& key : s_.checks.ParkedRecords()) {
-    s_.trace.Line("control", "a person replays " + key);
-    v1::ToService message;
-    message.mutable_decide_parked()->set_key(key);
-    message.mutable_decide_parked()->set_replay(true);
-    for (const std::unique_ptr<Node>& node : s_.nodes) {
-      if (node->service() == "loader") node->Tell(message);
-    }
-  }
 }
 
 // ---- the log and the source ----

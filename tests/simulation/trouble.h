@@ -1,10 +1,12 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "libs/eventlog/testing/simulated_log.h"
@@ -105,6 +107,10 @@ class Trouble {
   void PlanNewRevision();
   void PlanInterruption();
   void PlanPerson();
+  void ChangeMappings(const std::function<std::string(std::string_view)>& change);
+  void SetOtherFields(bool are_other);
+  void PlanOtherFields();
+  void PlanSharedEmail();
   void PlanLoss();
   void PlanFlapping();
   void PlanTrials();
