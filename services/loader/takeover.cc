@@ -1,4 +1,7 @@
 #include <algorithm>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "services/loader/entries.h"
 #include "services/loader/fields.h"
@@ -30,6 +33,48 @@ bool IsBackfill(std::string_view command) {
   });
   return is_backfill;
 }
+
+// The heads of a partition's records, for keys that come in their order. A piece is read ahead,
+// which costs a fraction of looking up each.
+class RecordHeads {
+ public:
+  explicit RecordHeads(const eventlog::Table& records) : records_(records) {}
+
+  /// `key` is behind the last one. As LoaderStage::RecordHeadInTable().
+  RecordHead Of(std::string_view key) {
+    for (;;) {
+      for (; next_ < piece_.size(); ++next_) {
+        const auto& [found, head] = piece_[next_];
+        if (found == key) return head;
+        if (found > key) return {};
+      }
+      if (is_ended_) return {};
+      ReadPiece(key);
+    }
+  }
+
+ private:
+  void ReadPiece(std::string_view from) {
+    constexpr std::size_t kPieceEntries = 1024;
+    piece_.clear();
+    next_ = 0;
+    is_ended_ = true;
+    records_.ScanViews("", from, [&](std::string_view key, const eventlog::TableEntryView& entry) {
+      if (piece_.size() == kPieceEntries) {
+        is_ended_ = false;
+        return false;
+      }
+      piece_.emplace_back(
+          key, entry.is_void ? RecordHead() : RecordHeadOf(entry.value).value_or(RecordHead()));
+      return true;
+    });
+  }
+
+  const eventlog::Table& records_;
+  std::vector<std::pair<std::string, RecordHead>> piece_;
+  std::size_t next_ = 0;
+  bool is_ended_ = false;
+};
 
 }  // namespace
 
@@ -134,6 +179,7 @@ void LoaderStage::LoadCommands(const eventlog::Takeover& takeover) {
   // The scan of the difference finds keys in their order: what is more urgent than a backfill does
   // not wait for it.
   std::vector<std::string> live;
+  RecordHeads heads(*records);
   commands->ScanViews("", "", [&](std::string_view key, const eventlog::TableEntryView& entry) {
     if (key.starts_with('!')) return true;
     const std::optional<ids::CommandKey> parts = ids::ParseCommandKey(key);
@@ -144,9 +190,9 @@ void LoaderStage::LoadCommands(const eventlog::Takeover& takeover) {
       KeepAside(Topic::kCommands, partition, entry.offset, std::string(key), entry.value);
     }
     if (!parts) return true;
-    const Share share = ShareOf(parts->kind == ids::CommandKey::Kind::kAction,
-                                head && head->IsOf(parts->kind) ? head : std::nullopt,
-                                RecordHeadInTable(parts->tenant, key));
+    const Share share =
+        ShareOf(parts->kind == ids::CommandKey::Kind::kAction,
+                head && head->IsOf(parts->kind) ? head : std::nullopt, heads.Of(key));
     // Most are resolved and count for nothing.
     if (share.is_pending || share.is_parked) StatsOf(*parts).Add(share);
     if (share.is_pending && is_readable && !entry.is_void && !head->is_action &&
