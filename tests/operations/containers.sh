@@ -16,53 +16,19 @@ simulator=$((port + 10))
 admin=$((port + 20))
 services=(control extractor transformer loader)
 
-say() { printf '==> %s\n' "$*" >&2; }
-fail() { say "failed: $*"; exit 1; }
-
-cat >"$work/containers.conf" <<CONF
-[containers]
-default_ulimits = ["nofile=10000:10000", "nproc=10000:10000"]
-[engine]
-runtime = "runc"
-cgroup_manager = "cgroupfs"
-events_logger = "file"
-CONF
-cat >"$work/storage.conf" <<CONF
-[storage]
-driver = "overlay"
-graphroot = "$work/storage"
-runroot = "$work/run"
-CONF
-export CONTAINERS_CONF=$work/containers.conf CONTAINERS_STORAGE_CONF=$work/storage.conf
+source tests/operations/podman.sh
 
 end() {
   for service in "${services[@]}"; do podman rm -f -t 5 "tributary-$service" >/dev/null 2>&1 || true; done
   if [[ -n ${simulator_pid:-} ]]; then kill "$simulator_pid" 2>/dev/null || true; fi
   bash tests/conformance/kafka_broker.sh down "$port"
-  umount "$work/storage/overlay" 2>/dev/null || true
+  podman_end
   rm -rf "$work"
 }
 trap end EXIT
 
-if [[ -z $rootfs ]]; then
-  say 'making a Debian'
-  rootfs=$work/rootfs
-  debootstrap --variant=minbase bookworm "$rootfs" >"$work/debootstrap.log"
-fi
-tar -C "$rootfs" -c . | podman import -q -c 'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' - \
-  localhost/debian:bookworm-slim >/dev/null
-
-# The programs as they are; nothing is compiled, so no sources are needed.
-mkdir -p "$work/context/programs"
-cp -r dev docker "$work/context"
-for program in "${services[@]}" tributary simulator; do cp "$bin/$program" "$work/context/programs"; done
-for program in "${services[@]}" tributary simulator; do
-  say "building the image of $program"
-  nice buildah bud -q --layers --isolation chroot --pull-never -f docker/Dockerfile --target "$program" \
-    --build-arg BASE=localhost/debian:bookworm-slim --build-arg PROGRAMS=programs \
-    -t "localhost/tributary/$program:test" "$work/context" >>"$work/build.log" 2>&1 ||
-    { tail -20 "$work/build.log"; fail "the image of $program"; }
-done
+podman_begin "$rootfs"
+product_images "$bin" localhost/tributary test "${services[@]}" tributary simulator
 podman images --format '{{.Repository}} {{.Size}}' | grep tributary/ >&2
 
 bash tests/conformance/kafka_broker.sh up "$port"
