@@ -53,9 +53,11 @@ site() { inside "curl -skf https://$(kubectl -n outside get pod -l app=simulator
 in_step() { is_in_step "$(site 'judge?rest=0')"; }
 good() { inside 'tributary verify --control 127.0.0.1:7460 --tls-dir tls/tributary' | grep -q '^good'; }
 says() { inside 'tributary status --control 127.0.0.1:7460 --tls-dir tls/tributary' | grep -q "$1"; }
-# A forward ends with the pod that it led to.
+# A forward to a pod that is no more still holds its port.
 reach_control() {
+  if [[ -n ${to_control:-} ]]; then kill "$to_control" 2>/dev/null || true; wait "$to_control" 2>/dev/null || true; fi
   kubectl -n tributary port-forward control-0 7460 >"$work/forward.log" 2>&1 &
+  to_control=$!
   wait_for 'control is reached' 30 grep -q Forwarding "$work/forward.log"
 }
 evict() {
