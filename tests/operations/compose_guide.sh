@@ -19,6 +19,9 @@ ours=(control extractor transformer loader)
 source tests/operations/podman.sh
 
 end() {
+  # They hold the network, which the next run would find taken.
+  podman rm -f -t 1 outside-front >/dev/null 2>&1 || true
+  podman rm -f -t 1 outside-simulator >/dev/null 2>&1 || true
   if [[ -d $tree/docker ]]; then (cd "$tree/docker" && docker compose down -v -t 5 >"$work/down.log" 2>&1) || true; fi
   podman_end
   if [[ -n ${service:-} ]]; then kill "$service" 2>/dev/null || true; fi
