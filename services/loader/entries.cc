@@ -44,6 +44,10 @@ bool IsResolved(const v1::RecordEntry& entry, const v1::Version& version) {
   return entry.has_resolved() && Compare(entry.resolved(), version) >= 0;
 }
 
+const std::string& ActionCommandOf(const v1::RecordEntry& entry) {
+  return entry.has_intent() ? entry.intent().action_command() : entry.action_command();
+}
+
 bool StaysParked(v1::Reason reason) {
   return reason == v1::REASON_IDENTITY_CONFLICT || reason == v1::REASON_CONNECTION ||
          reason == v1::REASON_PERSON;

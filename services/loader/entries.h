@@ -40,6 +40,10 @@ WallTime TimeOf(const google::protobuf::Timestamp& timestamp);
 /// The version is resolved, or a newer one is.
 bool IsResolved(const v1::RecordEntry& entry, const v1::Version& version);
 
+/// Of an action: the command for which an intent was recorded first, which decides its content.
+/// Empty: none was.
+const std::string& ActionCommandOf(const v1::RecordEntry& entry);
+
 /// A newer version does not free what was parked for it (rule 22).
 bool StaysParked(v1::Reason reason);
 

@@ -35,10 +35,8 @@ LoaderStage::Verdict LoaderStage::Judge(Lane& lane) {
   // The first command for which an intent was recorded decides the content of an action; its
   // command is still there unless its end was read back.
   v1::Command first;
-  if (lane.entry.has_intent() && !lane.entry.intent().action_command().empty() &&
-      first.ParseFromString(lane.entry.intent().action_command())) {
-    desired = &first;
-  }
+  const std::string& bytes = ActionCommandOf(lane.entry);
+  if (!bytes.empty() && first.ParseFromString(bytes)) desired = &first;
   return JudgeAction(lane, *desired);
 }
 

@@ -88,9 +88,9 @@ bool LoaderStage::SetDesired(Lane& lane, const std::optional<eventlog::TableEntr
       lane.desired_head = CommandHeadOf(lane.parts.kind, entry->value);
       return true;
     }
-    // An action that had its end, and a dead owner's intent is the last entry of its key: as open
-    // as any other, and the intent says what it was (rule 30).
-    const std::string& bytes = lane.entry.intent().action_command();
+    // An action that had its end, and a dead owner's entry is the last one of its key: as open as
+    // any other, and the entry says what it was (rule 30).
+    const std::string& bytes = ActionCommandOf(lane.entry);
     auto command = std::make_shared<v1::Command>();
     if (!bytes.empty() && !lane.entry.final() && command->ParseFromString(bytes)) {
       SetDesired(lane, std::move(command), bytes);

@@ -274,6 +274,8 @@ void LoaderStage::RepairVoid(Partition partition, const std::string& key, Instan
   // Of two that cover it the first may have been the intent, and all that says what the action was.
   const v1::Intent intent = hint.has_intent() ? hint.intent() : lane.entry.intent();
   const bool has_intent = hint.has_intent() || lane.entry.has_intent();
+  const std::string action =
+      ActionCommandOf(hint).empty() ? ActionCommandOf(lane.entry) : ActionCommandOf(hint);
   lane.entry.Clear();
   if (lane.parts.kind == ids::CommandKey::Kind::kAction && hint.final() &&
       DesiredOf(lane) == nullptr) {
@@ -288,8 +290,12 @@ void LoaderStage::RepairVoid(Partition partition, const std::string& key, Instan
   lane.entry.set_id(hint.id());
   lane.entry.set_sends(hint.sends());
   *lane.entry.mutable_tags() = hint.tags();
-  if (lane.parts.kind == ids::CommandKey::Kind::kAction && has_intent) {
-    *lane.entry.mutable_intent() = intent;
+  if (lane.parts.kind == ids::CommandKey::Kind::kAction) {
+    if (has_intent) {
+      *lane.entry.mutable_intent() = intent;
+    } else {
+      lane.entry.set_action_command(action);
+    }
     // It may be all that still says what the action was.
     lane.desired_is_read = false;
   }

@@ -135,11 +135,9 @@ void LoaderStage::BeginState(Lane& lane, std::uint64_t batch) {
 
 void LoaderStage::BeginAction(Lane& lane) {
   // The first command for which an intent was recorded decides.
-  if (lane.entry.has_intent() && !lane.entry.intent().action_command().empty()) {
+  if (const std::string& bytes = ActionCommandOf(lane.entry); !bytes.empty()) {
     const auto first = std::make_shared<v1::Command>();
-    if (first->ParseFromString(lane.entry.intent().action_command())) {
-      TakeCommand(lane, first, lane.entry.intent().action_command());
-    }
+    if (first->ParseFromString(bytes)) TakeCommand(lane, first, bytes);
   }
   const connector::ActionOperation* operation =
       lane.connector->FindAction(lane.command->action().operation());
@@ -584,6 +582,11 @@ void LoaderStage::WriteNextEntry(Lane& lane) {
     // it says nothing of what is there.
     lane.next_entry.clear_content_hash();
     lane.next_entry.clear_calls();
+  }
+  if (lane.next_entry.final() || lane.next_entry.has_intent()) {
+    lane.next_entry.clear_action_command();
+  } else if (lane.parts.kind == ids::CommandKey::Kind::kAction) {
+    lane.next_entry.set_action_command(ActionCommandOf(lane.entry));
   }
   const bool is_intent = lane.next_entry_goes_on;
   lane.phase = is_intent ? Lane::Phase::kIntent : Lane::Phase::kEntry;

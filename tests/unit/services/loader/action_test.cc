@@ -206,6 +206,55 @@ TEST_F(LoaderActionTest, Rule4_AnEndThatWasReadIsWrittenAgainWhateverCoversIt) {
   EXPECT_THAT(rig_.SentTo("POST /clients/1/notes"), SizeIs(1));
 }
 
+// Its command may be gone when this entry of a dead owner is all that is left of the action.
+TEST_F(LoaderActionTest, Rule28_AnEntryThatClosesAnIntentWithoutAnEndSaysWhatTheActionWas) {
+  const std::string record = rig_.Client(1, "Ada", 1);
+  rig_.Start();
+  rig_.Run(seconds(3));
+  rig_.wire = [](const http::Request& request) {
+    Rig::Wire out;
+    if (request.method == "POST" && request.url.ends_with("/notes")) {
+      out.answer = simulator::Answer{.status = 401};
+    }
+    return out;
+  };
+  const std::string action = rig_.Note("e1", record);
+  rig_.Run(seconds(3));
+
+  const std::vector<v1::RecordEntry> entries = rig_.Entries(action);
+  ASSERT_TRUE(entries.front().has_intent());
+  ASSERT_FALSE(entries[1].has_intent());
+  ASSERT_FALSE(entries[1].final());
+  EXPECT_EQ(entries[1].action_command(), entries.front().intent().action_command());
+}
+
+// As in seed 805, and a third owner takes over before the end was written again: end, intent and
+// the command are gone, and the entry that closed the intent is all that is left.
+TEST_F(LoaderActionTest, Rule30_AnEndThatADeadOwnersClosedIntentCoversIsFoundAgain) {
+  const std::string record = rig_.Client(1, "Ada", 1);
+  rig_.Start();
+  rig_.Run(seconds(3));
+  const std::string action = rig_.Note("e1", record);
+  rig_.Run(seconds(3));
+  const std::vector<v1::RecordEntry> entries = rig_.Entries(action);
+  ASSERT_TRUE(entries.front().has_intent());
+  ASSERT_TRUE(entries.back().final());
+  ASSERT_FALSE(rig_.HasCommand(action));
+  rig_.Kill();
+  v1::RecordEntry closed = entries.front();
+  closed.set_action_command(closed.intent().action_command());
+  closed.clear_intent();
+  rig_.AppendVoid(action, entries.front());
+  rig_.AppendVoid(action, closed);
+  rig_.Start();
+  rig_.Run(seconds(180));
+
+  EXPECT_TRUE(rig_.Entry(action).final());
+  EXPECT_EQ(rig_.Entry(action).outcome(), v1::OUTCOME_APPLIED);
+  EXPECT_EQ(rig_.Entry(action).action_command(), "");
+  EXPECT_THAT(rig_.SentTo("POST /clients/1/notes"), SizeIs(1));
+}
+
 // Seed 10662 of the simulation: the same, and what covers the end is an end.
 TEST_F(LoaderActionTest, Rule31_AnEndThatADeadOwnersEndCoversStaysOne) {
   const std::string record = rig_.Client(1, "Ada", 1);
