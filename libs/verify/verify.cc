@@ -325,11 +325,15 @@ class Pass {
       v1::Command command;
       if (!entry || !Parse(Topic::kCommands, key, *entry, command)) {
         Lost(key + ": nothing says that every customer has been mapped");
-      } else if (Place(command.mapped().generation(), command.mapped().revision()) !=
-                 Place(sync.generation, sync.revision)) {
+        continue;
+      }
+      // A transformer of version 0.1, at work beside newer services, names no generation.
+      const std::int64_t generation = command.mapped().generation();
+      if (command.mapped().revision() != sync.revision ||
+          (generation != 0 && generation != sync.generation)) {
         Lost(key + ": every customer has been mapped under revision " +
              std::to_string(command.mapped().revision()) + " of generation " +
-             std::to_string(command.mapped().generation()) + ", and the one in force is " +
+             std::to_string(generation) + ", and the one in force is " +
              std::to_string(sync.revision) + " of " + std::to_string(sync.generation));
       }
     }

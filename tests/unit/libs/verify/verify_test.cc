@@ -401,6 +401,16 @@ TEST_F(VerifyTest, FindsThatTheMappedRevisionIsOfAnotherGeneration) {
   EXPECT_THAT(report.problems(), ElementsAre(HasSubstr("acme/main/mapped")));
 }
 
+// As version 0.1 writes it: in a roll forward its transformer is at work beside this control.
+TEST_F(VerifyTest, AMappedRevisionThatNamesNoGenerationIsTakenAsItIs) {
+  WriteTenant();
+  WriteWhole("1");
+  WriteMapped(revision_, 0);
+  EXPECT_TRUE(Run().ok());
+  WriteMapped(revision_ - 1, 0);
+  EXPECT_EQ(Run().lost(), 1);
+}
+
 // Rule 1: a dead owner's entry behind the fence is never state.
 TEST_F(VerifyTest, AVoidCommandDoesNotCoverAChange) {
   WriteTenant();
