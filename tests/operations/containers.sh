@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the images and runs the services in containers, where buildah and podman are; needs root. Not part of
-# ctest, since it makes a Debian of its own (250 MB) and takes minutes.
+# Builds the images and runs the services in containers, where buildah and podman are; needs root. The test
+# `containers_test` there; it makes a Debian of its own (250 MB).
 #
 #   containers.sh BIN [ROOTFS]      BIN: programs built on Debian 12; ROOTFS: of a debootstrap, made if not given
 #
