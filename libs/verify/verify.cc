@@ -44,8 +44,6 @@ std::string Text(const v1::Version& version) {
 struct ActiveSync {
   std::string source;
   std::string target;
-  // Of `tenants`: its offsets begin again in the next one.
-  std::int64_t generation = 0;
   Offset revision = 0;
 };
 
@@ -177,6 +175,11 @@ class Pass {
     return entry;
   }
 
+  std::int64_t GenerationOf(Topic topic, const std::string& tenant) const {
+    const auto found = tables_.find({topic, ids::PartitionOf(tenant, reader_.partitions)});
+    return found == tables_.end() ? 0 : found->second->generation().value_or(0);
+  }
+
   template <typename Message>
   bool Parse(Topic topic, std::string_view key, const TableEntry& entry, Message& message) {
     if (message.ParseFromString(entry.value)) {
@@ -197,21 +200,19 @@ class Pass {
 
   absl::Status ReadTenants() {
     const absl::Status status = ReadTable(Topic::kTenants, [](std::string&) {});
-    ScanTable(Topic::kTenants,
-              [&](const Table& table, std::string_view key, const TableEntry& entry) {
-                v1::TenantSnapshot snapshot;
-                if (key.starts_with('!') || TellVoid(Topic::kTenants, key, entry) ||
-                    !Parse(Topic::kTenants, key, entry, snapshot) || snapshot.removed()) {
-                  return;
-                }
-                for (const v1::Sync& sync : snapshot.syncs()) {
-                  if (sync.state() == v1::SYNC_STATE_ACTIVE) {
-                    syncs_[{snapshot.tenant(), sync.name()}] = {
-                        sync.source(), sync.target(), table.generation().value_or(0),
-                        sync.revision() == 0 ? entry.offset : sync.revision()};
-                  }
-                }
-              });
+    ScanTable(Topic::kTenants, [&](const Table&, std::string_view key, const TableEntry& entry) {
+      v1::TenantSnapshot snapshot;
+      if (key.starts_with('!') || TellVoid(Topic::kTenants, key, entry) ||
+          !Parse(Topic::kTenants, key, entry, snapshot) || snapshot.removed()) {
+        return;
+      }
+      for (const v1::Sync& sync : snapshot.syncs()) {
+        if (sync.state() == v1::SYNC_STATE_ACTIVE) {
+          syncs_[{snapshot.tenant(), sync.name()}] = {
+              sync.source(), sync.target(), sync.revision() == 0 ? entry.offset : sync.revision()};
+        }
+      }
+    });
     return status;
   }
 
@@ -327,14 +328,16 @@ class Pass {
         Lost(key + ": nothing says that every customer has been mapped");
         continue;
       }
-      // A transformer of version 0.1, at work beside newer services, names no generation.
+      // A transformer of version 0.1, at work beside newer services, names no generation. Not that
+      // of `tenants`: topics that are being moved are closed by giving those the next one.
       const std::int64_t generation = command.mapped().generation();
+      const std::int64_t in_force = GenerationOf(Topic::kCommands, name.first);
       if (command.mapped().revision() != sync.revision ||
-          (generation != 0 && generation != sync.generation)) {
+          (generation != 0 && generation != in_force)) {
         Lost(key + ": every customer has been mapped under revision " +
              std::to_string(command.mapped().revision()) + " of generation " +
              std::to_string(generation) + ", and the one in force is " +
-             std::to_string(sync.revision) + " of " + std::to_string(sync.generation));
+             std::to_string(sync.revision) + " of " + std::to_string(in_force));
       }
     }
   }
