@@ -142,12 +142,15 @@ class ControlServerTest : public ControlTest {
         logger, mailbox.deliver());
   }
 
-  std::unique_ptr<v1::Control::Stub> Stub(const tls::Identity& identity) {
+  static std::shared_ptr<grpc::ChannelCredentials> CredentialsOf(const tls::Identity& identity) {
     grpc::SslCredentialsOptions ssl;
     ssl.pem_root_certs = identity.ca_pem;
     ssl.pem_cert_chain = identity.cert_pem;
     ssl.pem_private_key = identity.key_pem;
-    return v1::Control::NewStub(grpc::CreateChannel(address_, grpc::SslCredentials(ssl)));
+    return grpc::SslCredentials(ssl);
+  }
+  std::unique_ptr<v1::Control::Stub> Stub(const tls::Identity& identity) {
+    return v1::Control::NewStub(grpc::CreateChannel(address_, CredentialsOf(identity)));
   }
 
   static v1::FromService Hello(const std::string& service) {
@@ -284,13 +287,8 @@ TEST_F(ControlServerTest, AServiceThatReadsNothingIsLetGoAndServedWhenItComesBac
   v1::ApplyRequest longer = AcmeRequest();
   (*longer.mutable_credentials(1)->mutable_fields())["token"] = token;
   Apply(longer);
-  const tls::Identity identity = Identity("loader");
-  grpc::SslCredentialsOptions ssl;
-  ssl.pem_root_certs = identity.ca_pem;
-  ssl.pem_cert_chain = identity.cert_pem;
-  ssl.pem_private_key = identity.key_pem;
   const auto stub =
-      v1::Attachment::NewStub(grpc::CreateChannel(address_, grpc::SslCredentials(ssl)));
+      v1::Attachment::NewStub(grpc::CreateChannel(address_, CredentialsOf(Identity("loader"))));
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(60));
   const auto stream = stub->Attach(&context);
@@ -321,16 +319,11 @@ TEST_F(ControlServerTest, WhatWaitsForControlsThreadHasAnEnd) {
   loop_.post()([until = goes_on.get_future().share()](Now) { until.wait(); });
 
   // A service that says more than control can come to.
-  const tls::Identity loader = Identity("loader");
-  grpc::SslCredentialsOptions ssl;
-  ssl.pem_root_certs = loader.ca_pem;
-  ssl.pem_cert_chain = loader.cert_pem;
-  ssl.pem_private_key = loader.key_pem;
-  const auto service =
-      v1::Attachment::NewStub(grpc::CreateChannel(address_, grpc::SslCredentials(ssl)));
+  const auto stub =
+      v1::Attachment::NewStub(grpc::CreateChannel(address_, CredentialsOf(Identity("loader"))));
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(60));
-  const auto stream = service->Attach(&context);
+  const auto stream = stub->Attach(&context);
   ASSERT_TRUE(stream->Write(Hello("loader")));
   ASSERT_TRUE(stream->Write(OwnsAcme()));
   constexpr int kMessages = 500;
@@ -344,9 +337,6 @@ TEST_F(ControlServerTest, WhatWaitsForControlsThreadHasAnEnd) {
   // People who ask more. A connection carries a hundred calls at once.
   constexpr int kConnections = 12;
   constexpr int kCallsEach = 90;
-  const tls::Identity identity = Identity("tributary");
-  ssl.pem_cert_chain = identity.cert_pem;
-  ssl.pem_private_key = identity.key_pem;
   struct Call {
     grpc::ClientContext context;
     v1::BuildInfoRequest request;
@@ -360,7 +350,7 @@ TEST_F(ControlServerTest, WhatWaitsForControlsThreadHasAnEnd) {
     grpc::ChannelArguments arguments;
     arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
     stubs.push_back(v1::Control::NewStub(
-        grpc::CreateCustomChannel(address_, grpc::SslCredentials(ssl), arguments)));
+        grpc::CreateCustomChannel(address_, CredentialsOf(Identity("tributary")), arguments)));
     for (int i = 0; i < kCallsEach; ++i) {
       Call& call = calls.emplace_back();
       call.context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(60));

@@ -22,6 +22,19 @@ class LoaderActionTest : public testing::Test {
     return notes == nullptr || notes->array() == nullptr ? 0 : notes->array()->size();
   }
 
+  /// A note at a client of ours, done, and its command ended. Its key.
+  std::string DoAction() {
+    const std::string record = rig_.Client(1, "Ada", 1);
+    rig_.Start();
+    rig_.Run(seconds(3));
+    const std::string action = rig_.Note("e1", record);
+    rig_.Run(seconds(3));
+    EXPECT_TRUE(rig_.Entries(action).front().has_intent());
+    EXPECT_TRUE(rig_.Entries(action).back().final());
+    EXPECT_FALSE(rig_.HasCommand(action));
+    return action;
+  }
+
   Rig rig_;
 };
 
@@ -159,15 +172,8 @@ TEST_F(LoaderActionTest, Rule30_ARecordThatBecomesUnknownDuringTheLookUpIsWaited
 // Seed 54 of the simulation: the action was done and its command ended by the next owner, and an
 // intent that the one before still wrote is the last entry of its key.
 TEST_F(LoaderActionTest, Rule30_AnEndThatADeadOwnersIntentCoversIsFoundAgain) {
-  const std::string record = rig_.Client(1, "Ada", 1);
-  rig_.Start();
-  rig_.Run(seconds(3));
-  const std::string action = rig_.Note("e1", record);
-  rig_.Run(seconds(3));
+  const std::string action = DoAction();
   const std::vector<v1::RecordEntry> entries = rig_.Entries(action);
-  ASSERT_TRUE(entries.front().has_intent());
-  ASSERT_TRUE(entries.back().final());
-  ASSERT_FALSE(rig_.HasCommand(action));
   rig_.Kill();
   rig_.AppendVoid(action, entries.front());
   rig_.Start();
@@ -183,15 +189,8 @@ TEST_F(LoaderActionTest, Rule30_AnEndThatADeadOwnersIntentCoversIsFoundAgain) {
 // its intent, because its lease is over: no entry says any more what the action was. But the owner
 // has read the end.
 TEST_F(LoaderActionTest, Rule4_AnEndThatWasReadIsWrittenAgainWhateverCoversIt) {
-  const std::string record = rig_.Client(1, "Ada", 1);
-  rig_.Start();
-  rig_.Run(seconds(3));
-  const std::string action = rig_.Note("e1", record);
-  rig_.Run(seconds(3));
+  const std::string action = DoAction();
   const std::vector<v1::RecordEntry> entries = rig_.Entries(action);
-  ASSERT_TRUE(entries.front().has_intent());
-  ASSERT_TRUE(entries.back().final());
-  ASSERT_FALSE(rig_.HasCommand(action));
   v1::RecordEntry closed = entries.front();
   closed.clear_intent();
   for (int i = 0; i < 2; ++i) {
@@ -231,15 +230,8 @@ TEST_F(LoaderActionTest, Rule28_AnEntryThatClosesAnIntentWithoutAnEndSaysWhatThe
 // As in seed 805, and a third owner takes over before the end was written again: end, intent and
 // the command are gone, and the entry that closed the intent is all that is left.
 TEST_F(LoaderActionTest, Rule30_AnEndThatADeadOwnersClosedIntentCoversIsFoundAgain) {
-  const std::string record = rig_.Client(1, "Ada", 1);
-  rig_.Start();
-  rig_.Run(seconds(3));
-  const std::string action = rig_.Note("e1", record);
-  rig_.Run(seconds(3));
+  const std::string action = DoAction();
   const std::vector<v1::RecordEntry> entries = rig_.Entries(action);
-  ASSERT_TRUE(entries.front().has_intent());
-  ASSERT_TRUE(entries.back().final());
-  ASSERT_FALSE(rig_.HasCommand(action));
   rig_.Kill();
   v1::RecordEntry closed = entries.front();
   closed.set_action_command(closed.intent().action_command());
