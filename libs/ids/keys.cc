@@ -54,6 +54,28 @@ std::string HashOfFields(std::initializer_list<std::string_view> fields) {
   return ToHex(std::string_view(reinterpret_cast<const char*>(digest.data()), 16));
 }
 
+// False: malformed.
+bool DecodeInto(std::string_view part, std::string& out) {
+  const std::size_t plain = CountPlain(part);
+  out.assign(part.substr(0, plain));
+  for (std::size_t i = plain; i < part.size(); ++i) {
+    if (IsPlain(part[i])) {
+      out.push_back(part[i]);
+      continue;
+    }
+    if (part[i] != '%' || i + 2 >= part.size()) return false;
+    const int high = HexDigit(part[i + 1]);
+    const int low = HexDigit(part[i + 2]);
+    if (high < 0 || low < 0) return false;
+    const auto byte = static_cast<char>(high * 16 + low);
+    // One text for one part, else two keys would mean the same record.
+    if (IsPlain(byte)) return false;
+    out.push_back(byte);
+    i += 2;
+  }
+  return true;
+}
+
 }  // namespace
 
 std::string EncodePart(std::string_view part) {
@@ -73,23 +95,8 @@ std::string EncodePart(std::string_view part) {
 }
 
 std::optional<std::string> DecodePart(std::string_view part) {
-  const std::size_t plain = CountPlain(part);
-  std::string out(part.substr(0, plain));
-  for (std::size_t i = plain; i < part.size(); ++i) {
-    if (IsPlain(part[i])) {
-      out.push_back(part[i]);
-      continue;
-    }
-    if (part[i] != '%' || i + 2 >= part.size()) return std::nullopt;
-    const int high = HexDigit(part[i + 1]);
-    const int low = HexDigit(part[i + 2]);
-    if (high < 0 || low < 0) return std::nullopt;
-    const auto byte = static_cast<char>(high * 16 + low);
-    // One text for one part, else two keys would mean the same record.
-    if (IsPlain(byte)) return std::nullopt;
-    out.push_back(byte);
-    i += 2;
-  }
+  std::string out;
+  if (!DecodeInto(part, out)) return std::nullopt;
   return out;
 }
 
@@ -143,25 +150,30 @@ std::string MappedKey(std::string_view tenant, std::string_view sync) {
 std::string BlobKey(std::string_view sha256_hex) { return "!b/" + std::string(sha256_hex); }
 
 std::optional<CommandKey> ParseCommandKey(std::string_view key) {
-  std::optional<std::vector<std::string>> parts = SplitKey(key);
-  if (!parts) return std::nullopt;
-  std::vector<std::string>& p = *parts;
+  // One part more than the longest kind of key has is one too many.
+  std::array<std::string_view, 7> parts;
+  std::size_t count = 0;
+  for (bool is_last = false; !is_last && count < parts.size(); ++count) {
+    const std::size_t slash = key.find('/');
+    parts[count] = key.substr(0, slash);
+    is_last = slash == std::string_view::npos;
+    if (!is_last) key.remove_prefix(slash + 1);
+  }
   CommandKey out;
-  if (p.size() == 3 && p[2] == "mapped") {
+  bool is_whole = DecodeInto(parts[0], out.tenant) && DecodeInto(parts[1], out.sync);
+  if (count == 3 && parts[2] == "mapped") {
     out.kind = CommandKey::Kind::kMapped;
-  } else if (p.size() == 4 && p[2] == "a") {
+  } else if (count == 4 && parts[2] == "a") {
     out.kind = CommandKey::Kind::kAction;
-    out.action_id = std::move(p[3]);
-  } else if (p.size() == 6 && p[2] == "s") {
+    is_whole = is_whole && DecodeInto(parts[3], out.action_id);
+  } else if (count == 6 && parts[2] == "s") {
     out.kind = CommandKey::Kind::kState;
-    out.object = std::move(p[3]);
-    out.source_kind = std::move(p[4]);
-    out.source_id = std::move(p[5]);
+    is_whole = is_whole && DecodeInto(parts[3], out.object) &&
+               DecodeInto(parts[4], out.source_kind) && DecodeInto(parts[5], out.source_id);
   } else {
     return std::nullopt;
   }
-  out.tenant = std::move(p[0]);
-  out.sync = std::move(p[1]);
+  if (!is_whole) return std::nullopt;
   return out;
 }
 

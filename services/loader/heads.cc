@@ -104,6 +104,34 @@ std::optional<CommandHead> CommandHeadOf(ids::CommandKey::Kind kind, std::string
   return head;
 }
 
+std::optional<PlainVersion> StateVersionOf(std::string_view entry) {
+  static const WireShape& shape = WireShape::Of(*v1::Command::descriptor());
+  if (!shape.IsPlainBut(v1::Command::kStateFieldNumber, entry)) {
+    const std::optional<CommandHead> head = CommandHeadOf(ids::CommandKey::Kind::kState, entry);
+    return head ? head->version : std::nullopt;
+  }
+  std::optional<PlainVersion> version;
+  bool is_state = true;
+  ForEachField(entry, [&](int field, std::string_view bytes, std::uint64_t) {
+    if (field == v1::Command::kVersionFieldNumber) version = VersionOf(bytes);
+    if (field == v1::Command::kActionFieldNumber || field == v1::Command::kMappedFieldNumber) {
+      is_state = false;
+    }
+  });
+  return is_state ? version : std::nullopt;
+}
+
+bool IsBackfill(std::string_view entry) {
+  bool is_backfill = false;
+  const auto look = [&](int field, std::string_view, std::uint64_t integer) {
+    if (field == v1::DesiredState::kBackfillFieldNumber) is_backfill = integer != 0;
+  };
+  ForEachField(entry, [&](int field, std::string_view bytes, std::uint64_t) {
+    if (field == v1::Command::kStateFieldNumber) ForEachField(bytes, look);
+  });
+  return is_backfill;
+}
+
 CommandHead HeadOf(const v1::Command& command) {
   CommandHead head;
   if (command.has_version()) head.version = PlainOf(command.version());

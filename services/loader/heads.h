@@ -30,6 +30,11 @@ std::optional<CommandHead> CommandHeadOf(std::string_view entry);
 /// The same of a key of that kind; none: of another kind too.
 std::optional<CommandHead> CommandHeadOf(ids::CommandKey::Kind kind, std::string_view entry);
 CommandHead HeadOf(const v1::Command& command);
+/// The version alone, for one that has had its head looked at when it came: what lies below its
+/// state is believed. None: parsing refuses it, or it is of another kind.
+std::optional<PlainVersion> StateVersionOf(std::string_view entry);
+/// Of a state that can be read.
+bool IsBackfill(std::string_view entry);
 
 struct RecordHead {
   std::optional<PlainVersion> resolved;

@@ -251,7 +251,7 @@ void LoaderStage::Evaluate(Lane& lane) {
     case Verdict::Kind::kPark:
       if (Target* const target =
               LogIsBusy() && !lane.intent_unsent ? FindTarget(lane.target) : nullptr) {
-        FindLater(*target);
+        FindLater(*target, lane.key);
         ForgetIfIdle(lane);
         return;
       }

@@ -49,9 +49,16 @@ Lane& LoaderStage::MakeLane(const std::string& key, ids::CommandKey parts) {
     if (!has_entry) lane.entry.Clear();
   }
   // As it counts without a lane.
-  bool is_void = false;
-  lane.counted = ShareOf(lane.parts.kind == ids::CommandKey::Kind::kAction,
-                         CommandHeadInTable(lane.parts, key, &is_void), HeadOf(lane.entry));
+  if (lane.parts.kind == ids::CommandKey::Kind::kState) {
+    if (const eventlog::Table* commands = owner_->table(Topic::kCommands, lane.partition)) {
+      // One that cannot be read was set aside when it came.
+      static_cast<void>(SetDesired(lane, commands->Find(key)));
+    }
+    lane.counted = ShareOf(false, lane.desired_head, HeadOf(lane.entry));
+  } else {
+    bool is_void = false;
+    lane.counted = ShareOf(true, CommandHeadInTable(lane.parts, key, &is_void), HeadOf(lane.entry));
+  }
   UpdateHolds(lane);
   // In doubt ends only with an entry; a lane in doubt is not forgotten before.
   if (!lane.entry.final() && (lane.entry.in_doubt() || lane.entry.has_intent())) {

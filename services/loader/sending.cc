@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <utility>
 
 #include "services/loader/entries.h"
 #include "services/loader/index_rows.h"
@@ -31,33 +32,32 @@ void LoaderStage::Enqueue(Lane& lane, Priority priority) {
   }
   MarkDirty(target);
   const auto ready_max = static_cast<std::size_t>(options_.ready_keys_max);
-  // A backfill never takes the place of what is more urgent.
-  const std::size_t others = priority == Priority::kBackfill
-                                 ? target->ready_count()
-                                 : target->ready[static_cast<std::size_t>(priority)].size();
-  if (others < ready_max) {
+  if (target->HasRoom(priority, ready_max)) {
     target->Push(lane.key, priority);
     // So many wait with what was read of them; the others are read again when it is their turn.
-    if (lanes_.size() <= ready_max) return;
+    if (lanes_.size() <= ready_max + static_cast<std::size_t>(options_.batched_keys_max)) return;
   } else {
-    target->scan_wanted = true;
+    target->ScanFrom(lane.key);
   }
   ForgetIfIdle(lane);
 }
 
 bool LoaderStage::MayBeOpen(const ids::CommandKey& parts, std::string_view key,
                             std::string_view command) const {
-  const std::optional<CommandHead> head = CommandHeadOf(parts.kind, command);
   // What cannot be read is set aside.
-  if (!head) return false;
+  if (parts.kind == ids::CommandKey::Kind::kAction) {
+    if (!CommandHeadOf(parts.kind, command)) return false;
+    const RecordHead record = RecordHeadInTable(parts.tenant, key);
+    return !record.is_final || record.reason == v1::REASON_RECORD;
+  }
+  const std::optional<PlainVersion> version = StateVersionOf(command);
+  if (!version) return false;
   const RecordHead record = RecordHeadInTable(parts.tenant, key);
-  return parts.kind == ids::CommandKey::Kind::kAction
-             ? !record.is_final || record.reason == v1::REASON_RECORD
-             : !record.resolved || *record.resolved < *head->version;
+  return !record.resolved || *record.resolved < *version;
 }
 
-void LoaderStage::FindLater(Target& target) {
-  target.scan_wanted = true;
+void LoaderStage::FindLater(Target& target, std::string_view key) {
+  target.ScanFrom(key);
   if (LogIsBusy()) wait_for_log_.insert(target.key);
   MarkDirty(&target);
 }
@@ -65,10 +65,9 @@ void LoaderStage::FindLater(Target& target) {
 void LoaderStage::ScanMore(Target& target) {
   if (LogIsBusy()) return;
   if (!target.scanning) {
-    if (!target.scan_wanted) return;
+    if (!target.next_scan_from) return;
     target.scanning = true;
-    target.scan_wanted = false;
-    target.scan_from.clear();
+    target.scan_from = *std::exchange(target.next_scan_from, std::nullopt);
   }
   const eventlog::Table* commands = owner_->table(Topic::kCommands, target.partition);
   if (commands == nullptr) {
@@ -120,22 +119,20 @@ void LoaderStage::Pump(Target& target) {
   }
   if (target.rescan_at <= now_.steady) {
     target.rescan_at = Instant::max();
-    target.scan_wanted = true;
+    target.ScanFrom("");
   } else if (target.rescan_at < Instant::max()) {
     WakeAt(target, target.rescan_at);
   }
   if (target.connector == nullptr) return;
   // Resolving without a call needs neither credential nor slot.
-  for (int rounds = 0;
-       target.ready_count() == 0 && (target.scan_wanted || target.scanning) && !LogIsBusy();
-       ++rounds) {
+  for (int rounds = 0; target.ready_count() == 0 && target.must_scan() && !LogIsBusy(); ++rounds) {
     if (rounds == 8) {
       WakeAt(target, now_.steady);
       break;
     }
     ScanMore(target);
   }
-  if (LogIsBusy() && (target.scan_wanted || target.scanning)) wait_for_log_.insert(target.key);
+  if (LogIsBusy() && target.must_scan()) wait_for_log_.insert(target.key);
   const bool has_work = target.waiting_count() > 0 || target.ready_count() > 0;
   if (!has_work || !target.linked || !HasProof(target)) {
     LeaveTurns(target);

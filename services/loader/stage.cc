@@ -417,32 +417,35 @@ void LoaderStage::OnCommandEntry(Partition partition, const std::string& key,
     }
     NoteNewest(stats, key, before_.command, head);
   }
+  bool is_read = false;
   if (lane == nullptr) {
     // What cannot even wait is found again by the scan, and read then.
     Target* const target = FindTarget(TargetOf(*parts));
-    if (is_readable && !is_action && target != nullptr && LogIsBusy()) {
-      FindLater(*target);
-      return;
-    }
-    const bool is_full = target != nullptr &&
-                         target->ready_count() >= static_cast<std::size_t>(options_.ready_keys_max);
-    if (is_readable && !is_action && is_full && ParseInto(entry->value, scratch_command_) &&
-        scratch_command_.state().backfill()) {
-      FindLater(*target);
+    const auto can_wait = [&] {
+      if (LogIsBusy()) return false;
+      const Priority priority = IsBackfill(entry->value) ? Priority::kBackfill : Priority::kLive;
+      return target->HasRoom(priority, static_cast<std::size_t>(options_.ready_keys_max));
+    };
+    if (is_readable && !is_action && target != nullptr && !can_wait()) {
+      FindLater(*target, key);
       return;
     }
     lane = &MakeLane(key, *std::move(parts));
+    // The state that stands there now is read with the lane.
+    is_read = is_readable && lane->desired_is_read;
   }
-  if (auto command = std::make_shared<v1::Command>();
-      is_readable && ParseInto(entry->value, *command)) {
-    if (is_action && command->action().has_event_time()) {
-      RememberEventTime(lane->parts.tenant, TimeOf(command->action().event_time()));
+  if (!is_read) {
+    if (auto command = std::make_shared<v1::Command>();
+        is_readable && ParseInto(entry->value, *command)) {
+      if (is_action && command->action().has_event_time()) {
+        RememberEventTime(lane->parts.tenant, TimeOf(command->action().event_time()));
+      }
+      SetDesired(*lane, std::move(command), entry->value);
+    } else {
+      // A void one is taken as a hint.
+      static_cast<void>(SetDesired(
+          *lane, is_valid ? std::nullopt : owner_->table(Topic::kCommands, partition)->Find(key)));
     }
-    SetDesired(*lane, std::move(command), entry->value);
-  } else {
-    // A void one is taken as a hint.
-    static_cast<void>(SetDesired(
-        *lane, is_valid ? std::nullopt : owner_->table(Topic::kCommands, partition)->Find(key)));
   }
   // Rule 12: the events are read again, and the ledger does not know what it had of them.
   if (is_action && MayHaveBeenDone(*lane)) TakeForSent(*lane);

@@ -312,7 +312,7 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
     return writes_.size() >= static_cast<std::size_t>(options_.open_writes_max);
   }
   /// A key of it may be open and has no lane: the scan finds it.
-  void FindLater(Target& target);
+  void FindLater(Target& target, std::string_view key);
   /// There may be something to do with the key of this command, which has no lane.
   bool MayBeOpen(const ids::CommandKey& parts, std::string_view key,
                  std::string_view command) const;
@@ -440,7 +440,6 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
   };
   Before before_;
   /// Parsed into again and again, so that its memory stays.
-  v1::Command scratch_command_;
   v1::RecordEntry scratch_entry_;
   /// `now_.wall` as text.
   WallTime time_text_of_{};

@@ -116,8 +116,7 @@ void LoaderStage::Sweep(Target& target) {
   const auto partition = partitions_.find(target.partition);
   if (partition == partitions_.end() || partition->second.revoking) return;
   // Whoever changes one of these has the target looked at again.
-  if (target.ready_count() > 0 || target.waiting_count() > 0 || target.scanning ||
-      target.scan_wanted) {
+  if (target.ready_count() > 0 || target.waiting_count() > 0 || target.must_scan()) {
     return;
   }
   SweepState& sweep = target.sweep;

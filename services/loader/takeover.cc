@@ -4,7 +4,6 @@
 #include <vector>
 
 #include "services/loader/entries.h"
-#include "services/loader/fields.h"
 #include "services/loader/index_rows.h"
 #include "services/loader/stage.h"
 
@@ -21,18 +20,6 @@ namespace {
 // How far a source's clock may be behind ours where what it says decides whether an action is
 // looked up first.
 constexpr Duration kSourceClockMargin = std::chrono::minutes(1);
-
-// Of a state that can be read.
-bool IsBackfill(std::string_view command) {
-  bool is_backfill = false;
-  const auto look = [&](int field, std::string_view, std::uint64_t integer) {
-    if (field == v1::DesiredState::kBackfillFieldNumber) is_backfill = integer != 0;
-  };
-  ForEachField(command, [&](int field, std::string_view bytes, std::uint64_t) {
-    if (field == v1::Command::kStateFieldNumber) ForEachField(bytes, look);
-  });
-  return is_backfill;
-}
 
 // The heads of a partition's records, for keys that come in their order. A piece is read ahead,
 // which costs a fraction of looking up each.
@@ -220,7 +207,7 @@ void LoaderStage::LoadCommands(const eventlog::Takeover& takeover) {
   for (const std::string& key : live) Touch(*LaneOf(key));
   for (auto& [key, target] : targets_) {
     if (target.partition != partition) continue;
-    target.scan_wanted = true;
+    target.ScanFrom("");
     MarkDirty(&target);
   }
 }

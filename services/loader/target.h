@@ -107,7 +107,9 @@ struct Target {
   // Keys that may be tried now; bounded, the rest is found again by scanning the difference.
   std::array<std::deque<std::string>, kPriorities> ready;
   std::unordered_set<std::string> queued;
-  bool scan_wanted = true;
+  /// Where the next pass is to begin: a key that may be tried is queued, or the pass that is under
+  /// way comes to it, or the next one does. None: no pass is wanted.
+  std::optional<std::string> next_scan_from = "";
   /// Keys without a lane may be tried from here on.
   Instant rescan_at = Instant::max();
   bool scanning = false;
@@ -120,6 +122,14 @@ struct Target {
   bool is_dirty = false;
   SweepState sweep;
 
+  bool must_scan() const { return scanning || next_scan_from.has_value(); }
+  /// The key `begin` may be tried and is not queued. Empty: any may be so.
+  void ScanFrom(std::string_view begin) {
+    // The pass that is under way comes there.
+    if (scanning && !begin.empty() && begin >= scan_from) return;
+    if (!next_scan_from || begin < *next_scan_from) next_scan_from = begin;
+  }
+
   std::size_t ready_count() const { return queued.size(); }
   std::size_t waiting_count() const {
     std::size_t count = 0;
@@ -131,6 +141,13 @@ struct Target {
   std::optional<Priority> NextReady() const { return First(ready); }
   void Await(std::string name, Priority priority) {
     waiting[static_cast<std::size_t>(priority)].push_back(std::move(name));
+  }
+  bool HasRoom(Priority priority, std::size_t ready_max) const {
+    // A backfill never takes the place of what is more urgent.
+    const std::size_t others = priority == Priority::kBackfill
+                                   ? ready_count()
+                                   : ready[static_cast<std::size_t>(priority)].size();
+    return others < ready_max;
   }
   void Push(const std::string& name, Priority priority) {
     if (!queued.insert(name).second) return;

@@ -37,7 +37,7 @@ void LoaderStage::RefreshTenant(const std::string& tenant) {
     target.key = key;
     target.partition = PartitionOf(tenant);
     RefreshTarget(target, *connection);
-    target.scan_wanted = true;
+    target.ScanFrom("");
     MarkDirty(&target);
   }
   // A sync may have another target now.

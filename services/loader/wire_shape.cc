@@ -61,9 +61,13 @@ const WireShape& WireShape::Of(const google::protobuf::Descriptor& descriptor) {
   return made;
 }
 
-bool WireShape::IsPlain(std::string_view message) const { return IsPlain(message, 0); }
+bool WireShape::IsPlain(std::string_view message) const { return IsPlain(message, 0, 0); }
 
-bool WireShape::IsPlain(std::string_view message, int depth) const {
+bool WireShape::IsPlainBut(int number, std::string_view message) const {
+  return IsPlain(message, number, 0);
+}
+
+bool WireShape::IsPlain(std::string_view message, int unseen, int depth) const {
   if (depth > kDepthMax) return false;
   bool is_plain = true;
   std::uint64_t seen = 0;
@@ -93,7 +97,8 @@ bool WireShape::IsPlain(std::string_view message, int depth) const {
                            bytes.data(), static_cast<int>(bytes.size()));
             return;
           case Kind::kMessage:
-            is_plain = is_plain && !is_integer && field.message->IsPlain(bytes, depth + 1);
+            is_plain = is_plain && !is_integer &&
+                       (number == unseen || field.message->IsPlain(bytes, 0, depth + 1));
             return;
           case Kind::kOther:
             is_plain = false;

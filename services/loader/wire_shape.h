@@ -20,6 +20,8 @@ class WireShape {
   /// True: parsing takes `message`, with each singular field once and all of the declared types.
   /// False: only parsing can tell.
   bool IsPlain(std::string_view message) const;
+  /// The same, but for what lies below its field `number`.
+  bool IsPlainBut(int number, std::string_view message) const;
 
  private:
   enum class Kind : std::uint8_t { kUnknown, kVarint, kBytes, kText, kMessage, kOther };
@@ -30,7 +32,8 @@ class WireShape {
     std::uint64_t bit = 0;
     const WireShape* message = nullptr;
   };
-  bool IsPlain(std::string_view message, int depth) const;
+  /// `unseen`: 0 or the number of a field.
+  bool IsPlain(std::string_view message, int unseen, int depth) const;
 
   std::vector<Field> fields_;
 };
