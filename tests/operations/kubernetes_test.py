@@ -4,9 +4,10 @@
     kubernetes_test.py --bin build/release/bin
 
 Unknown keys, wrong types, missing keys and wrong choices are refused, as an API server with strict fields
-does; it checks more (formats, relations between fields), which is not tried here. The custom resources of
-Strimzi and of the Prometheus Operator are held against CUSTOM below, which has only the keys that we use and
-was written by hand after their published definitions. Needs python3-yaml and Go (kubernetes_tools.sh).
+does; it checks more (formats, relations between fields), which is not tried here. The custom resources of the
+Prometheus Operator and of KEDA are held against the definitions that they publish; those of Strimzi, whose
+definitions are in no Go module, against CUSTOM below, which has only the keys that we use and was written by
+hand after them. Needs python3-yaml and Go (kubernetes_tools.sh).
 """
 
 import argparse
@@ -43,7 +44,6 @@ TEXT = {"type": "string"}
 NUMBER = {"type": "integer"}
 TEXTS = {"type": "object", "additionalProperties": TEXT}
 OPERATIONS = {"enum": ["Read", "Write", "Create", "Describe", "DescribeConfigs"], **TEXT}
-SCALING = some(stabilizationWindowSeconds=NUMBER, policies=many(some(type=TEXT, value=NUMBER, periodSeconds=NUMBER)))
 CUSTOM = {
     ("kafka.strimzi.io/v1", "KafkaTopic"): of(
         partitions=NUMBER, replicas=NUMBER, config={"type": "object", "additionalProperties": {}}),
@@ -55,24 +55,15 @@ CUSTOM = {
                 "type": "object", "required": ["type", "name"],
                 "properties": {"type": {"enum": ["topic", "group"], **TEXT}, "name": TEXT,
                                "patternType": {"enum": ["literal", "prefix"], **TEXT}}}}}))),
-    ("keda.sh/v1alpha1", "ScaledObject"): some(
-        scaleTargetRef=some(apiVersion=TEXT, kind=TEXT, name=TEXT), pollingInterval=NUMBER, minReplicaCount=NUMBER,
-        maxReplicaCount=NUMBER, fallback=some(failureThreshold=NUMBER, replicas=NUMBER),
-        advanced=some(horizontalPodAutoscalerConfig=some(behavior=some(scaleUp=SCALING, scaleDown=SCALING))),
-        triggers=many(some(type={"enum": ["prometheus"], **TEXT},
-                           metadata=some(serverAddress=TEXT, query=TEXT, threshold=TEXT)))),
-    ("monitoring.coreos.com/v1", "PodMonitor"): some(
-        jobLabel=TEXT, selector=some(matchLabels=TEXTS),
-        podMetricsEndpoints=many(some(port=TEXT, path=TEXT, interval=TEXT))),
-    ("monitoring.coreos.com/v1", "PrometheusRule"): some(groups=many(some(name=TEXT, rules=many(
-        {**of(record=TEXT, alert=TEXT, expr=TEXT, labels=TEXTS, annotations=TEXTS, **{"for": TEXT}),
-         "required": ["expr"]})))),
 }
 
 
 class Api:
-    def __init__(self, fields, swagger):
+    def __init__(self, fields, swagger, definitions):
         self.types = {}
+        self.definitions = {
+            (f"{definition['spec']['group']}/{version['name']}", definition["spec"]["names"]["kind"]):
+            version["schema"]["openAPIV3Schema"] for definition in definitions for version in definition["spec"]["versions"]}
         for named in fields["types"]:
             schema = self._schema(named)
             # The older document knows what is required, of the types that it knows.
@@ -96,9 +87,12 @@ class Api:
         return {} if scalar in (None, "untyped") else {"type": "number" if scalar == "numeric" else scalar}
 
     def of_kind(self, version, kind):
+        metadata = {"$ref": "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"}
         if (version, kind) in CUSTOM:
-            metadata = {"$ref": "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"}
             return some(apiVersion=TEXT, kind=TEXT, metadata=metadata, spec=CUSTOM[version, kind])
+        if (version, kind) in self.definitions:
+            schema = self.definitions[version, kind]
+            return some(**{**schema["properties"], "metadata": metadata, "status": {}}) | {"required": ["spec", "metadata"]}
         group, _, version = ("/" + version).rpartition("/")
         group = group.strip("/").split(".")[0] or "core"
         return self.types.get(f"io.k8s.api.{group}.{version}.{kind}")
@@ -127,6 +121,8 @@ class Api:
                 if name not in value:
                     yield f"{where}: {name} is missing"
             properties, more = schema.get("properties", {}), schema.get("additionalProperties")
+            if schema.get("x-kubernetes-preserve-unknown-fields"):
+                more = {}
             for name, item in value.items():
                 if name in properties or more is not None:
                     yield from self._problems(properties.get(name, more), item, f"{where}.{name}")
@@ -149,8 +145,10 @@ class KubernetesTest(unittest.TestCase):
     def setUpClass(cls):
         tools = subprocess.run(["bash", str(pathlib.Path(__file__).with_name("kubernetes_tools.sh"))], text=True,
                                stdout=subprocess.PIPE, check=True).stdout.split("\n")
-        cls.api = Api(yaml.load(pathlib.Path(tools[1]).read_text(), yaml.CSafeLoader),
-                      json.loads(pathlib.Path(tools[2]).read_text()))
+        def load(path):
+            return yaml.load(path.read_text(), yaml.CSafeLoader)
+        cls.api = Api(load(pathlib.Path(tools[1])), json.loads(pathlib.Path(tools[2]).read_text()),
+                      [load(path) for path in sorted(pathlib.Path(tools[3]).glob("*.yaml"))])
         cls.rendered = {}
         for overlay in OVERLAYS:
             text = subprocess.run([tools[0], "build", str(overlay)], text=True, stdout=subprocess.PIPE,
@@ -172,6 +170,9 @@ class KubernetesTest(unittest.TestCase):
 
     def test_everything_is_as_the_api_says(self):
         for _, thing in self.each():
+            with self.about(thing):
+                self.assertEqual([], self.api.problems(thing))
+        for thing in yaml.safe_load_all((TOP / "k8s" / "prometheus" / "prometheus.yaml").read_text()):
             with self.about(thing):
                 self.assertEqual([], self.api.problems(thing))
 
@@ -196,6 +197,14 @@ class KubernetesTest(unittest.TestCase):
         user = copy.deepcopy(user)
         user["spec"]["authorization"]["acls"][0]["operations"] = ["Reed"]
         self.assertRegex("\n".join(self.api.problems(user)), "none of")
+        for kind, spoil in {
+                "PodMonitor": lambda spec: rename(spec["podMetricsEndpoints"][0], "interval", "intervall"),
+                "PrometheusRule": lambda spec: rename(spec["groups"][0]["rules"][0], "expr", "expression"),
+                "ScaledObject": lambda spec: rename(spec["triggers"][0], "metadata", "metadatas")}.items():
+            with self.subTest(kind):
+                thing = copy.deepcopy(next(thing for _, thing in self.each(kind)))
+                spoil(thing["spec"])
+                self.assertRegex("\n".join(self.api.problems(thing)), "unknown key (intervall|expression|metadatas)")
 
     def test_pods_are_restricted_probed_and_sized(self):
         for _, thing in self.each("StatefulSet"):
