@@ -1,6 +1,7 @@
 #include "libs/json/reader.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstdint>
 #include <cstring>
 
@@ -42,18 +43,18 @@ void AppendUtf8(std::string& out, unsigned code) {
 
 }  // namespace
 
-std::size_t Reader::SkipPlain(std::size_t at) const {
-  while (at + 8 <= text_.size()) {
+std::size_t PlainUntil(std::string_view text, std::size_t at) {
+  for (; at + 8 <= text.size(); at += 8) {
     std::uint64_t bytes = 0;
-    std::memcpy(&bytes, text_.data() + at, 8);
-    if (((bytes & kHighBits) | BytesEqualTo(bytes, '"') | BytesEqualTo(bytes, '\\') |
-         BytesBelowSpace(bytes)) != 0) {
-      break;
-    }
-    at += 8;
+    std::memcpy(&bytes, text.data() + at, 8);
+    const std::uint64_t found = (bytes & kHighBits) | BytesEqualTo(bytes, '"') |
+                                BytesEqualTo(bytes, '\\') | BytesBelowSpace(bytes);
+    if (found == 0) continue;
+    if constexpr (std::endian::native != std::endian::little) break;
+    return at + static_cast<std::size_t>(std::countr_zero(found)) / 8;
   }
-  for (; at < text_.size(); ++at) {
-    const auto byte = static_cast<unsigned char>(text_[at]);
+  for (; at < text.size(); ++at) {
+    const auto byte = static_cast<unsigned char>(text[at]);
     if (byte < 0x20 || byte >= 0x80 || byte == '"' || byte == '\\') break;
   }
   return at;
@@ -84,7 +85,7 @@ std::size_t Reader::CharacterBytes(std::size_t at) const {
 bool Reader::ReadText() {
   const std::size_t begin = ++at_;
   for (;;) {
-    at_ = SkipPlain(at_);
+    at_ = PlainUntil(text_, at_);
     if (at_ >= text_.size()) return Fail("a string has no end");
     const char c = text_[at_];
     if (c == '"') {
@@ -104,7 +105,7 @@ bool Reader::ReadEscaped(std::size_t begin) {
   unescaped_.assign(text_, begin, at_ - begin);
   for (;;) {
     const std::size_t from = at_;
-    at_ = SkipPlain(at_);
+    at_ = PlainUntil(text_, at_);
     unescaped_.append(text_, from, at_ - from);
     if (at_ >= text_.size()) return Fail("a string has no end");
     const char c = text_[at_];

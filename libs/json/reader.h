@@ -9,6 +9,9 @@
 
 namespace tributary::json {
 
+/// First byte from `at` on that is not a plain character of ASCII within a string; the size: none.
+std::size_t PlainUntil(std::string_view text, std::size_t at);
+
 /// A cursor over JSON text. After a failure nothing may be read any more.
 class Reader {
  public:
@@ -133,8 +136,6 @@ class Reader {
   bool ReadHex(unsigned& unit);
   /// Bytes of the character of several bytes at `at`; 0: it is no UTF-8.
   std::size_t CharacterBytes(std::size_t at) const;
-  /// First byte from `at` on that is not a plain character of ASCII within a string.
-  std::size_t SkipPlain(std::size_t at) const;
 
   std::string_view text_;
   const std::size_t depth_max_;

@@ -252,9 +252,9 @@ void AppendQuoted(std::string& out, std::string_view text) {
   constexpr std::string_view kHex = "0123456789abcdef";
   out += '"';
   std::size_t plain = 0;
-  for (std::size_t at = 0; at < text.size(); ++at) {
+  for (std::size_t at = PlainUntil(text, 0); at < text.size(); at = PlainUntil(text, at + 1)) {
     const auto byte = static_cast<unsigned char>(text[at]);
-    if (byte >= 0x20 && byte != '"' && byte != '\\') continue;
+    if (byte >= 0x80) continue;
     out.append(text, plain, at - plain);
     plain = at + 1;
     switch (byte) {

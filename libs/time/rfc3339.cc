@@ -1,7 +1,7 @@
 #include "libs/time/rfc3339.h"
 
 #include <array>
-#include <cstdio>
+#include <charconv>
 
 namespace tributary {
 namespace {
@@ -101,6 +101,23 @@ Civil ToCivil(WallTime time) {
           .micros = (within - whole).count()};
 }
 
+std::string DateAndTime(const Civil& civil, char between) {
+  std::string text;
+  text.reserve(32);
+  AppendDigits(text, civil.year, 4);
+  text.push_back('-');
+  AppendDigits(text, civil.month, 2);
+  text.push_back('-');
+  AppendDigits(text, civil.day, 2);
+  text.push_back(between);
+  AppendDigits(text, civil.hour, 2);
+  text.push_back(':');
+  AppendDigits(text, civil.minute, 2);
+  text.push_back(':');
+  AppendDigits(text, civil.second, 2);
+  return text;
+}
+
 }  // namespace
 
 std::optional<ZonedTime> ParseZonedTime(std::string_view text) {
@@ -173,28 +190,34 @@ std::optional<WallTime> ParseHttpDate(std::string_view text) {
   return FromCivil(year, static_cast<int>(month / 3) + 1, day, hour, minute, second);
 }
 
+void AppendDigits(std::string& out, std::int64_t value, std::size_t places) {
+  std::array<char, 20> digits{};
+  const char* const end = std::to_chars(digits.data(), digits.data() + digits.size(), value).ptr;
+  const auto count = static_cast<std::size_t>(end - digits.data());
+  if (count < places) out.append(places - count, '0');
+  out.append(digits.data(), count);
+}
+
 std::string FormatRfc3339(WallTime time) {
   const Civil civil = ToCivil(time);
-  std::array<char, 64> buffer{};
-  std::snprintf(buffer.data(), buffer.size(), "%04d-%02u-%02uT%02d:%02d:%02d", civil.year,
-                civil.month, civil.day, civil.hour, civil.minute, civil.second);
-  std::string text = buffer.data();
+  std::string text = DateAndTime(civil, 'T');
   if (civil.micros != 0) {
-    std::snprintf(buffer.data(), buffer.size(), ".%06lld", static_cast<long long>(civil.micros));
-    text += buffer.data();
+    text.push_back('.');
+    AppendDigits(text, civil.micros, 6);
     while (text.back() == '0') text.pop_back();
   }
-  return text + "Z";
+  text.push_back('Z');
+  return text;
 }
 
 std::string FormatAtOffset(WallTime time, std::int32_t offset_minutes) {
-  const Civil civil = ToCivil(time + minutes(offset_minutes));
   const int absolute = offset_minutes < 0 ? -offset_minutes : offset_minutes;
-  std::array<char, 96> buffer{};
-  std::snprintf(buffer.data(), buffer.size(), "%04d-%02u-%02u %02d:%02d:%02d%c%02d:%02d",
-                civil.year, civil.month, civil.day, civil.hour, civil.minute, civil.second,
-                offset_minutes < 0 ? '-' : '+', absolute / 60, absolute % 60);
-  return buffer.data();
+  std::string text = DateAndTime(ToCivil(time + minutes(offset_minutes)), ' ');
+  text.push_back(offset_minutes < 0 ? '-' : '+');
+  AppendDigits(text, absolute / 60, 2);
+  text.push_back(':');
+  AppendDigits(text, absolute % 60, 2);
+  return text;
 }
 
 }  // namespace tributary

@@ -2,7 +2,8 @@
 
 #include <array>
 #include <charconv>
-#include <cstdio>
+
+#include "libs/time/rfc3339.h"
 
 namespace tributary::simulator {
 namespace {
@@ -100,11 +101,20 @@ std::int64_t FromSiteClock(const SiteZone& zone, std::int64_t local) {
   return local - standard;
 }
 
-template <typename... Arguments>
-std::string Format(const char* format, Arguments... arguments) {
-  std::array<char, 64> buffer{};
-  const int size = std::snprintf(buffer.data(), buffer.size(), format, arguments...);
-  return std::string(buffer.data(), static_cast<std::size_t>(size));
+void AppendDate(std::string& out, const Civil& date) {
+  AppendDigits(out, date.year, 4);
+  out.push_back('-');
+  AppendDigits(out, date.month, 2);
+  out.push_back('-');
+  AppendDigits(out, date.day, 2);
+}
+
+void AppendTimeOfDay(std::string& out, std::int64_t seconds) {
+  AppendDigits(out, seconds / 3'600, 2);
+  out.push_back(':');
+  AppendDigits(out, seconds / 60 % 60, 2);
+  out.push_back(':');
+  AppendDigits(out, seconds % 60, 2);
 }
 
 }  // namespace
@@ -123,40 +133,57 @@ std::string SiteTime(const SiteZone& zone, std::int64_t seconds) {
   const std::int32_t offset = OffsetMinutes(zone, seconds);
   const std::int64_t local = seconds + offset * std::int64_t{60};
   const std::int64_t days = FloorDiv(local, kDay);
-  const Civil date = CivilOf(days);
-  const std::int64_t of_day = local - days * kDay;
   const std::int32_t distance = offset < 0 ? -offset : offset;
-  return Format("%04lld-%02lld-%02lldT%02lld:%02lld:%02lld%c%02d:%02d",
-                static_cast<long long>(date.year), static_cast<long long>(date.month),
-                static_cast<long long>(date.day), static_cast<long long>(of_day / 3'600),
-                static_cast<long long>(of_day / 60 % 60), static_cast<long long>(of_day % 60),
-                offset < 0 ? '-' : '+', distance / 60, distance % 60);
+  std::string out;
+  out.reserve(25);
+  AppendDate(out, CivilOf(days));
+  out.push_back('T');
+  AppendTimeOfDay(out, local - days * kDay);
+  out.push_back(offset < 0 ? '-' : '+');
+  AppendDigits(out, distance / 60, 2);
+  out.push_back(':');
+  AppendDigits(out, distance % 60, 2);
+  return out;
 }
 
 std::string SiteDate(const SiteZone& zone, std::int64_t seconds) {
-  return SiteTime(zone, seconds).substr(0, 10);
+  std::string out;
+  AppendDate(out,
+             CivilOf(FloorDiv(seconds + OffsetMinutes(zone, seconds) * std::int64_t{60}, kDay)));
+  return out;
 }
 
 std::string HttpDate(std::int64_t seconds) {
-  static constexpr std::array kDays = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
-  static constexpr std::array kMonths = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
-                                         "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+  static constexpr std::array kDays = {"Sun, ", "Mon, ", "Tue, ", "Wed, ",
+                                       "Thu, ", "Fri, ", "Sat, "};
+  static constexpr std::array kMonths = {" Jan ", " Feb ", " Mar ", " Apr ", " May ", " Jun ",
+                                         " Jul ", " Aug ", " Sep ", " Oct ", " Nov ", " Dec "};
   const std::int64_t days = FloorDiv(seconds, kDay);
   const Civil date = CivilOf(days);
-  const std::int64_t of_day = seconds - days * kDay;
-  return Format("%s, %02lld %s %04lld %02lld:%02lld:%02lld GMT",
-                kDays[static_cast<std::size_t>(WeekdayOf(days))], static_cast<long long>(date.day),
-                kMonths[static_cast<std::size_t>(date.month - 1)],
-                static_cast<long long>(date.year), static_cast<long long>(of_day / 3'600),
-                static_cast<long long>(of_day / 60 % 60), static_cast<long long>(of_day % 60));
+  std::string out;
+  out.reserve(29);
+  out += kDays[static_cast<std::size_t>(WeekdayOf(days))];
+  AppendDigits(out, date.day, 2);
+  out += kMonths[static_cast<std::size_t>(date.month - 1)];
+  AppendDigits(out, date.year, 4);
+  out.push_back(' ');
+  AppendTimeOfDay(out, seconds - days * kDay);
+  out += " GMT";
+  return out;
 }
 
 std::string IsoUtc(WallTime time) {
   const std::int64_t seconds = SecondsOf(time);
-  const SiteZone utc{0, SiteZone::DaylightSaving::kNone};
-  const std::int64_t micros = time.time_since_epoch().count() - seconds * 1'000'000;
-  return SiteTime(utc, seconds).substr(0, 19) +
-         Format(".%03lldZ", static_cast<long long>(micros / 1'000));
+  const std::int64_t days = FloorDiv(seconds, kDay);
+  std::string out;
+  out.reserve(24);
+  AppendDate(out, CivilOf(days));
+  out.push_back('T');
+  AppendTimeOfDay(out, seconds - days * kDay);
+  out.push_back('.');
+  AppendDigits(out, (time.time_since_epoch().count() - seconds * 1'000'000) / 1'000, 3);
+  out.push_back('Z');
+  return out;
 }
 
 std::optional<std::int64_t> ParseSiteDay(const SiteZone& zone, std::string_view text) {

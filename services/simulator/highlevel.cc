@@ -5,6 +5,7 @@
 
 #include "services/simulator/civil_time.h"
 #include "services/simulator/json_text.h"
+#include "services/simulator/random.h"
 
 namespace tributary::simulator {
 namespace {
@@ -332,11 +333,13 @@ void HighLevel::Store(WallTime now, std::uint32_t index, State state) {
   contact.state = std::make_shared<const State>(std::move(state));
   contact.to_index.emplace_back(now + options_.index_lag, contact.state);
   const Flat flat = Flattened(*contact.state);
+  const auto named = flat.find("customFields.chargify_customer_id");
   marks_.push_back({.at = now,
                     .record = index,
                     .customer = HashOfPart(flat, Part::kCustomer),
                     .company = HashOfPart(flat, Part::kCompany),
-                    .subscriptions = HashOfPart(flat, Part::kSubscriptions)});
+                    .subscriptions = HashOfPart(flat, Part::kSubscriptions),
+                    .of = HashText(named == flat.end() ? "" : named->second)});
 }
 
 std::uint32_t HighLevel::Add(WallTime now, State state) {

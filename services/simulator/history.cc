@@ -10,29 +10,28 @@ namespace tributary::simulator {
 
 void History::Append(WallTime time, Op op, std::string_view kind, std::string_view id,
                      std::string document) {
-  entries_.push_back({time, op, std::string(kind), std::string(id), std::move(document)});
+  kept_.push_back({time, op, std::string(kind), std::string(id), std::move(document)});
 }
 
-std::string History::Line(std::int64_t sequence, WallTime time, Op op, std::string_view kind,
-                          std::string_view id, std::string_view document) {
+std::string History::Line(const Entry& entry) {
   static constexpr std::array kOps = {"put", "gone", "event"};
   std::string line;
   ObjectText object(line);
-  object.Integer("seq", sequence);
-  object.Text("time", IsoUtc(time));
-  object.Text("op", kOps[static_cast<std::size_t>(op)]);
-  object.Text("kind", kind);
-  object.Text("id", id);
-  object.Raw("document", document.empty() ? "null" : document);
+  object.Integer("seq", entry.sequence);
+  object.Text("time", IsoUtc(entry.time));
+  object.Text("op", kOps[static_cast<std::size_t>(entry.op)]);
+  object.Text("kind", entry.kind);
+  object.Text("id", entry.id);
+  object.Raw("document", entry.document.empty() ? "null" : entry.document);
   object.End();
   return line;
 }
 
-void History::ForEachLine(const std::function<void(std::string_view line)>& line) const {
-  std::int64_t sequence = 0;
-  for (const Entry& entry : entries_) {
-    ++sequence;
-    line(Line(sequence, entry.time, entry.op, entry.kind, entry.id, entry.document));
+void History::ForEach(std::int64_t after,
+                      const std::function<void(const Entry& entry)>& visit) const {
+  for (std::int64_t sequence = after + 1; sequence <= size(); ++sequence) {
+    const Kept& kept = kept_[static_cast<std::size_t>(sequence - 1)];
+    visit({sequence, kept.time, kept.op, kept.kind, kept.id, kept.document});
   }
 }
 

@@ -17,25 +17,35 @@ class History {
  public:
   enum class Op : std::uint8_t { kPut, kGone, kEvent };
 
-  /// `document` is the whole entity after the mutation (or the event); empty: it is gone.
+  struct Entry {
+    /// From 1; 0 marks what was there before the history began.
+    std::int64_t sequence = 0;
+    WallTime time;
+    Op op = Op::kPut;
+    std::string_view kind;
+    std::string_view id;
+    /// JSON of the whole entity after the mutation, or of the event; empty: it is gone.
+    std::string_view document;
+  };
+
   void Append(WallTime time, Op op, std::string_view kind, std::string_view id,
               std::string document);
 
-  /// One JSON object; `sequence` 0 marks what was there before the history began.
-  static std::string Line(std::int64_t sequence, WallTime time, Op op, std::string_view kind,
-                          std::string_view id, std::string_view document);
-  void ForEachLine(const std::function<void(std::string_view line)>& line) const;
-  std::int64_t size() const { return static_cast<std::int64_t>(entries_.size()); }
+  /// One JSON object.
+  static std::string Line(const Entry& entry);
+  /// Those behind the first `after`.
+  void ForEach(std::int64_t after, const std::function<void(const Entry& entry)>& visit) const;
+  std::int64_t size() const { return static_cast<std::int64_t>(kept_.size()); }
 
  private:
-  struct Entry {
+  struct Kept {
     WallTime time;
     Op op;
     std::string kind;
     std::string id;
     std::string document;
   };
-  std::vector<Entry> entries_;
+  std::vector<Kept> kept_;
 };
 
 }  // namespace tributary::simulator

@@ -9,7 +9,8 @@
 #include <utility>
 #include <vector>
 
-#include "libs/time/rfc3339.h"
+#include "libs/json/value.h"
+#include "services/simulator/random.h"
 
 namespace tributary::simulator {
 namespace {
@@ -125,33 +126,28 @@ std::string Trimmed(std::string text) {
 
 class Fold {
  public:
-  void Take(std::string_view line) {
-    const auto parsed = json::Parse(line);
-    if (!parsed.ok()) return;
-    const std::string kind = TextAt(*parsed, "kind");
-    const std::string id = TextAt(*parsed, "id");
-    const std::string op = TextAt(*parsed, "op");
-    if (op == "event") return;
-    const bool is_base = TextAt(*parsed, "seq") == "0";
-    WallTime next = now_;
-    if (!is_base) {
-      if (const auto time = ParseZonedTime(TextAt(*parsed, "time"))) next = time->utc;
-    }
+  void Take(const History::Entry& entry) {
+    if (entry.op == History::Op::kEvent) return;
+    const bool is_gone = entry.op == History::Op::kGone;
+    absl::StatusOr<json::Value> document = json::Value();
+    if (!is_gone) document = json::Parse(entry.document);
+    if (!document.ok()) return;
+    const bool is_base = entry.sequence == 0;
     if (!is_base && !live_) {
       live_ = true;
       for (auto& [customer, person] : people_) Note(customer, person);
     }
-    now_ = next;
-    const json::Value* document = parsed->Find("document");
+    if (!is_base) now_ = entry.time;
+    const std::string id(entry.id);
     touched_.clear();
-    if (kind == "customers") {
-      TakeCustomer(id, op == "gone", *document);
-    } else if (kind == "subscriptions") {
-      TakeSubscription(id, op == "gone", *document);
-    } else if (kind == "invoices") {
-      TakeInvoice(id, op == "gone", *document);
-    } else if (kind == "components") {
-      TakeComponent(id, op == "gone", *document);
+    if (entry.kind == "customers") {
+      TakeCustomer(id, is_gone, *document);
+    } else if (entry.kind == "subscriptions") {
+      TakeSubscription(id, is_gone, *document);
+    } else if (entry.kind == "invoices") {
+      TakeInvoice(id, is_gone, *document);
+    } else if (entry.kind == "components") {
+      TakeComponent(id, is_gone, *document);
     }
     if (!live_) return;
     for (const std::string& customer : touched_) {
@@ -538,7 +534,10 @@ void JudgeHighLevel(const Fold& fold, const HighLevel& highlevel, Judgement& jud
   std::vector<std::vector<Moment>> customers(highlevel.contacts().size());
   std::vector<std::vector<Moment>> companies(highlevel.contacts().size());
   std::vector<std::vector<Moment>> subscriptions(highlevel.contacts().size());
+  std::vector<std::uint64_t> named(highlevel.contacts().size());
+  for (const auto& [id, index] : first) named[index] = HashText(id);
   for (const Mark& mark : highlevel.marks()) {
+    if (mark.of != named[mark.record]) continue;
     customers[mark.record].push_back({mark.at, mark.customer});
     companies[mark.record].push_back({mark.at, mark.company});
     subscriptions[mark.record].push_back({mark.at, mark.subscriptions});
@@ -557,14 +556,26 @@ void JudgeHighLevel(const Fold& fold, const HighLevel& highlevel, Judgement& jud
 
 }  // namespace
 
-Judgement JudgeRecords(const Site& site, const HighLevel& highlevel, const RestCrm& rest,
-                       JudgeScope scope) {
-  Judgement judgement;
+struct RecordJudge::State {
   Fold fold;
-  site.ForEachTruth([&](std::string_view line) { fold.Take(line); }, kJudged);
-  fold.Finish();
-  if (scope.rest) JudgeRest(fold, rest, judgement);
-  if (scope.highlevel) JudgeHighLevel(fold, highlevel, judgement);
+  bool has_base = false;
+  std::int64_t folded = 0;
+};
+
+RecordJudge::RecordJudge() : state_(std::make_unique<State>()) {}
+RecordJudge::~RecordJudge() = default;
+
+Judgement RecordJudge::Look(const Site& site, const HighLevel& highlevel, const RestCrm& rest,
+                            JudgeScope scope) {
+  State& s = *state_;
+  const auto take = [&s](const History::Entry& entry) { s.fold.Take(entry); };
+  if (!std::exchange(s.has_base, true)) site.ForEachBase(take, kJudged);
+  site.history().ForEach(s.folded, take);
+  s.folded = site.history().size();
+  s.fold.Finish();
+  Judgement judgement;
+  if (scope.rest) JudgeRest(s.fold, rest, judgement);
+  if (scope.highlevel) JudgeHighLevel(s.fold, highlevel, judgement);
   return judgement;
 }
 

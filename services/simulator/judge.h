@@ -1,5 +1,7 @@
 #pragma once
 
+#include <memory>
+
 #include "services/simulator/highlevel.h"
 #include "services/simulator/rest_crm.h"
 #include "services/simulator/site.h"
@@ -13,7 +15,18 @@ namespace tributary::simulator {
 /// Lenient where nobody can know better: of a customer that is gone only the mark of being gone
 /// counts, and a record only if it was ever made; customers who ever shared an e-mail are not
 /// looked for at HighLevel, where they are a conflict for a person.
-Judgement JudgeRecords(const Site& site, const HighLevel& highlevel, const RestCrm& rest,
-                       JudgeScope scope);
+class RecordJudge {
+ public:
+  RecordJudge();
+  ~RecordJudge();
+
+  /// Of one site, whose history it goes on to fold where it was at its last look.
+  Judgement Look(const Site& site, const HighLevel& highlevel, const RestCrm& rest,
+                 JudgeScope scope);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
 
 }  // namespace tributary::simulator

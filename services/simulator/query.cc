@@ -46,6 +46,7 @@ std::string_view Asked::Header(std::string_view name) const {
 }
 
 std::string PercentDecode(std::string_view text, bool plus_is_blank) {
+  if (text.find_first_of("+%") == std::string_view::npos) return std::string(text);
   std::string out;
   out.reserve(text.size());
   for (std::size_t i = 0; i < text.size(); ++i) {

@@ -164,9 +164,12 @@ class Site {
   std::int64_t site_id() const { return site_id_; }
   std::string subdomain() const { return options_.tenant; }
 
-  /// `only` shortens the documents of what was there from the beginning: with a large site nobody
-  /// wants to parse the members that he does not look at.
-  void ForEachTruth(const std::function<void(std::string_view line)>& line, Names only = {}) const;
+  using TruthVisitor = std::function<void(const History::Entry& entry)>;
+  /// What was there from the beginning, as it was then. `only` shortens the documents: with a large
+  /// site nobody wants to parse the members that he does not look at.
+  void ForEachBase(const TruthVisitor& visit, Names only = {}) const;
+  /// What happened since, in its order.
+  const History& history() const { return history_; }
 
  private:
   std::int64_t mutations_left() const { return options_.mutations_total - scheduled_; }

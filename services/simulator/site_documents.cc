@@ -375,9 +375,9 @@ absl::Status Site::Set(WallTime now, std::string_view entity, std::string_view i
       "entity: customers, subscriptions, components or invoices is expected");
 }
 
-void Site::ForEachTruth(const std::function<void(std::string_view line)>& line, Names only) const {
+void Site::ForEachBase(const TruthVisitor& visit, Names only) const {
   const auto base = [&](std::string_view kind, const std::string& id, const std::string& document) {
-    line(History::Line(0, options_.start, History::Op::kPut, kind, id, document));
+    visit({0, options_.start, History::Op::kPut, kind, id, document});
   };
   std::string document;
   for (std::uint32_t i = 0; i < customers_.base_rows(); ++i) {
@@ -404,7 +404,6 @@ void Site::ForEachTruth(const std::function<void(std::string_view line)>& line, 
     WriteInvoice(document, row, only);
     base("invoices", InvoiceUid(row.id), document);
   }
-  history_.ForEachLine(line);
 }
 
 }  // namespace tributary::simulator

@@ -29,6 +29,9 @@ struct Mark {
   std::uint64_t customer = 0;
   std::uint64_t company = 0;
   std::uint64_t subscriptions = 0;
+  /// HighLevel: hash of the customer that the contact named then. One with the e-mail of another
+  /// takes the other's contact.
+  std::uint64_t of = 0;
 };
 
 std::string CanonicalText(const json::Value& value);

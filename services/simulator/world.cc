@@ -111,6 +111,7 @@ struct World::Parts {
   HighLevel highlevel;
   RestCrm rest;
   Faults faults;
+  RecordJudge judge;
   std::multimap<WallTime, Late> late;
   std::multiset<WallTime> open;
   std::vector<Entry> journal;
@@ -187,7 +188,19 @@ absl::Status World::SetEndpoint(std::int64_t id, std::string_view status) {
 absl::Status World::SetFaults(std::string_view json) { return parts_->faults.Set(json); }
 
 void World::ForEachTruth(const std::function<void(std::string_view line)>& line) const {
-  parts_->site.ForEachTruth(line);
+  const auto write = [&line](const History::Entry& entry) { line(History::Line(entry)); };
+  parts_->site.ForEachBase(write);
+  parts_->site.history().ForEach(0, write);
+}
+
+std::map<std::string, std::string> World::NewestDocuments(std::string_view kind) const {
+  std::map<std::string, std::string> documents;
+  const auto take = [&](const History::Entry& entry) {
+    if (entry.kind == kind) documents[std::string(entry.id)] = entry.document;
+  };
+  parts_->site.ForEachBase(take);
+  parts_->site.history().ForEach(0, take);
+  return documents;
 }
 
 std::string World::Truth() const {
@@ -241,7 +254,7 @@ std::string World::Records() const {
 
 Judgement World::Judge(WallTime now, JudgeScope scope) const {
   parts_->Advance(now);
-  Judgement judgement = JudgeRecords(parts_->site, parts_->highlevel, parts_->rest, scope);
+  Judgement judgement = parts_->judge.Look(parts_->site, parts_->highlevel, parts_->rest, scope);
   judgement.provoked_429 = parts_->provoked_429 + parts_->highlevel.quota().refused();
   return judgement;
 }

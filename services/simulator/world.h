@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -190,6 +191,8 @@ class World {
   /// |"event","kind","id","document"}. Entities from before `start` come first, as they were then.
   void ForEachTruth(const std::function<void(std::string_view line)>& line) const;
   std::string Truth() const;
+  /// Of each entity of this kind that there ever was, by id; of those that are gone empty.
+  std::map<std::string, std::string> NewestDocuments(std::string_view kind) const;
   /// The journal of requests, one JSON object a line: {"seq","time","target","method","path",
   /// "status","form","applied","takes_ms","body"}: until the answer, and a hash of the request's.
   std::string Requests() const;

@@ -6,7 +6,6 @@
 #include "libs/ids/keys.h"
 #include "libs/json/value.h"
 #include "tributary/v1/changes.pb.h"
-#include "tributary/v1/commands.pb.h"
 #include "tributary/v1/records.pb.h"
 
 namespace tributary::simulation {
@@ -33,6 +32,27 @@ std::string ContentOf(const v1::Command& command) {
   content.clear_changed_at();
   if (content.has_state()) content.mutable_state()->clear_backfill();
   return Serialize(content);
+}
+
+struct ValidCommand {
+  std::string key;
+  ids::CommandKey parts;
+  v1::Command command;
+};
+
+// By key.
+std::vector<ValidCommand> ValidCommands(const Table& commands) {
+  std::vector<ValidCommand> out;
+  commands.ScanViews({}, {}, [&](std::string_view key, const eventlog::TableEntryView& entry) {
+    const std::optional<ids::CommandKey> parts = ids::ParseCommandKey(key);
+    if (!parts || entry.is_void) return true;
+    ValidCommand valid{std::string(key), *parts, {}};
+    if (valid.command.ParseFromArray(entry.value.data(), static_cast<int>(entry.value.size()))) {
+      out.push_back(std::move(valid));
+    }
+    return true;
+  });
+  return out;
 }
 
 constexpr std::size_t kViolationsMax = 20;
@@ -122,10 +142,9 @@ void Checks::OnCommand(const Record& record, const std::string& by, const TableE
     return;
   }
   if (!command.has_state() && command.mapping_error().empty()) return;
-  std::string& newest = newest_valid_command_[record.key];
-  if (!newest.empty()) {
-    v1::Command last;
-    last.ParseFromString(newest);
+  const auto [newest, is_first] = newest_valid_command_.try_emplace(record.key);
+  if (!is_first) {
+    const v1::Command& last = newest->second;
     if (Ordered(command.version()) < Ordered(last.version())) {
       Violate("version of " + record.key + " falls from " + Text(last.version()) + " to " +
               Text(command.version()) + " by " + by);
@@ -135,7 +154,7 @@ void Checks::OnCommand(const Record& record, const std::string& by, const TableE
               " by " + by + ": " + last.ShortDebugString() + " | " + command.ShortDebugString());
     }
   }
-  newest = entry.value;
+  newest->second = std::move(command);
 }
 
 void Checks::OnEvent(const Record& record) {
@@ -390,45 +409,42 @@ std::vector<std::string> Checks::NotAtRest(const Orders& orders) {
     Table& commands = TableOf(Topic::kCommands, partition);
     Table& records = TableOf(Topic::kRecords, partition);
     const std::int64_t generation = commands.generation().value_or(0);
+    const std::vector<ValidCommand> valid = ValidCommands(commands);
+    // (tenant, sync, customer)
+    std::map<std::tuple<std::string, std::string, std::string>, std::vector<const ValidCommand*>>
+        of;
+    for (const ValidCommand& command : valid) {
+      if (command.parts.kind != ids::CommandKey::Kind::kState) continue;
+      of[{command.parts.tenant, command.parts.sync, command.parts.source_id}].push_back(&command);
+    }
     for (const auto& customer : live) {
       const auto tenant = orders.tenants.find(customer.first);
       if (tenant == orders.tenants.end()) continue;
       for (const v1::Sync& sync : tenant->second.snapshot.syncs()) {
-        bool has_command = false;
-        commands.Scan(ids::JoinKey({customer.first, sync.name(), "s"}) + "/", {},
-                      [&](std::string_view key, const TableEntry& entry) {
-                        const auto parsed = ids::ParseCommandKey(key);
-                        v1::Command command;
-                        if (!parsed || parsed->source_id != customer.second || entry.is_void ||
-                            !command.ParseFromString(entry.value)) {
-                          return true;
-                        }
-                        has_command = true;
-                        if (std::tuple(command.version().generation(), command.version().offset()) <
-                            std::tuple(generation, newest[customer])) {
-                          problems.push_back("stale command " + std::string(key) + " " +
-                                             Text(command.version()) + ", newest change " +
-                                             std::to_string(newest[customer]));
-                        }
-                        return true;
-                      });
-        if (!has_command) {
+        const std::vector<const ValidCommand*>& derived =
+            of[{customer.first, sync.name(), customer.second}];
+        for (const ValidCommand* const command : derived) {
+          const v1::Version& version = command->command.version();
+          if (std::tuple(version.generation(), version.offset()) <
+              std::tuple(generation, newest[customer])) {
+            problems.push_back("stale command " + command->key + " " + Text(version) +
+                               ", newest change " + std::to_string(newest[customer]));
+          }
+        }
+        if (derived.empty()) {
           problems.push_back("lost: no command for customer " + customer.first + "/" +
                              customer.second + " in sync " + sync.name());
         }
       }
     }
-    commands.Scan({}, {}, [&](std::string_view key, const TableEntry& entry) {
-      const auto parsed = ids::ParseCommandKey(key);
-      v1::Command command;
-      if (!parsed || entry.is_void || !command.ParseFromString(entry.value)) return true;
+    for (const auto& [key, parts, command] : valid) {
       const std::optional<TableEntry> found = records.Get(key);
       v1::RecordEntry record;
       if (found) record.ParseFromString(found->value);
-      if (parsed->kind == ids::CommandKey::Kind::kAction) {
+      if (parts.kind == ids::CommandKey::Kind::kAction) {
         // Rule 30: whether it was done before `records` was lost cannot always be looked up.
         // Neither can it where a dead owner's entry covers what is known.
-        const bool is_unknown = lost_ledger_ || void_actions_.contains(std::string(key));
+        const bool is_unknown = lost_ledger_ || void_actions_.contains(key);
         const bool is_parked = record.final() && record.status() == v1::RecordEntry::STATUS_PARKED;
         // Of a record that a person has deleted nothing can be looked up.
         const bool is_shown =
@@ -436,15 +452,15 @@ std::vector<std::string> Checks::NotAtRest(const Orders& orders) {
             (((is_unknown || people_meddle_) && record.outcome() == v1::OUTCOME_UNKNOWN) ||
              (people_meddle_ && record.reason() == v1::REASON_MISSING));
         if (!is_shown) {
-          problems.push_back("action without an end: " + std::string(key) + " " +
+          problems.push_back("action without an end: " + key + " " +
                              v1::Reason_Name(record.reason()) + " " + record.detail());
         }
-        return true;
+        continue;
       }
-      if (parsed->kind != ids::CommandKey::Kind::kState) return true;
-      const auto revision = revisions.find({parsed->tenant, parsed->sync});
+      if (parts.kind != ids::CommandKey::Kind::kState) continue;
+      const auto revision = revisions.find({parts.tenant, parts.sync});
       if (revision != revisions.end() && command.version().revision() != revision->second) {
-        problems.push_back("Rule 36: " + std::string(key) + " " + Text(command.version()) +
+        problems.push_back("Rule 36: " + key + " " + Text(command.version()) +
                            " is not of revision " + std::to_string(revision->second));
       }
       const bool is_resolved =
@@ -456,18 +472,17 @@ std::vector<std::string> Checks::NotAtRest(const Orders& orders) {
         ++counts_.parked;
         if (record.reason() == v1::REASON_IDENTITY_CONFLICT &&
             command.state().presence() == v1::DesiredState::PRESENCE_GONE &&
-            sharing_.contains({parsed->tenant, parsed->source_id})) {
-          return true;
+            sharing_.contains({parts.tenant, parts.source_id})) {
+          continue;
         }
-        problems.push_back("parked: " + std::string(key) + ": " + v1::Reason_Name(record.reason()) +
-                           " " + record.detail());
+        problems.push_back("parked: " + key + ": " + v1::Reason_Name(record.reason()) + " " +
+                           record.detail());
       } else if (!is_resolved) {
-        problems.push_back("not resolved: " + std::string(key) + " desired " +
-                           Text(command.version()) + ", resolved " + Text(record.resolved()) + " " +
+        problems.push_back("not resolved: " + key + " desired " + Text(command.version()) +
+                           ", resolved " + Text(record.resolved()) + " " +
                            v1::RecordEntry::Status_Name(record.status()) + " " + record.detail());
       }
-      return true;
-    });
+    }
     records.Scan({}, {}, [&](std::string_view key, const TableEntry& entry) {
       v1::RecordEntry record;
       if (entry.is_void || !record.ParseFromString(entry.value)) return true;

@@ -15,6 +15,7 @@
 #include "tests/simulation/network.h"
 #include "tests/simulation/tenants_publisher.h"
 #include "tests/simulation/trace.h"
+#include "tributary/v1/commands.pb.h"
 
 namespace tributary::simulation {
 
@@ -91,7 +92,7 @@ class Checks : public TransmissionObserver {
   // (tenant, id of a contact) -> key
   std::map<std::pair<std::string, std::string>, std::string> by_contact_;
   std::map<std::uint64_t, std::vector<std::string>> sent_;
-  std::map<std::string, std::string> newest_valid_command_;
+  std::map<std::string, v1::Command> newest_valid_command_;
   // The first valid entry of each action (rule 28).
   std::map<std::string, std::string> first_action_;
   // By its id, which requests carry as their marker.

@@ -125,21 +125,21 @@ void Network::Leave(const std::shared_ptr<State>& state, http::RequestId id) {
   auto transmission = std::make_shared<Transmission>();
   transmission->number = ++last_number_;
   transmission->sender = state->sender;
-  transmission->request = exchange.request;
+  transmission->request = std::move(exchange.request);
   transmission->sent_at = time_.now().steady;
-  const std::string& url = exchange.request.url;
+  const http::Request& request = transmission->request;
+  const std::string& url = request.url;
   const std::size_t colon = url.find(':', 6);
   const int port = std::atoi(url.c_str() + colon + 1) - kFirstPort;
   transmission->tenant = static_cast<std::size_t>(port / 10);
   transmission->target = static_cast<simulator::Target>(port % 10);
   if (trace_.keeps_lines()) {
-    trace_.Line(state->sender, "sends " + exchange.request.method + " " +
-                                   url.substr(url.find('/', 8)) + " " + exchange.request.body);
+    trace_.Line(state->sender, "sends " + request.method + " " + url.substr(url.find('/', 8)) +
+                                   " " + request.body);
   }
   ++open_;
   if (observer_ != nullptr) observer_->OnSent(*transmission);
-  const Instant deadline =
-      std::max(time_.now().steady, exchange.asked_at + exchange.request.timeout);
+  const Instant deadline = std::max(time_.now().steady, exchange.asked_at + request.timeout);
   Duration transit = random_.Between(microseconds(200), milliseconds(20));
   if (random_.Below(1000) < faults_.request_late) {
     // Some of L is left for a target that takes its time besides.
@@ -170,7 +170,7 @@ void Network::Settle(const std::shared_ptr<Transmission>& transmission) {
 void Network::Arrive(const std::shared_ptr<State>& state, http::RequestId id,
                      const std::shared_ptr<Transmission>& transmission, Instant deadline) {
   simulator::World& world = *worlds_[transmission->tenant];
-  const simulator::Answer answer =
+  simulator::Answer answer =
       world.Handle(time_.now().wall, transmission->target, transmission->request);
   transmission->arrived = true;
   const bool answers = answer.form == simulator::Answer::Form::kAnswer;
@@ -193,8 +193,8 @@ void Network::Arrive(const std::shared_ptr<State>& state, http::RequestId id,
   if (!is_lost) {
     completion.delivery = http::Delivery::kComplete;
     completion.status = answer.status;
-    completion.headers = answer.headers;
-    completion.body = answer.body;
+    completion.headers = std::move(answer.headers);
+    completion.body = std::move(answer.body);
   } else {
     if (IsWrite(transmission->request)) ++unknown_outcomes_;
     completion.delivery = http::Delivery::kBroken;
@@ -209,7 +209,7 @@ void Network::Arrive(const std::shared_ptr<State>& state, http::RequestId id,
     }
   }
   completion.elapsed = time_.now().steady + back - transmission->sent_at;
-  time_.After(back, [this, state, id, completion]() mutable {
+  time_.After(back, [this, state, id, completion = std::move(completion)]() mutable {
     Complete(state, id, std::move(completion));
   });
 }

@@ -266,7 +266,7 @@ void Node::Restart(std::string_view why, Disk disk) {
                       [this, disk] { Start(disk); });
 }
 
-bool Node::Do(std::size_t items, bool is_busy, const std::function<void()>& work) {
+bool Node::Do(std::size_t items, bool is_busy, absl::FunctionRef<void()> work) {
   if (!machine_.takes) {
     work();
     return !AfterStep(is_busy);

@@ -9,6 +9,8 @@
 #include <variant>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
+
 #include "libs/eventlog/testing/simulated_log.h"
 #include "libs/stage/stage.h"
 #include "tests/simulation/network.h"
@@ -37,7 +39,7 @@ struct Machine {
   PresentState present;
   /// How long a process is busy with something that was given to its stage, by what it does: the
   /// records of a fetch, or one answer, or a tick. Runs `work`. Unset: nothing takes time.
-  std::function<Duration(std::size_t items, const std::function<void()>& work)> takes;
+  std::function<Duration(std::size_t items, absl::FunctionRef<void()> work)> takes;
 };
 
 using StageFactory =
@@ -103,7 +105,7 @@ class Node {
   Now now() const;
   void Wake(Duration delay);
   /// True: the process is busy from now on, or has died in it.
-  bool Do(std::size_t items, bool is_busy, const std::function<void()>& work);
+  bool Do(std::size_t items, bool is_busy, absl::FunctionRef<void()> work);
   void Step();
   /// False: the process died in it.
   bool AfterStep(bool is_busy);

@@ -349,7 +349,7 @@ void Trouble::PlanSlowRebuild() {
   simulator::World& world = *s_.worlds[s_.random.Below(s_.worlds.size())];
   const Duration late = Between(seconds(9), seconds(13));
   s_.time.At(Sometime(), [this, &world, late] {
-    const std::map<std::string, std::string> customers = Documents(world, "customers");
+    const std::map<std::string, std::string> customers = world.NewestDocuments("customers");
     if (is_over_ || customers.empty()) return;
     const std::string customer =
         std::next(customers.begin(), static_cast<std::ptrdiff_t>(s_.random.Below(customers.size())))
@@ -370,7 +370,7 @@ void Trouble::PlanSlowRebuild() {
     for (int i = 1; i < 45; ++i) {
       s_.time.After(seconds(i), [this, &world, customer, i] {
         if (is_over_) return;
-        for (const auto& [id, document] : Documents(world, "subscriptions")) {
+        for (const auto& [id, document] : world.NewestDocuments("subscriptions")) {
           if (document.find(R"("customer":{"id":)" + customer + "}") == document.npos) continue;
           // Gone meanwhile: nothing.
           static_cast<void>(world.Set(s_.time.now().wall, "subscriptions", id,
@@ -459,7 +459,7 @@ void Trouble::PlanLoss() {
 // Contents A, B, A of one customer (rule 20).
 void Trouble::PlanFlapping() {
   simulator::World& world = *s_.worlds[s_.random.Below(s_.worlds.size())];
-  const std::map<std::string, std::string> customers = Documents(world, "customers");
+  const std::map<std::string, std::string> customers = world.NewestDocuments("customers");
   if (customers.empty()) return;
   const std::string id =
       std::next(customers.begin(), static_cast<std::ptrdiff_t>(s_.random.Below(customers.size())))
@@ -489,27 +489,13 @@ void Trouble::PlanTrials() {
     world.Mutate(s_.time.now().wall, 10);
     s_.time.After(seconds(9), [this, &world] {
       if (is_over_) return;
-      for (const auto& [id, document] : Documents(world, "subscriptions")) {
+      for (const auto& [id, document] : world.NewestDocuments("subscriptions")) {
         if (document.find(R"("state":"trialing")") == document.npos) continue;
         static_cast<void>(
             world.Set(s_.time.now().wall, "subscriptions", id, R"({"state":"active"})"));
       }
     });
   });
-}
-
-std::map<std::string, std::string> Trouble::Documents(const simulator::World& world,
-                                                      std::string_view kind) const {
-  std::map<std::string, std::string> documents;
-  world.ForEachTruth([&](std::string_view line) {
-    const auto truth = json::Parse(line);
-    if (!truth.ok()) return;
-    const json::Value* const is_of = truth->Find("kind");
-    const json::Value* const id = truth->Find("id");
-    if (is_of == nullptr || is_of->string() == nullptr || *is_of->string() != kind) return;
-    if (id != nullptr && id->ToIdText()) documents[*id->ToIdText()] = std::string(line);
-  });
-  return documents;
 }
 
 }  // namespace tributary::simulation

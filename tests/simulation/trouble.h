@@ -84,9 +84,6 @@ class Trouble {
   Node& AnyNode();
   Node& AnyOf(std::string_view service);
   Node* Find(std::string_view sender);
-  /// Of one tenant, by id: the newest document that the source has.
-  std::map<std::string, std::string> Documents(const simulator::World& world,
-                                               std::string_view kind) const;
   void KillAndRestart(Node& node, std::string_view why, std::uint32_t loses_disk_percent = 30);
   void Suspend(Node& node, Duration length);
   void Evict(Node& node, Duration told_after);

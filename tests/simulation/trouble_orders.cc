@@ -83,15 +83,16 @@ void Trouble::PlanSharedEmail() {
   const std::uint64_t which = s_.random.Next();
   s_.time.At(std::min(Sometime(), end_ - length), [this, tenant, length, which] {
     simulator::World& world = *s_.worlds[tenant];
-    const std::map<std::string, std::string> customers = Documents(world, "customers");
+    const std::map<std::string, std::string> customers = world.NewestDocuments("customers");
     if (customers.size() < 2) return;
     const auto pick = [&](std::uint64_t number) {
       return std::next(customers.begin(), static_cast<std::ptrdiff_t>(number % customers.size()));
     };
     const auto first = pick(which);
     const auto second = pick(which + 1);
-    const auto truth = json::Parse(first->second);
-    const json::Value* const email = truth.ok() ? truth->FindPath("document.email") : nullptr;
+    // Empty, when it is gone.
+    const auto document = json::Parse(first->second);
+    const json::Value* const email = document.ok() ? document->Find("email") : nullptr;
     if (email == nullptr || email->string() == nullptr) return;
     const auto set = [this, &world, id = second->first](const std::string& text) {
       // Gone meanwhile: nothing.

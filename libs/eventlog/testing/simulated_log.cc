@@ -4,6 +4,7 @@
 #include <array>
 #include <deque>
 #include <map>
+#include <unordered_map>
 #include <utility>
 #include <variant>
 
@@ -49,7 +50,8 @@ struct SimulatedLog::State {
   // Of each group: who owns a partition, and what was committed.
   std::map<std::pair<std::string, Partition>, SimulatedMember::State*> owners;
   std::map<std::tuple<std::string, Topic, Partition>, Offset> commits;
-  std::set<SimulatedMember::State*> members;
+  // In the order of joining: each reader draws its delay.
+  std::map<std::uint64_t, SimulatedMember::State*> members;
   std::function<void(const Record&, const std::string&)> observer;
   std::int64_t under_way = 0;
   std::uint64_t last_member = 0;
@@ -263,7 +265,7 @@ struct SimulatedMember::State : std::enable_shared_from_this<SimulatedMember::St
       }
       queue.clear();
     }
-    log->members.erase(this);
+    log->members.erase(number);
   }
 
   void LeaveGroup() {
@@ -284,12 +286,8 @@ Offset SimulatedLog::State::Append(Record record, const std::string& by) {
   return offset;
 }
 
-// Each reader draws its delay, so their order must not depend on addresses.
 void SimulatedLog::State::Wake(TopicPartition where) {
-  std::vector<SimulatedMember::State*> readers(members.begin(), members.end());
-  std::sort(readers.begin(), readers.end(),
-            [](const auto* a, const auto* b) { return a->number < b->number; });
-  for (SimulatedMember::State* const member : readers) member->Schedule(where);
+  for (const auto& [number, member] : members) member->Schedule(where);
 }
 
 // ---- member ----
@@ -481,7 +479,7 @@ std::unique_ptr<SimulatedMember> SimulatedLog::Join(std::string group, std::stri
   state->instance = std::move(instance);
   state->delays = delays;
   state->number = ++state_->last_member;
-  state_->members.insert(state.get());
+  state_->members.emplace(state->number, state.get());
   return std::unique_ptr<SimulatedMember>(new SimulatedMember(std::move(state)));
 }
 
@@ -585,20 +583,25 @@ void SimulatedLog::Compact(Topic topic, Partition partition) {
   const auto young = std::find_if(log.records.begin(), log.records.end(), [&](const Record& r) {
     return r.appended_at + state_->options.min_compaction_lag > now;
   });
-  std::map<std::string_view, Offset> newest;
-  for (auto at = log.records.begin(); at != young; ++at) newest[at->key] = at->offset;
-  std::vector<Record> kept;
-  kept.reserve(log.records.size());
-  for (auto at = log.records.begin(); at != young; ++at) {
-    if (newest[at->key] != at->offset) continue;
-    if (!at->value) {
-      const auto [seen, is_new] = log.tombstones_seen.emplace(at->offset, now);
-      if (!is_new && seen->second + state_->options.delete_retention <= now) continue;
-    }
-    kept.push_back(*at);
+  const auto dense = static_cast<std::size_t>(young - log.records.begin());
+  std::unordered_map<std::string_view, std::size_t> newest;
+  newest.reserve(dense);
+  for (std::size_t i = 0; i < dense; ++i) newest[log.records[i].key] = i;
+  std::vector<bool> goes(dense);
+  for (std::size_t i = 0; i < dense; ++i) {
+    const Record& record = log.records[i];
+    goes[i] = newest[record.key] != i;
+    if (goes[i] || record.value) continue;
+    const auto [seen, is_new] = log.tombstones_seen.emplace(record.offset, now);
+    goes[i] = !is_new && seen->second + state_->options.delete_retention <= now;
   }
-  kept.insert(kept.end(), young, log.records.end());
-  log.records = std::move(kept);
+  std::size_t kept = 0;
+  for (std::size_t i = 0; i < log.records.size(); ++i) {
+    if (i < dense && goes[i]) continue;
+    if (kept != i) log.records[kept] = std::move(log.records[i]);
+    ++kept;
+  }
+  log.records.resize(kept);
 }
 
 void SimulatedLog::CompactAll() {

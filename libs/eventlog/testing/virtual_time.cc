@@ -30,24 +30,35 @@ Duration SeededRandom::Between(Duration min, Duration max) {
 Now VirtualTime::now() const { return {now_, WallTime(kWallOffset + now_.time_since_epoch())}; }
 
 void VirtualTime::At(Instant time, Task task) {
-  tasks_.emplace(std::make_pair(std::max(time, now_), ++sequence_), std::move(task));
+  std::size_t place = tasks_.size();
+  if (free_places_.empty()) {
+    tasks_.push_back(std::move(task));
+  } else {
+    place = free_places_.back();
+    free_places_.pop_back();
+    tasks_[place] = std::move(task);
+  }
+  due_.push_back({std::max(time, now_), ++sequence_, place});
+  std::push_heap(due_.begin(), due_.end(), IsLater);
 }
 
 bool VirtualTime::RunOne() {
-  if (tasks_.empty()) return false;
-  auto node = tasks_.extract(tasks_.begin());
-  now_ = node.key().first;
-  node.mapped()();
+  if (due_.empty()) return false;
+  std::pop_heap(due_.begin(), due_.end(), IsLater);
+  const Due next = due_.back();
+  due_.pop_back();
+  now_ = next.time;
+  const Task task = std::exchange(tasks_[next.task], nullptr);
+  free_places_.push_back(next.task);
+  task();
   return true;
 }
 
 void VirtualTime::RunUntil(Instant time) {
-  while (!tasks_.empty() && tasks_.begin()->first.first <= time) RunOne();
+  while (!due_.empty() && due_.front().time <= time) RunOne();
   now_ = std::max(now_, time);
 }
 
-Instant VirtualTime::next() const {
-  return tasks_.empty() ? Instant::max() : tasks_.begin()->first.first;
-}
+Instant VirtualTime::next() const { return due_.empty() ? Instant::max() : due_.front().time; }
 
 }  // namespace tributary::eventlog::testing

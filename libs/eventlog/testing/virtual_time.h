@@ -2,8 +2,8 @@
 
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <utility>
+#include <vector>
 
 #include "libs/time/time.h"
 
@@ -46,7 +46,19 @@ class VirtualTime {
   // Not at zero, so that an uninitialised time is seen.
   Instant now_{std::chrono::hours(1)};
   std::uint64_t sequence_ = 0;
-  std::map<std::pair<Instant, std::uint64_t>, Task> tasks_;
+  struct Due {
+    Instant time;
+    std::uint64_t sequence;
+    /// Its place in `tasks_`.
+    std::size_t task;
+  };
+  static bool IsLater(const Due& a, const Due& b) {
+    return a.time != b.time ? a.time > b.time : a.sequence > b.sequence;
+  }
+  // A heap: what is due first stands in front.
+  std::vector<Due> due_;
+  std::vector<Task> tasks_;
+  std::vector<std::size_t> free_places_;
 };
 
 }  // namespace tributary::eventlog::testing

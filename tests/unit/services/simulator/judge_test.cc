@@ -226,6 +226,36 @@ TEST_F(JudgeTest, TakesHalfOfAChangeForNoOlderState) {
   EXPECT_EQ(Judge(kHighLevelOnly).regressions, 1);
 }
 
+// Two customers have one e-mail for a while: the second's state comes over the first's contact, and
+// the first's own again.
+TEST_F(JudgeTest, TakesTheStateOfAnotherCustomerForNoOlderOne) {
+  const std::string location = client_.world.access().highlevel_location;
+  const std::vector<json::Value> customers = client_.List("/customers.json", "customer");
+  const std::string id = TextAt(customers[0], "id");
+  const auto set = [&](const std::string& company) {
+    ASSERT_TRUE(
+        client_.world.Set(client_.now, "customers", id, "{\"organization\":\"" + company + "\"}")
+            .ok());
+  };
+  const auto write = [&](const std::string& of, const std::string& company) {
+    const Answer answer = client_.HighLevel(
+        "POST", "/contacts/upsert",
+        "{\"locationId\":\"" + location + R"(","email":"shared@example.com","companyName":")" +
+            company + R"(","customFields":[{"key":"chargify_customer_id","field_value":")" + of +
+            "\"}]}");
+    ASSERT_LT(answer.status, 300) << answer.body;
+  };
+  set("Juniper");
+  write(id, "Juniper");
+  set("Ember");
+  write(id, "Ember");
+  write(TextAt(customers[1], "id"), "Juniper");
+  write(id, "Ember");
+  EXPECT_EQ(Judge(kHighLevelOnly).regressions, 0);
+  write(id, "Juniper");
+  EXPECT_EQ(Judge(kHighLevelOnly).regressions, 1);
+}
+
 TEST_F(JudgeTest, FindsASecondContactAndASecondNote) {
   const std::string location = client_.world.access().highlevel_location;
   const std::string id = FirstId();
