@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Follows docs/guides/compose.md: its own commands, one after another, with the real `docker compose` on podman's socket.
-# Needs root, podman, buildah, runc, debootstrap, Java, Go and the docker command line. Not part of ctest, since it makes a
+# Needs root, podman, buildah, runc, debootstrap, Java, Go 1.24 and the docker command line. Not part of ctest, since it makes a
 # Debian of its own, fetches much and takes half an hour.
 #
 #   compose_guide.sh BIN [ROOTFS]      BIN: programs built on Debian 12; ROOTFS: of a debootstrap, made if not given
 #
-# What it tries: the images build and everything starts; a tenant is applied and its CRM gets what the site has; Prometheus
-# sees every service; a site that nobody can connect to becomes an alert at Alertmanager; all stop with 0, start again, and
-# are upgraded. Kafka, Prometheus and Alertmanager are the real programs in images of our own (stand_ins); Grafana is a name.
+# What it tries: the images build and everything starts, as the version before (previous_version.sh); a tenant is applied and
+# its CRM gets what the site has; Prometheus sees every service; all stop with 0, start again, and are upgraded to this
+# version; a site that nobody can connect to becomes an alert at Alertmanager. Kafka, Prometheus and Alertmanager are the real programs in images of our own (stand_ins); Grafana is a name.
 set -euo pipefail
 bin=$(realpath "$1")
 rootfs=${2:+$(realpath "$2")}
@@ -23,8 +23,9 @@ end() {
   podman rm -f -t 1 outside-front >/dev/null 2>&1 || true
   podman rm -f -t 1 outside-simulator >/dev/null 2>&1 || true
   if [[ -d $tree/docker ]]; then (cd "$tree/docker" && docker compose down -v -t 5 >"$work/down.log" 2>&1) || true; fi
+  # It starts again what ends.
+  if [[ -n ${service:-} ]]; then kill "$service" 2>/dev/null || true; wait "$service" 2>/dev/null || true; fi
   podman_end
-  if [[ -n ${service:-} ]]; then kill "$service" 2>/dev/null || true; fi
   rm -rf "$work"
 }
 trap end EXIT
@@ -44,6 +45,8 @@ compose_plugin() {
   export DOCKER_CONFIG=$work/docker
   mkdir -p "$DOCKER_CONFIG/cli-plugins"
   cp "$kept/docker-compose" "$DOCKER_CONFIG/cli-plugins"
+  # podman wants it where the variable points.
+  printf '{}\n' >"$DOCKER_CONFIG/config.json"
 }
 
 # In the directory docker/ of the tree, as somebody who follows the guide.
@@ -76,16 +79,17 @@ watched() {
 alert() { curl -sf http://127.0.0.1:9093/api/v2/alerts | grep -q "\"alertname\":\"$1\""; }
 # Asked often, so not by a container for each question: podman's names get lost where containers come and go by the second.
 status() {
-  "$bin/tributary" --control 127.0.0.1:7460 \
+  "$tree/programs/tributary" --control 127.0.0.1:7460 \
     --tls-dir "$(podman volume inspect -f '{{.Mountpoint}}' tributary_tls)/tributary" "$@"
 }
+program() { podman inspect -f '{{.Image}}' "tributary-$1-1"; }
 is_good() { [[ $(status verify 2>/dev/null) == good* ]]; }
 
 podman_begin "$rootfs"
 mkdir "$tree"
 git ls-files -z | xargs -0 cp -a --parents -t "$tree"
-mkdir "$tree/programs"
-cp "$bin"/{control,extractor,transformer,loader,tributary,simulator} "$tree/programs"
+previous_programs "$bin"
+cp -r "$work/previous" "$tree/programs"
 stand_in kafka docker.io/apache/kafka:4.3.0
 stand_in prometheus docker.io/prom/prometheus:v2.53.0
 stand_in alertmanager docker.io/prom/alertmanager:v0.27.0
@@ -133,7 +137,11 @@ done
 say 'all four ended with 0'
 follow '4. Stop, start, upgrade' 2
 wait_for 'verify is good behind the start' 300 is_good
+cp "$bin"/{control,extractor,transformer,loader,tributary} "$tree/programs"
+declare -A before
+for name in "${ours[@]}"; do before[$name]=$(program "$name"); done
 follow '4. Stop, start, upgrade' 3
+for name in "${ours[@]}"; do [[ $(program "$name") != "${before[$name]}" ]] || fail "$name is the old one"; done
 wait_for 'verify is good behind the upgrade' 300 is_good
 in_step || fail 'the CRM differs'
 

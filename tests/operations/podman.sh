@@ -33,9 +33,11 @@ CONF
     docker.io/library/debian:bookworm-slim >/dev/null
 }
 
+# What is left of a container that could not be removed must not hold the disk, nor its network the next run's.
 podman_end() {
   podman rm -f -a -t 5 >/dev/null 2>&1 || true
-  umount "$work/storage/overlay" 2>/dev/null || true
+  podman network prune -f >/dev/null 2>&1 || true
+  awk -v under="$work/" 'index($2, under) == 1 {print $2}' /proc/mounts | sort -r | xargs -r umount -l
 }
 
 # image FILE CONTEXT TARGET NAME ARGUMENT…
@@ -45,6 +47,13 @@ image() {
   say "building $name"
   nice buildah bud -q --layers --isolation chroot --pull-never -f "$file" --target "$target" "$@" -t "$name" "$context" \
     >>"$work/build.log" 2>&1 || { tail -n 20 "$work/build.log"; fail "the image $name"; }
+}
+
+# previous_programs BIN: those of the version before, with BIN's simulator, in $work/previous.
+previous_programs() {
+  say 'the version before'
+  mkdir "$work/previous"
+  cp "$(bash tests/operations/previous_version.sh)"/* "$1/simulator" "$work/previous"
 }
 
 # product_images BIN PREFIX TAG PROGRAM…: of programs as they are; nothing is compiled, so no sources are needed.
