@@ -112,6 +112,7 @@ void LoaderStage::OnTokenAnswer(Target& target, const http::Completion& completi
     return;
   }
   if (IsFailure(answer.answer.answer, completion)) {
+    OnTargetAnswered(target, completion, false);
     PauseAfterFailure(target, answer.answer.retry_after);
   }
 }

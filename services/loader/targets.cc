@@ -10,6 +10,9 @@ namespace tributary::loader {
 namespace {
 
 constexpr Duration kTargetDelayMin = std::chrono::milliseconds(500);
+// Failures in a row before people are told: one connection in many is refused on any day.
+constexpr int kUnreachableMin = 3;
+constexpr std::string_view kUnreachable = "cannot be reached: ";
 
 /// None: not a number above 0.
 std::optional<double> PositiveNumber(const std::string& text) {
@@ -192,13 +195,29 @@ void LoaderStage::PauseAfterFailure(Target& target, std::optional<Duration> retr
 }
 
 void LoaderStage::OnTargetAnswered(Target& target, const http::Completion& completion, bool good) {
+  if (completion.delivery == http::Delivery::kNotSent) {
+    // This is the one behind those that the pause has counted.
+    if (target.backoff.failures() + 1 >= kUnreachableMin && target.problem.empty() &&
+        !completion.refused_at_send && !completion.error.empty()) {
+      target.problem = std::string(kUnreachable) + completion.error;
+      target.fix =
+          "look at its `url` and the way there (names, firewall, certificate); "
+          "it is tried again by itself";
+      ReportConnection(target);
+    }
+    return;
+  }
   if (completion.delivery != http::Delivery::kComplete) return;
-  if (!good) return;
-  target.backoff.Succeeded();
-  target.last_failed_key.clear();
-  target.refusals = 0;
-  if (!target.problem.empty() && !target.problem.starts_with("setting ") &&
-      !target.problem.starts_with("loader.")) {
+  if (good) {
+    target.backoff.Succeeded();
+    target.last_failed_key.clear();
+    target.refusals = 0;
+  }
+  // An answer is one, also one that refuses.
+  const bool is_over = good ? !target.problem.empty() && !target.problem.starts_with("setting ") &&
+                                  !target.problem.starts_with("loader.")
+                            : target.problem.starts_with(kUnreachable);
+  if (is_over) {
     target.problem.clear();
     target.fix.clear();
     ReportConnection(target);

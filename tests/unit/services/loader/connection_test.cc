@@ -76,6 +76,28 @@ TEST_F(LoaderConnectionTest, AWrongKeyRestsTheConnectionShowsItAndTheOthersGoOn)
   EXPECT_EQ(StatusOf("crm").problem(), "");
 }
 
+TEST_F(LoaderConnectionTest, ACrmThatNobodyReachesIsShownUntilItAnswers) {
+  bool is_away = true;
+  rig_.wire = [&](const http::Request&) { return Rig::Wire{.is_unreachable = is_away}; };
+  rig_.Start();
+  const std::string contact = rig_.Contact(1, "a@x.test", "Ada", 1);
+  // Its token is what nobody gets.
+  rig_.Client(1, "one", 1);
+  rig_.Run(seconds(1));
+  EXPECT_EQ(StatusOf("hl").problem(), "");
+  rig_.Run(seconds(600));
+  for (const char* sync : {"hl", "crm"}) {
+    EXPECT_EQ(StatusOf(sync).problem(), "cannot be reached: no route to host");
+    EXPECT_EQ(StatusOf(sync).state(), "failing");
+    EXPECT_NE(StatusOf(sync).fix(), "");
+  }
+
+  is_away = false;
+  rig_.Run(seconds(600));
+  EXPECT_EQ(Applied(), 2U);
+  for (const char* sync : {"hl", "crm"}) EXPECT_EQ(StatusOf(sync).problem(), "");
+}
+
 TEST_F(LoaderConnectionTest, AMisconfiguredConnectionParksNobody) {
   rig_.Faults(R"([{"target":"highlevel","match":"/contacts","kind":"status","status":401,)"
               R"("body":"{\"statusCode\":401,\"message\":\"version header is invalid\"}"}])");

@@ -62,6 +62,12 @@ struct Rig::Process : http::ClientPort, ControlPort {
     if (found == open.end()) return;
     http::Completion completion;
     completion.id = id;
+    if (how.is_unreachable) {
+      open.erase(found);
+      completion.error = "no route to host";
+      Schedule(Duration::zero(), completion);
+      return;
+    }
     if (!loader->MaySend(rig.now(), id)) {
       open.erase(found);
       completion.refused_at_send = true;

@@ -35,6 +35,8 @@ class Rig {
     Duration before{};
     /// Instead of the CRM.
     std::optional<simulator::Answer> answer;
+    /// Nobody can connect to it.
+    bool is_unreachable = false;
   };
 
   Rig();
