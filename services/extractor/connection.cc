@@ -29,10 +29,13 @@ Connection::Connection(Identity identity, const Options& options, Mirror& mirror
     const std::optional<v1::Cursor> stored = host_.ReadCursor(Name(each.kind));
     if (stored && stored->generation() == identity_.generation) {
       each.cursor = *stored;
-    } else if (stored && stored->generation() == 0 && each.kind == StreamKind::kEvents &&
-               stored->has_lower_bound()) {
+    } else if (stored && each.kind == StreamKind::kEvents && stored->has_lower_bound()) {
       // Void: the position counts for nothing, but where the live time began does not move.
       *each.cursor.mutable_lower_bound() = stored->lower_bound();
+      // Nor is what was appended under an older generation live once more (IsLive).
+      if (stored->generation() != 0 && stored->has_last_scan_started_at()) {
+        *each.cursor.mutable_last_scan_started_at() = stored->last_scan_started_at();
+      }
     }
     each.cursor.set_generation(identity_.generation);
     // What was not offered may be by now.

@@ -251,6 +251,7 @@ class Connection {
   void RestartByPages(Now now);
   bool EndsWalkByPages(const EventPage& page, std::size_t count);
   void ResolveBatch(Now now);
+  bool IsLive(const EventRow& row) const;
   std::vector<ById> EntitiesOf(const EventRow& row) const;
   void TakeDeletion(Now now, const EventRow& row);
   void EmitBatch(Now now);

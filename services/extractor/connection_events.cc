@@ -162,12 +162,21 @@ void Connection::OnEventsAnswer(Now now, const http::Completion& completion,
   bool any_live = false;
   for (const EventRow& row : batch_) {
     if (IsDeletion(row)) TakeDeletion(now, row);
-    any_live = any_live || (events.cursor.has_lower_bound() &&
-                            row.created_at >= TimeOf(events.cursor.lower_bound()));
+    any_live = any_live || IsLive(row);
   }
   // They name what has changed: the lists are read at once rather than at their next turn.
   if (any_live) HintLists(now);
   ResolveBatch(now);
+}
+
+// Rule 45: under a new generation all is read again, and what lies in front of the old position is
+// history by then, unless it is asked for.
+bool Connection::IsLive(const EventRow& row) const {
+  const v1::Cursor& cursor = track(StreamKind::kEvents).cursor;
+  if (!cursor.has_lower_bound() || row.created_at < TimeOf(cursor.lower_bound())) return false;
+  if (cursor.first_read_done() || cursor.has_read_again_from()) return true;
+  return !cursor.has_last_scan_started_at() ||
+         row.created_at >= TimeOf(cursor.last_scan_started_at()) - D();
 }
 
 std::vector<Connection::ById> Connection::EntitiesOf(const EventRow& row) const {
@@ -231,13 +240,10 @@ void Connection::TakeDeletion(Now now, const EventRow& row) {
 }
 
 void Connection::ResolveBatch(Now now) {
-  const Track& events = track(StreamKind::kEvents);
   awaited_.clear();
   results_.clear();
   for (const EventRow& row : batch_) {
-    const bool live =
-        events.cursor.has_lower_bound() && row.created_at >= TimeOf(events.cursor.lower_bound());
-    if (!live) continue;
+    if (!IsLive(row)) continue;
     for (ById& named : EntitiesOf(row)) {
       const std::string key = Key(named.kind, named.id);
       const auto kind = static_cast<std::size_t>(named.kind);
@@ -261,8 +267,7 @@ void Connection::EmitBatch(Now now) {
   const WallTime server_now = events.server_start.value_or(WallTime::min());
   for (const EventRow& row : batch_) {
     const bool is_old = events.server_start && row.created_at <= server_now - D();
-    const bool live =
-        events.cursor.has_lower_bound() && row.created_at >= TimeOf(events.cursor.lower_bound());
+    const bool live = IsLive(row);
     // Where the site has no clock: what we saw so long ago is old by ours too.
     const Instant first_seen = first_seen_[row.number];
     const bool has_waited = is_old || now.steady >= first_seen + D();

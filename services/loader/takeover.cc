@@ -17,9 +17,9 @@ using eventlog::Topic;
 
 namespace {
 
-// How far a source's clock may be behind ours where what it says decides whether an action is
-// looked up first.
-constexpr Duration kSourceClockMargin = std::chrono::minutes(1);
+// How far a source's clock and ours may be apart where what it says decides whether an action is
+// looked up first: one of a machine that was set wrongly, too.
+constexpr Duration kSourceClockMargin = std::chrono::minutes(5);
 
 // The heads of a partition's records, for keys that come in their order. A piece is read ahead,
 // which costs a fraction of looking up each.

@@ -511,7 +511,7 @@ void JudgeHighLevel(const Fold& fold, const HighLevel& highlevel, Judgement& jud
       if (tag.rfind(kTagPrefix, 0) == 0) tags.insert(tag);
     }
     if (person.is_gone) {
-      if (tags.count(std::string(kTagPrefix) + "gone") == 0) {
+      if (tags.count(std::string(kTagPrefix) + "gone") == 0 && !fold.shares_email(person)) {
         court.Problem(judgement.mismatches, "highlevel " + id + " tags: should have chargify:gone");
       }
       continue;
@@ -536,13 +536,16 @@ void JudgeHighLevel(const Fold& fold, const HighLevel& highlevel, Judgement& jud
   std::vector<std::vector<Moment>> subscriptions(highlevel.contacts().size());
   std::vector<std::uint64_t> named(highlevel.contacts().size());
   for (const auto& [id, index] : first) named[index] = HashText(id);
+  // What stands in a contact that was another's is of both, and no sequence of states of one.
+  std::vector<bool> was_anothers(highlevel.contacts().size());
   for (const Mark& mark : highlevel.marks()) {
-    if (mark.of != named[mark.record]) continue;
+    was_anothers[mark.record] = was_anothers[mark.record] || mark.of != named[mark.record];
     customers[mark.record].push_back({mark.at, mark.customer});
     companies[mark.record].push_back({mark.at, mark.company});
     subscriptions[mark.record].push_back({mark.at, mark.subscriptions});
   }
   for (const auto& [id, index] : first) {
+    if (was_anothers[index]) continue;
     const Person& person = fold.people().at(id);
     court.FindRegressions("highlevel " + id + " customer", person.highlevel_customer,
                           customers[index]);

@@ -147,6 +147,40 @@ void TransformerStage::OnEventsExpired(PartitionWork& work,
                      {"from", std::to_string(expired.from)},
                      {"begin", std::to_string(expired.begin)}});
   work.events_begin = expired.begin;
+  AskForEvents(work, std::to_string(expired.begin));
+}
+
+// Rule 37: what a lost topic held of events is known to their sources alone. What was done already
+// has its end in `records`, which refuses it.
+void TransformerStage::FindLostEvents(PartitionWork& work, const eventlog::Takeover& takeover) {
+  const eventlog::Table& commands = table(Topic::kCommands, work.partition);
+  bool has_own = false;
+  commands.ScanViews({}, {}, [&](std::string_view, const eventlog::TableEntryView& entry) {
+    has_own = entry.token.generation == work.generation;
+    return !has_own;
+  });
+  // Until the first command of its generation: none is written before the sources are asked.
+  const bool commands_are_lost = commands.founded_after_loss() && !has_own;
+  const auto committed = [&takeover](Topic topic) {
+    return std::any_of(
+        takeover.committed.begin(), takeover.committed.end(),
+        [&](const auto& position) { return position.first == topic && position.second; });
+  };
+  // Whoever has committed the one has committed the other before.
+  const bool has_events = committed(Topic::kEvents);
+  const bool events_are_lost = !has_events && committed(Topic::kChanges);
+  if (!has_events && !work.events_begin) work.events_begin = 0;
+  if ((!commands_are_lost && !events_are_lost) || !work.read_again.empty()) return;
+  ports_.logger.Log(Logger::Level::kError,
+                    commands_are_lost
+                        ? "The commands were lost; sources are asked to be read again for events."
+                        : "The events were lost; their sources are asked to be read again.",
+                    {{"partition", std::to_string(work.partition)},
+                     {"generation", std::to_string(work.generation)}});
+  AskForEvents(work, "generation-" + std::to_string(work.generation));
+}
+
+void TransformerStage::AskForEvents(PartitionWork& work, const std::string& why) {
   std::set<std::pair<std::string, std::string>> sources;
   directory_.ForEach([&](const tenants::TenantState& tenant) {
     if (tenant.partition != work.partition || tenant.snapshot.removed()) return;
@@ -157,7 +191,7 @@ void TransformerStage::OnEventsExpired(PartitionWork& work,
   for (const auto& [tenant, connection] : sources) {
     v1::Notification notification;
     notification.set_connection(connection);
-    notification.set_id("read-again@" + std::to_string(expired.begin));
+    notification.set_id("read-again@" + why);
     const WallTime from = now_.wall - options_.action_age;
     notification.mutable_read_events_again_from()->set_seconds(
         std::chrono::floor<std::chrono::seconds>(from.time_since_epoch()).count());

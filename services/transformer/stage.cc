@@ -158,6 +158,7 @@ void TransformerStage::OnReady(const eventlog::Takeover& takeover) {
   for (const std::string& tenant : tenants) Refresh(work, tenant);
 
   for (const eventlog::ExpiredUnread& expired : takeover.expired) OnEventsExpired(work, expired);
+  FindLostEvents(work, takeover);
 
   const std::set<std::string> void_keys = table(Topic::kCommands, partition).void_keys();
   for (const std::string& key : void_keys) {
@@ -302,7 +303,7 @@ void TransformerStage::OnWritten(eventlog::ProduceId id, eventlog::Offset offset
 // ---- what to do ----
 
 bool TransformerStage::may_write(const PartitionWork& work) const {
-  return !work.is_revoking && owner_->ready(work.partition) &&
+  return !work.is_revoking && owner_->ready(work.partition) && work.read_again.empty() &&
          work.unacknowledged_bytes < options_.batch_bytes_max &&
          work.own_states.size() < static_cast<std::size_t>(options_.unread_commands_max);
 }

@@ -106,10 +106,10 @@ struct PartitionWork {
   std::map<std::string, OwnState, std::less<>> own_states;
   std::set<std::string, std::less<>> own_actions;
   std::deque<EventWork> events;
-  /// What asks for the events that expired unread, not acknowledged yet. Until it is, nothing is
-  /// committed.
+  /// What asks for events that expired unread or were lost, not acknowledged yet. Until it is,
+  /// nothing is written, and none is committed.
   std::set<eventlog::ProduceId> read_again;
-  /// Where the stream began then. None: nothing had expired.
+  /// Where the stream began then, or 0 where nothing was committed yet. None: neither.
   std::optional<eventlog::Offset> events_begin;
   bool events_paused = false;
   bool changes_paused = false;
@@ -220,6 +220,9 @@ class TransformerStage : public Transformer, private eventlog::OwnerListener {
   void HandleEvent(PartitionWork& work, EventWork& event);
   void CommitEvents(PartitionWork& work);
   void OnEventsExpired(PartitionWork& work, const eventlog::ExpiredUnread& expired);
+  void FindLostEvents(PartitionWork& work, const eventlog::Takeover& takeover);
+  /// `why` tells two requests apart.
+  void AskForEvents(PartitionWork& work, const std::string& why);
 
   // ---- decide.cc ----
   void AnswerDecide(std::int64_t id, const v1::DecideParkedRequest& request);

@@ -191,6 +191,10 @@ void Checks::OnRecordEntry(const Record& record, const std::string& by, const Ta
   if (written.in_doubt() && !written.content_hash().empty()) {
     Violate("Rule 20: an entry of " + record.key + " by " + by + " is in doubt and has a hash");
   }
+  if (written.outcome() == v1::OUTCOME_DROPPED && !dropped_.contains(record.key)) {
+    Violate("Rule 22: an entry of " + record.key + " by " + by +
+            " says that it was dropped, which nobody asked for");
+  }
   const std::optional<ids::CommandKey> parsed = ids::ParseCommandKey(record.key);
   if (parsed && !written.id().empty() && parsed->kind == ids::CommandKey::Kind::kState) {
     by_contact_[{parsed->tenant, written.id()}] = record.key;
@@ -302,15 +306,16 @@ void Checks::OnSettled(const Transmission& transmission) {
   sent_.erase(found);
 }
 
-std::vector<std::string> Checks::ParkedRecords() {
+std::vector<std::string> Checks::ParkedKeys(bool are_actions_too) {
   std::vector<std::string> keys;
   for (auto& [where, table] : tables_) {
     if (where.first != Topic::kRecords) continue;
     table->Scan({}, {}, [&](std::string_view key, const TableEntry& entry) {
       const auto parts = ids::ParseCommandKey(key);
       v1::RecordEntry record;
-      if (parts && parts->kind == ids::CommandKey::Kind::kState && !entry.is_void &&
-          record.ParseFromString(entry.value) &&
+      const bool is_asked_for =
+          parts && (are_actions_too || parts->kind == ids::CommandKey::Kind::kState);
+      if (is_asked_for && !entry.is_void && record.ParseFromString(entry.value) &&
           record.status() == v1::RecordEntry::STATUS_PARKED) {
         keys.emplace_back(key);
       }
@@ -370,6 +375,7 @@ std::vector<std::string> Checks::NotAtRest(const Orders& orders) {
   std::vector<std::string> problems = ActionsNotAtRest(orders);
   counts_.parked = 0;
   counts_.actions = 0;
+  rest_as_dropped_.clear();
   std::set<Partition> partitions;
   for (const auto& [where, table] : tables_) {
     partitions.insert(where.second);
@@ -437,6 +443,12 @@ std::vector<std::string> Checks::NotAtRest(const Orders& orders) {
         }
       }
     }
+    std::set<std::string> gone;
+    for (const ValidCommand& command : valid) {
+      if (command.command.state().presence() == v1::DesiredState::PRESENCE_GONE) {
+        gone.insert(command.key);
+      }
+    }
     for (const auto& [key, parts, command] : valid) {
       const std::optional<TableEntry> found = records.Get(key);
       v1::RecordEntry record;
@@ -450,7 +462,10 @@ std::vector<std::string> Checks::NotAtRest(const Orders& orders) {
         const bool is_shown =
             is_parked &&
             (((is_unknown || people_meddle_) && record.outcome() == v1::OUTCOME_UNKNOWN) ||
-             (people_meddle_ && record.reason() == v1::REASON_MISSING));
+             (people_meddle_ && record.reason() == v1::REASON_MISSING) ||
+             // Of a customer who went away before any CRM had seen them.
+             (record.reason() == v1::REASON_RECORD &&
+              gone.contains(command.action().record_key())));
         if (!is_shown) {
           problems.push_back("action without an end: " + key + " " +
                              v1::Reason_Name(record.reason()) + " " + record.detail());
@@ -465,6 +480,9 @@ std::vector<std::string> Checks::NotAtRest(const Orders& orders) {
       }
       const bool is_resolved =
           found && !found->is_void && Ordered(record.resolved()) == Ordered(command.version());
+      if (is_resolved && record.outcome() == v1::OUTCOME_DROPPED) {
+        rest_as_dropped_.insert({parts.tenant, parts.sync, parts.source_id});
+      }
       const bool is_parked = found && !found->is_void &&
                              record.status() == v1::RecordEntry::STATUS_PARKED &&
                              Ordered(record.status_version()) == Ordered(command.version());

@@ -51,8 +51,16 @@ class Checks : public TransmissionObserver {
   }
   /// Ids beyond the first that the sweep has found, over all records and actions of a tenant.
   std::int64_t ShownOf(const std::string& tenant);
-  /// Keys of records that wait for a person.
-  std::vector<std::string> ParkedRecords();
+  /// Keys of records, and of actions if asked for, that wait for a person.
+  std::vector<std::string> ParkedKeys(bool are_actions_too);
+  /// A person gives up what is parked under this key.
+  void PersonDrops(const std::string& key) { dropped_.insert(key); }
+  /// The last look found that the record of this customer rests as dropped, and says so: its CRM
+  /// need not show what it should.
+  bool RestsAsDropped(const std::string& tenant, const std::string& sync,
+                      const std::string& customer) const {
+    return rest_as_dropped_.contains({tenant, sync, customer});
+  }
 
   struct Counts {
     std::int64_t void_entries = 0;
@@ -89,6 +97,9 @@ class Checks : public TransmissionObserver {
   std::map<std::string, Key> keys_;
   // (tenant, customer)
   std::set<std::pair<std::string, std::string>> sharing_;
+  std::set<std::string> dropped_;
+  // (tenant, sync, customer)
+  std::set<std::tuple<std::string, std::string, std::string>> rest_as_dropped_;
   // (tenant, id of a contact) -> key
   std::map<std::pair<std::string, std::string>, std::string> by_contact_;
   std::map<std::uint64_t, std::vector<std::string>> sent_;

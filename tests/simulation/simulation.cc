@@ -94,6 +94,8 @@ constexpr Duration kUsualLength = seconds(100);
 constexpr std::uint64_t kThemes = static_cast<std::uint64_t>(Theme::kDuplicates) + 1;
 // Of the judge.
 constexpr std::string_view kRegression = "an older state was written over a newer one";
+constexpr std::string_view kShould = "should ";
+constexpr std::string_view kIsMissing = ": is missing";
 constexpr std::array<std::string_view, 3> kSecondOnes = {": a note twice", ": two notes",
                                                          ": a second contact"};
 
@@ -453,7 +455,18 @@ class Simulation : private Node::Events {
             judgement.duplicate_records <= checks_.ShownOf(Names()[tenant]));
   }
 
-  bool IsExcused(const std::string& problem) const {
+  // `rest 123 email: has …`: what a person has dropped, and is shown as that.
+  bool IsDropped(std::size_t tenant, const std::string& problem) const {
+    if (problem.find(kShould) == problem.npos && !problem.ends_with(kIsMissing)) return false;
+    const std::size_t space = problem.find(' ');
+    const std::size_t end = problem.find_first_of(" :", space + 1);
+    return space != problem.npos && end != problem.npos &&
+           checks_.RestsAsDropped(Names()[tenant], problem.substr(0, space),
+                                  problem.substr(space + 1, end - space - 1));
+  }
+
+  bool IsExcused(std::size_t tenant, const std::string& problem) const {
+    if (IsDropped(tenant, problem)) return true;
     const bool is_regression = problem.ends_with(kRegression);
     if (is_regression && options_.beyond_settle) return true;
     if (trouble_.mirror_was_lost()) {
@@ -484,7 +497,7 @@ class Simulation : private Node::Events {
       const std::string who = "tenant" + std::to_string(i);
       if (judgement.provoked_429 != 0) problems.push_back(who + ": provoked 429");
       for (const std::string& problem : judgement.problems) {
-        if (!IsExcused(problem) && !IsShown(i, judgement, problem))
+        if (!IsExcused(i, problem) && !IsShown(i, judgement, problem))
           problems.push_back(who + ": " + problem);
       }
     }
@@ -544,6 +557,7 @@ class Simulation : private Node::Events {
     result.lost_topics = trouble_.counts().lost_topics;
     result.old_disks = trouble_.counts().old_disks;
     result.clock_jumps = trouble_.counts().clock_jumps;
+    result.drops = trouble_.counts().drops;
     result.void_entries = checks_.counts().void_entries;
     result.intents = checks_.counts().intents;
     result.checked_sends = checks_.counts().checked_sends;

@@ -76,6 +76,8 @@ struct SimulationResult {
   std::int64_t lost_topics = 0;
   std::int64_t old_disks = 0;
   std::int64_t clock_jumps = 0;
+  /// What a person gave up.
+  std::int64_t drops = 0;
   std::int64_t void_entries = 0;
   std::int64_t intents = 0;
   std::int64_t checked_sends = 0;

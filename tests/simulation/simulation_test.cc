@@ -69,6 +69,7 @@ TEST(SimulationTest, WhateverGoesWrongNothingIsLostDoubledOrSetBack) {
     sum.lost_topics += result.lost_topics;
     sum.old_disks += result.old_disks;
     sum.clock_jumps += result.clock_jumps;
+    sum.drops += result.drops;
     sum.suspensions += result.suspensions;
     sum.void_entries += result.void_entries;
     sum.unknown_outcomes += result.unknown_outcomes;
@@ -86,6 +87,7 @@ TEST(SimulationTest, WhateverGoesWrongNothingIsLostDoubledOrSetBack) {
   EXPECT_GT(sum.lost_topics, 0);
   EXPECT_GT(sum.old_disks, 0);
   EXPECT_GT(sum.clock_jumps, 0);
+  EXPECT_GT(sum.drops, 0);
 }
 
 // A harness that finds nothing is no proof: with a rule switched off, a history shows its fault.

@@ -16,10 +16,19 @@ using std::chrono::milliseconds;
 using std::chrono::minutes;
 using std::chrono::seconds;
 
+namespace {
+
+constexpr std::uint64_t kRareSalt = 0x7261726521;
+
+}  // namespace
+
 void Trouble::Plan(Instant end, double times) {
   begin_ = s_.time.now().steady + seconds(2);
   end_ = end - seconds(3);
   times_ = times;
+  // Of its own: where none of it strikes, a history is as it was before there was any.
+  rare_ = eventlog::testing::SeededRandom(eventlog::testing::SeededRandom(s_.random).Next() ^
+                                          kRareSalt);
   // In some histories hardly anything goes well.
   more_ = Percent(30) ? 3 : 1;
   PlanNetwork();
@@ -422,7 +431,7 @@ void Trouble::PlanClockJump() {
 void Trouble::PlanLoss() {
   const bool is_theme =
       is(Theme::kLostRecords) || is(Theme::kLostChanges) || is(Theme::kDuplicates);
-  if (!is_theme && !Percent(15)) return;
+  if (!is_theme && !Percent(15)) return PlanRareLoss();
   static constexpr std::array kTopics = {Topic::kRecords, Topic::kRecords, Topic::kChanges,
                                          Topic::kChanges, Topic::kTenants, Topic::kCursors};
   std::vector<Topic> topics = {kTopics[s_.random.Below(kTopics.size())]};
@@ -433,7 +442,23 @@ void Trouble::PlanLoss() {
   // Soon enough that what was under way still is, or not.
   const Duration until_order =
       Between(milliseconds(100), is(Theme::kLostRecords) ? seconds(2) : seconds(15));
-  s_.time.At(Sometime(), [this, topics, until_order] {
+  Lose(std::move(topics), Sometime(), until_order);
+}
+
+// The same of what is derived from the others, and of streams.
+void Trouble::PlanRareLoss() {
+  static constexpr std::array kTopics = {Topic::kCommands, Topic::kCommands,      Topic::kEvents,
+                                         Topic::kEvents,   Topic::kNotifications, Topic::kOutcomes};
+  if (!rare_.Percent(12)) return;
+  std::vector<Topic> topics = {kTopics[rare_.Below(kTopics.size())]};
+  const Topic other = kTopics[rare_.Below(kTopics.size())];
+  if (rare_.Percent(20) && other != topics.front()) topics.push_back(other);
+  const Instant at = begin_ + rare_.Between(Duration::zero(), end_ - begin_);
+  Lose(std::move(topics), at, rare_.Between(milliseconds(100), seconds(15)));
+}
+
+void Trouble::Lose(std::vector<Topic> topics, Instant at, Duration until_order) {
+  s_.time.At(at, [this, topics = std::move(topics), until_order] {
     ++counts_.lost_topics;
     for (const Topic topic : topics) {
       s_.trace.Line("log", "loses " + std::string(eventlog::Name(topic)));

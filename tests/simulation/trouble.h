@@ -58,6 +58,8 @@ class Trouble {
     std::int64_t lost_topics = 0;
     std::int64_t old_disks = 0;
     std::int64_t clock_jumps = 0;
+    /// What a person wanted dropped.
+    std::int64_t drops = 0;
   };
 
   /// `scene` stays where it is.
@@ -67,7 +69,7 @@ class Trouble {
   void Plan(Instant end, double times);
   void End();
   /// A person has what is parked tried again.
-  void ReplayParked();
+  void ReplayParked() { DecideParked(/*replays=*/true); }
 
   const Counts& counts() const { return counts_; }
   const std::vector<std::string>& problems() const { return problems_; }
@@ -104,17 +106,21 @@ class Trouble {
   void PlanNewRevision();
   void PlanInterruption();
   void PlanPerson();
+  void DecideParked(bool replays);
   void ChangeMappings(const std::function<std::string(std::string_view)>& change);
   void SetOtherFields(bool are_other);
   void PlanOtherFields();
   void PlanSharedEmail();
   void PlanLoss();
+  void PlanRareLoss();
+  void Lose(std::vector<eventlog::Topic> topics, Instant at, Duration until_order);
   void PlanFlapping();
   void PlanTrials();
   void PlanLateRenewal();
   void PlanSlowRebuild();
 
   const Scene& s_;
+  eventlog::testing::SeededRandom rare_{0};
   Instant begin_{};
   Instant end_{};
   bool is_over_ = false;

@@ -150,20 +150,25 @@ void Trouble::PlanInterruption() {
   });
 }
 
-// A person has what is parked tried again, now and then.
+// A person has what is parked tried again, now and then; some rather give it up.
 void Trouble::PlanPerson() {
   const Duration every = Between(seconds(10), minutes(1));
+  const bool drops = rare_.Percent(20);
   for (Instant at = begin_ + every; at < end_; at += every) {
-    s_.time.At(at, [this] { ReplayParked(); });
+    s_.time.At(at, [this, replays = !drops || rare_.Percent(50)] { DecideParked(replays); });
   }
 }
 
-void Trouble::ReplayParked() {
-  for (const std::string& key : s_.checks.ParkedRecords()) {
-    s_.trace.Line("control", "a person replays " + key);
+void Trouble::DecideParked(bool replays) {
+  for (const std::string& key : s_.checks.ParkedKeys(/*are_actions_too=*/!replays)) {
+    s_.trace.Line("control", "a person " + std::string(replays ? "replays " : "drops ") + key);
+    if (!replays) {
+      ++counts_.drops;
+      s_.checks.PersonDrops(key);
+    }
     v1::ToService message;
     message.mutable_decide_parked()->set_key(key);
-    message.mutable_decide_parked()->set_replay(true);
+    message.mutable_decide_parked()->set_replay(replays);
     for (const std::unique_ptr<Node>& node : s_.nodes) {
       if (node->service() == "loader") node->Tell(message);
     }

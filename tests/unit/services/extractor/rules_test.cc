@@ -639,6 +639,45 @@ TEST_F(RulesTest, Rule45ACursorOfAnotherGenerationIsVoid) {
   ExpectMirrorIsTruth(world, bench.Read());
 }
 
+TEST_F(RulesTest, Rule45WhatOccurredBehindTheCursorOfAnOldGenerationIsLive) {
+  World world(WorldOptionsWith(21, 5));
+  ExtractorBench bench(SetupFor(world), HandlerOf(world));
+  bench.Start();
+  ASSERT_TRUE(bench.RunUntilSettled(5min));
+  world.Mutate(bench.wall(), 20);
+  bench.RunFor(10min);
+  bench.Kill();
+  const auto events = [&](std::size_t first, bool live) {
+    std::set<std::string> ids;
+    const auto& records = bench.log().records(Topic::kEvents, 0);
+    for (std::size_t i = first; i < records.size(); ++i) {
+      v1::SourceEvent event;
+      if (!event.ParseFromString(records[i].value.value_or(""))) continue;
+      if (event.live() == live) ids.insert(event.id());
+    }
+    return ids;
+  };
+  const std::size_t before = bench.log().records(Topic::kEvents, 0).size();
+  const std::set<std::string> was_live = events(0, true);
+  ASSERT_FALSE(was_live.empty());
+
+  world.Mutate(bench.wall(), 20);
+  bench.log().Lose(Topic::kChanges, 0);
+  bench.log().FoundAnew(1'700'000'001);
+  bench.Start();
+  bench.RunFor(10min);
+
+  const std::set<std::string> is_live = events(before, true);
+  EXPECT_FALSE(is_live.empty());
+  for (const std::string& id : is_live) EXPECT_FALSE(was_live.contains(id)) << id;
+  // All that was live once is history now, and of the rest nothing is.
+  const std::set<std::string> history = events(before, false);
+  for (const std::string& id : was_live) EXPECT_TRUE(history.contains(id)) << id;
+  for (const std::string& event : TruthOf(world).events) {
+    EXPECT_TRUE(is_live.contains(event) || history.contains(event)) << event;
+  }
+}
+
 // ---- what sites do to their readers ----
 
 TEST_F(RulesTest, ReadsAForeignSiteThatKnowsThreeListsOnly) {

@@ -10,6 +10,7 @@ namespace tributary::loader {
 namespace {
 
 using std::chrono::milliseconds;
+using std::chrono::minutes;
 using std::chrono::seconds;
 using testing::HasSubstr;
 using testing::SizeIs;
@@ -279,7 +280,8 @@ TEST_F(LoaderTakeoverTest, Rule12_AfterALostRecordsAnActionThatComesAgainIsLooke
   rig_.LoseRecordsAndFoundAnew();
   rig_.options.predecessor_is_dead = true;
   rig_.Start();
-  rig_.Run(seconds(10));
+  // By a clock that is behind the source's by so much it occurs after the loss (seed 3009382).
+  rig_.Run(minutes(3));
   rig_.Note("e1", record);
   rig_.Run(seconds(30));
 

@@ -236,5 +236,64 @@ TEST(TransformerTest, Rule35_WhatWasWithdrawnInANewGenerationComesBack) {
   EXPECT_EQ(FieldOf(rig.Command(KeyOf("1")), "name"), "Eve");
 }
 
+// What `commands` held of actions that were not done yet, only their sources know.
+TEST(TransformerTest, Rule37_BeforeAnythingIsWrittenIntoANewCommandsTheSourcesAreAskedForEvents) {
+  Rig rig;
+  rig.PutSync(kMapping);
+  rig.PutCustomer("1", R"({"id":1,"name":"Ada"})");
+  rig.Start();
+  rig.Run();
+  rig.Kill();
+  ASSERT_TRUE(rig.log.records(Topic::kNotifications, 0).empty());
+  rig.log.Lose(Topic::kCommands, 0);
+  rig.log.FoundAnew(kGeneration + 1);
+  // Killed at every step.
+  for (int steps = 1; rig.Commands().empty() && steps < 500; ++steps) {
+    rig.after_step = [left = steps]() mutable { return --left == 0; };
+    rig.Start();
+    rig.Run();
+    if (!rig.Commands().empty()) {
+      ASSERT_FALSE(rig.log.records(Topic::kNotifications, 0).empty()) << steps;
+    }
+    if (rig.is_running()) rig.Kill();
+  }
+  rig.after_step = nullptr;
+  const std::size_t asked = rig.log.records(Topic::kNotifications, 0).size();
+  rig.Start();
+  rig.Run();
+
+  EXPECT_EQ(rig.Command(KeyOf("1")).version().generation(), kGeneration + 1);
+  ASSERT_GT(asked, 0u);
+  v1::Notification notification;
+  ASSERT_TRUE(notification.ParseFromString(
+      rig.log.records(Topic::kNotifications, 0).front().value.value_or("")));
+  EXPECT_EQ(notification.connection(), "billing");
+  EXPECT_TRUE(notification.has_read_events_again_from());
+  // And not at each start for ever.
+  EXPECT_EQ(rig.log.records(Topic::kNotifications, 0).size(), asked);
+}
+
+TEST(TransformerTest, Rule37_WhatAStreamOfEventsHeldThatWasLostIsAskedFor) {
+  Rig rig;
+  rig.PutSync(kMapping);
+  rig.PutCustomer("1", R"({"id":1,"name":"Ada"})");
+  rig.Start();
+  rig.Run();
+  // Nothing was lost so far: nothing has occurred.
+  rig.Kill();
+  rig.Start();
+  rig.Run();
+  ASSERT_TRUE(rig.log.records(Topic::kNotifications, 0).empty());
+  rig.Kill();
+  rig.log.Lose(Topic::kEvents, 0);
+  for (int starts = 0; starts < 3; ++starts) {
+    rig.Start();
+    rig.Run();
+    rig.Kill();
+  }
+
+  EXPECT_EQ(rig.log.records(Topic::kNotifications, 0).size(), 1u);
+}
+
 }  // namespace
 }  // namespace tributary::transformer
