@@ -48,6 +48,10 @@ void LoaderStage::RefreshTenant(const std::string& tenant) {
     if (lane->busy() || lane->parts.tenant != tenant) continue;
     lane->target = TargetOf(lane->parts);
     UpdateHolds(*lane);
+    // It has waited for its sync, and where its command is gone no scan finds it.
+    if (lane->parts.kind == ids::CommandKey::Kind::kAction && lane->doubt != Doubt::kNone) {
+      Touch(*lane);
+    }
   }
 }
 

@@ -247,6 +247,28 @@ TEST_F(LoaderActionTest, Rule30_AnEndThatADeadOwnersClosedIntentCoversIsFoundAga
   EXPECT_THAT(rig_.SentTo("POST /clients/1/notes"), SizeIs(1));
 }
 
+// Seed 3010720 of the simulation: its sync is away when it could be looked up, and no scan finds an
+// action without a command.
+TEST_F(LoaderActionTest, Rule30_AnEndThatADeadOwnersIntentCoversIsFoundWhenItsSyncGoesOn) {
+  const std::string action = DoAction();
+  const std::vector<v1::RecordEntry> entries = rig_.Entries(action);
+  rig_.Kill();
+  rig_.AppendVoid(action, entries.front());
+  rig_.tenant.mutable_syncs(1)->set_state(v1::SYNC_STATE_PAUSED);
+  rig_.PublishTenant();
+  rig_.Start();
+  rig_.Run(seconds(180));
+  ASSERT_FALSE(rig_.Entry(action).final());
+
+  rig_.tenant.mutable_syncs(1)->set_state(v1::SYNC_STATE_ACTIVE);
+  rig_.PublishTenant();
+  rig_.Run(seconds(180));
+
+  EXPECT_TRUE(rig_.Entry(action).final());
+  EXPECT_EQ(rig_.Entry(action).outcome(), v1::OUTCOME_APPLIED);
+  EXPECT_THAT(rig_.SentTo("POST /clients/1/notes"), SizeIs(1));
+}
+
 // Seed 10662 of the simulation: the same, and what covers the end is an end.
 TEST_F(LoaderActionTest, Rule31_AnEndThatADeadOwnersEndCoversStaysOne) {
   const std::string record = rig_.Client(1, "Ada", 1);
