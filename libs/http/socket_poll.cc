@@ -7,6 +7,7 @@
 
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 namespace tributary::http {
@@ -24,6 +25,16 @@ bool Add(int epoll, int fd, std::uint32_t mask) {
   event.events = mask;
   event.data.fd = fd;
   return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
+bool IsConnection(int fd) {
+  int domain = 0;
+  int type = 0;
+  socklen_t size = sizeof domain;
+  if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) != 0) return false;
+  size = sizeof type;
+  return (domain == AF_INET || domain == AF_INET6) &&
+         getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_STREAM;
 }
 
 }  // namespace
@@ -53,8 +64,14 @@ void SocketPoll::Register(int socket, Watched& watched, int events) const {
 }
 
 void SocketPoll::Watch(int socket, int events) {
-  Watched& watched = sockets_[socket];
+  const auto [found, is_new] = sockets_.try_emplace(socket);
+  Watched& watched = found->second;
+  if (is_new) watched.is_connection = IsConnection(socket);
   watched.wanted = events;
+  if (events == kNone && !watched.is_connection) {
+    Forget(socket);
+    return;
+  }
   if (events == kNone && watched.registered == kIn) return;
   Register(socket, watched, events);
 }

@@ -27,7 +27,9 @@ class SocketPoll {
 
   /// `events` is kIn, kOut, both, or kNone: not waited for at present.
   void Watch(int socket, int events);
-  /// Before the socket is closed: its number may come again.
+  /// Before a connection's socket is closed: its number may come again. What libcurl makes for
+  /// itself, as the pair by which the thread that looks up a name wakes it, it closes without a
+  /// word behind kNone.
   void Forget(int socket);
 
   /// Waits until a watched socket is ready, one of `wake_fds` is readable, or Wake() was called, or
@@ -42,6 +44,8 @@ class SocketPoll {
     /// As the kernel has it. A connection that is kept is asked for kIn again and again: it stays
     /// there, and is taken out only if it becomes ready while nobody waits for it.
     int registered = kNone;
+    /// A connection's, of whose end Forget() tells.
+    bool is_connection = false;
   };
   void Register(int socket, Watched& watched, int events) const;
 

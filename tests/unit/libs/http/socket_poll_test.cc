@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include <gtest/gtest.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -13,8 +14,27 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
+/// A connection; or, of AF_UNIX, what libcurl makes to be woken by.
 struct Pair {
-  Pair() { EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends.data()), 0); }
+  explicit Pair(int domain = AF_INET) {
+    if (domain == AF_UNIX) {
+      EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends.data()), 0);
+      return;
+    }
+    const int listener = socket(AF_INET, SOCK_STREAM, 0);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof address;
+    auto* const any = reinterpret_cast<sockaddr*>(&address);
+    EXPECT_EQ(bind(listener, any, size), 0);
+    EXPECT_EQ(listen(listener, 1), 0);
+    EXPECT_EQ(getsockname(listener, any, &size), 0);
+    ends[0] = socket(AF_INET, SOCK_STREAM, 0);
+    EXPECT_EQ(connect(ends[0], any, size), 0);
+    ends[1] = accept(listener, nullptr, nullptr);
+    close(listener);
+  }
   ~Pair() {
     close(ends[0]);
     close(ends[1]);
@@ -70,6 +90,23 @@ TEST(SocketPollTest, TheNumberOfAClosedSocketMayComeAgain) {
   poll.Watch(number, SocketPoll::kIn);
   second.Say();
   EXPECT_EQ(poll.Wait({}, seconds(5)).size(), 1u);
+}
+
+TEST(SocketPollTest, WhatIsNoConnectionMayBeClosedWithoutAWord) {
+  SocketPoll poll;
+  int number = -1;
+  // The next to have its number is watched all the same, for whatever it is.
+  for (const int events : {SocketPoll::kIn, SocketPoll::kIn, SocketPoll::kOut}) {
+    const Pair waker(AF_UNIX);
+    if (number >= 0) {
+      ASSERT_EQ(waker.ours(), number);
+    }
+    number = waker.ours();
+    poll.Watch(number, events);
+    waker.Say();
+    EXPECT_EQ(poll.Wait({}, seconds(5)).size(), 1u);
+    poll.Watch(number, SocketPoll::kNone);
+  }
 }
 
 TEST(SocketPollTest, ForeignDescriptorsAndWakeEndTheWait) {
