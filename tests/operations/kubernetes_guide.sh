@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Follows docs/guides/kubernetes.md: its own commands, one after another, on a real Kubernetes (kubernetes_node.sh). Needs
 # root, what that needs, podman, buildah, debootstrap and Java. Not part of ctest, since it builds a Kubernetes once and
-# takes a quarter of an hour then.
+# takes half an hour then. It begins with the version before (previous_version.sh), and is upgraded to this one.
 #
 #   kubernetes_guide.sh BIN DEFINITIONS [ROOTFS]
 #     BIN: programs built on Debian 12; DEFINITIONS: a directory with the CustomResourceDefinitions of a release of Strimzi
 #     (kafkas, kafkanodepools, kafkatopics, kafkausers) and of KEDA (scaledobjects); ROOTFS: of a debootstrap
-#   IMAGES in the environment names a file in which the images are kept for the next run (1.5 GB).
+#   IMAGES in the environment names a file in which the images are kept for the next run (1 GB). With KEEP a run that
+#   fails leaves its cluster (`kubernetes_node.sh run kubectl …` looks into it, `kubernetes_node.sh down` ends it).
 #
 # What stands in: a broker under Strimzi's names, and the simulator behind TLS for site and CRM. Not run of the guide: the
 # wait for Strimzi's operator, and `docker build` and `docker push` (the images are built by buildah of the same Dockerfile).
@@ -20,11 +21,15 @@ tree=$work/tree
 ours=(control extractor transformer loader)
 source tests/operations/podman.sh
 node() { bash tests/operations/kubernetes_node.sh "$@"; }
-# In the cluster's network and the tree's directory.
-inside() { node run env -C "$tree" BIN="$bin" bash -euc 'PATH=$BIN:$PATH; '"$1"; }
+# In the cluster's network and the tree's directory, with the programs of the version that is installed.
+inside() { node run env -C "$tree" BIN="$installed" bash -euc 'PATH=$BIN:$PATH; '"$1"; }
 kubectl() { node run kubectl "$@"; }
 
+declare -A forwards
 end() {
+  local code=$? pod
+  for pod in "${!forwards[@]}"; do leave "$pod"; done
+  if [[ $code != 0 && -n ${KEEP:-} ]]; then say "left as it is: the cluster, and $work"; return; fi
   node down
   podman_end
   rm -rf "$work"
@@ -49,16 +54,24 @@ wait_for() {
 }
 ready() { kubectl -n tributary rollout status statefulset "$1" --timeout=240s >&2 || fail "$1 is not ready"; }
 all_ready() { for name in "${ours[@]}"; do ready "$name"; done; }
-site() { inside "curl -skf https://$(kubectl -n outside get pod -l app=simulator -o jsonpath='{.items[0].status.podIP}'):8443/_sim/$1"; }
+site_url() { echo "https://$(kubectl -n outside get pod -l app=simulator -o jsonpath='{.items[0].status.podIP}'):8443/_sim/$1"; }
+site() { node run curl -skf "$(site_url "$1")"; }
+site_changes() { node run curl -skf -d '{"count":20}' "$(site_url mutate)" >/dev/null; }
 in_step() { is_in_step "$(site 'judge?rest=0')"; }
 good() { inside 'tributary verify --control 127.0.0.1:7460 --tls-dir tls/tributary' | grep -q '^good'; }
 says() { inside 'tributary status --control 127.0.0.1:7460 --tls-dir tls/tributary' | grep -q "$1"; }
-# A forward to a pod that is no more still holds its port.
-reach_control() {
-  if [[ -n ${to_control:-} ]]; then kill "$to_control" 2>/dev/null || true; wait "$to_control" 2>/dev/null || true; fi
-  kubectl -n tributary port-forward control-0 7460 >"$work/forward.log" 2>&1 &
-  to_control=$!
-  wait_for 'control is reached' 30 grep -q Forwarding "$work/forward.log"
+# reach NAMESPACE POD PORT: through the API server. A forward to a pod that is no more still holds its port.
+reach() {
+  leave "$2"
+  bash tests/operations/kubernetes_node.sh run kubectl -n "$1" port-forward "$2" "$3" >"$work/forward.log" 2>&1 &
+  forwards[$2]=$!
+  wait_for "$2 is reached" 30 grep -q Forwarding "$work/forward.log"
+}
+leave() {
+  [[ -n ${forwards[$1]:-} ]] || return 0
+  kill "${forwards[$1]}" 2>/dev/null || true
+  wait "${forwards[$1]}" 2>/dev/null || true
+  unset "forwards[$1]"
 }
 evict() {
   printf '{"apiVersion":"policy/v1","kind":"Eviction","metadata":{"name":"%s","namespace":"tributary"}}' "$1" >"$work/eviction.json"
@@ -69,20 +82,17 @@ connects() { kubectl -n "$1" exec "$2" ${3:+-c "$3"} -- timeout 5 bash -c "</dev
 # ---- images, cluster and what stands in ----
 
 images=${IMAGES:-$work/images.tar}
+previous_programs "$bin"
+installed=$work/previous
 if [[ ! -e $images ]]; then
   podman_begin "$rootfs"
-  product_images "$bin" registry.example/tributary 0.1.0 "${ours[@]}"
+  product_images "$installed" registry.example/tributary 0.1.0 "${ours[@]}"
+  product_images "$bin" registry.example/tributary 0.1.1 "${ours[@]}"
   product_images "$bin" docker.io/tributary 0.1.0 simulator
   stand_in kafka docker.io/apache/kafka:4.3.0
-  stand_in prometheus docker.io/prom/prometheus:v2.42.0
-  stand_in alertmanager docker.io/prom/alertmanager:v0.25.0
   stand_in front localhost/front:test
-  names=(docker.io/tributary/simulator:0.1.0 docker.io/apache/kafka:4.3.0 docker.io/prom/prometheus:v2.42.0
-    docker.io/prom/alertmanager:v0.25.0 localhost/front:test)
-  for name in "${ours[@]}"; do
-    podman tag "registry.example/tributary/$name:0.1.0" "registry.example/tributary/$name:0.1.1"
-    names+=("registry.example/tributary/$name:0.1.0" "registry.example/tributary/$name:0.1.1")
-  done
+  names=(docker.io/tributary/simulator:0.1.0 docker.io/apache/kafka:4.3.0 localhost/front:test)
+  for name in "${ours[@]}"; do names+=("registry.example/tributary/$name":0.1.{0,1}); done
   podman save -q -m -o "$images" "${names[@]}"
 fi
 mkdir "$tree"
@@ -92,6 +102,8 @@ say 'starting a cluster'
 node up 2>"$work/node.log" || { tail -n 5 "$work/node.log"; fail 'no cluster'; }
 node import "$images" 2>>"$work/node.log"
 for name in operator prometheus-config-reloader; do node program "$name" 2>>"$work/node.log"; done
+node program prometheus prom/prometheus:v3.1.0 2>>"$work/node.log"
+node program alertmanager prom/alertmanager:v0.28.0 2>>"$work/node.log"
 rm -f "$work/images.tar"
 kubectl apply --server-side -f "$definitions" -f "$(node run sh -c 'echo "$PROGRAMS"')/prometheus-crds" >"$work/apply.log"
 for i in $(seq 12); do
@@ -129,9 +141,7 @@ for name in "${ours[@]/#/tributary-}"; do
 done
 kubectl apply -f tests/operations/stand_ins/kafka.yaml >>"$work/apply.log"
 ready tributary-broker
-kubectl -n tributary port-forward tributary-broker-0 9094 >"$work/forward.log" 2>&1 &
-forward=$!
-wait_for 'the broker is reached' 30 grep -q Forwarding "$work/forward.log"
+reach tributary tributary-broker-0 9094
 node run python3 - <<'PYTHON' || fail 'the broker does not take the ACLs'
 import sys
 sys.path.insert(0, "tests/operations")
@@ -140,7 +150,7 @@ with acls_test.Client(acls_test.PRODUCER, bootstrap_servers="127.0.0.1:9094") as
     for user, acls in acls_test.users().items():
         client.create_acls(f"CN={user}", acls)
 PYTHON
-kill "$forward"
+leave tributary-broker-0
 
 follow '2. Secrets' 1
 
@@ -178,7 +188,7 @@ all_ready
 
 # Its block is the forward itself.
 block kubernetes '4. Tenants' 1 | grep -q 'port-forward control-0 7460' || fail 'the forward of the guide is another'
-reach_control
+reach tributary control-0 7460
 follow '4. Tenants' 2
 wait_for 'a site inside the network is not let through, and status says so' 60 says 'Failed to connect'
 sed -i 's#^resources: \[#&allow-outside.yaml, #' "$tree/my/kustomization.yaml"
@@ -210,14 +220,15 @@ for name in "${ours[@]}"; do
   kubectl -n tributary get pod "$name-0" -o jsonpath='{.spec.containers[0].image}' | grep -q ':0.1.1$' || fail "$name is the old one"
   ! kubectl -n tributary logs "$name-0" | grep -q '"unclean":"true"' || fail "$name has not drained"
 done
-say 'an upgrade drains, and scaling adds a member'
+installed=$bin
+say 'an upgrade from the version before drains, and scaling adds a member'
 evict loader-0 | grep -q Success || fail 'the first eviction is refused'
 { evict loader-1 || true; } | grep -q 'violate the pod' || fail 'both loaders are evicted at once'
 ready loader
 say 'an eviction is let through, the second waits'
 
 # control was replaced.
-reach_control
+reach tributary control-0 7460
 wait_for 'verify is good' 120 good
 in_step || fail 'the CRM differs'
 
@@ -230,24 +241,51 @@ printf 'replicas:\n' >>"$tree/my/kustomization.yaml"
 printf '  - {name: %s, count: 1}\n' extractor transformer loader >>"$tree/my/kustomization.yaml"
 for n in 1 2; do follow '6. Operate' "$n"; done
 all_ready
+# Its environment is another, so control was replaced.
+reach tributary control-0 7460
 wait_for 'verify is good in the form of production' 120 good
 in_step || fail 'the CRM differs'
 
 say 'monitoring'
+block kubernetes '5. Monitoring' 1 | grep -q 'port-forward prometheus-main-0 9090' || fail 'the forward of the guide is another'
 inside "$(block kubernetes '5. Monitoring' 1 | sed '/port-forward/d')" >"$work/block.log" 2>&1 || fail "$(cat "$work/block.log")"
-# The operator is told which of the releases it finds here.
-kubectl -n monitoring patch prometheus main --type merge -p '{"spec":{"version":"v2.42.0"}}' >>"$work/apply.log"
-kubectl -n monitoring patch alertmanager main --type merge -p '{"spec":{"version":"v0.25.0"}}' >>"$work/apply.log"
 kubectl apply -f tests/operations/stand_ins/prometheus-operator.yaml >>"$work/apply.log"
-# Debian's Prometheus has no discovery in Kubernetes, so what the operator has made for it is looked at, not run.
-scraped() {
-  kubectl -n monitoring get secret prometheus-main -o jsonpath='{.data.prometheus\.yaml\.gz}' | base64 -d | gunzip |
-    grep -c 'podMonitor/tributary/tributary/0' >/dev/null
-}
-ruled() { kubectl -n monitoring get configmap prometheus-main-rulefiles-0 -o yaml | grep -c TributaryUnreachable >/dev/null; }
-wait_for 'the operator has made a Prometheus' 120 kubectl -n monitoring get statefulset prometheus-main
-wait_for 'it is to scrape our pods' 60 scraped
-wait_for 'it has our rules' 60 ruled
-kubectl -n monitoring rollout status statefulset alertmanager-main --timeout=180s >&2
-connects monitoring alertmanager-main-0 alertmanager loader.tributary.svc.cluster.local 9464 || fail 'monitoring cannot read metrics'
+for name in prometheus alertmanager; do
+  wait_for "the operator has made it: $name" 120 kubectl -n monitoring get statefulset "$name-main"
+  kubectl -n monitoring rollout status statefulset "$name-main" --timeout=180s >&2 || fail "$name is not ready"
+done
+reach monitoring prometheus-main-0 9090
+reach monitoring alertmanager-main-0 9093
+asked() { node run curl -sf -G --data-urlencode "query=$1" http://127.0.0.1:9090/api/v1/query; }
+scraped() { asked 'count(up{job="tributary"} == 1)' | grep -q '"4"\]'; }
+ruled() { asked 'stage:tributary_unread:sum' | grep -q '"value"'; }
+told() { node run curl -sf http://127.0.0.1:9093/api/v2/alerts | grep -q "\"alertname\":\"$1\""; }
+untold() { ! told "$1"; }
+wait_for 'Prometheus has found our pods, all four' 120 scraped
+wait_for 'it has our rules' 120 ruled
+# Rates are of what happens; and the tokens of this site and CRM end never.
+site_changes
+node run python3 - >&2 <<'PYTHON' || fail 'the boards'
+import sys
+sys.path.insert(0, "tests/operations")
+import monitoring_test
+run = monitoring_test.Run(None, None)
+run.prometheus = "http://127.0.0.1:9090/api/v1"
+monitoring_test.queries_are_finite(run, is_fast=False, seconds=600, without=["tenant: Credentials end in"])
+PYTHON
+untold TributaryUnreachable || fail 'a site that answers is said to be away'
+
+say 'a site is away'
+sed -i 's#allow-outside.yaml, ##' "$tree/my/kustomization.yaml"
+kubectl -n tributary delete networkpolicy allow-outside >>"$work/apply.log"
+# What is connected stays so; the front begins anew.
+kubectl -n outside exec deploy/simulator -c front -- bash -c 'kill $(cat /proc/1/task/1/children)' >>"$work/apply.log" 2>&1 || true
+wait_for 'nobody can connect, and Alertmanager says so' 900 told TributaryUnreachable
+sed -i 's#^resources: \[#&allow-outside.yaml, #' "$tree/my/kustomization.yaml"
+inside 'kubectl apply -k my' >>"$work/apply.log"
+site_changes
+# Who was away rests for up to ten minutes.
+wait_for 'the CRM has what the site has' 900 in_step
+wait_for 'and Alertmanager that it is over' 1200 untold TributaryUnreachable
+wait_for 'verify is good' 300 good
 say 'good'

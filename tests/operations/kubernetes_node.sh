@@ -1,19 +1,21 @@
 #!/usr/bin/env bash
 # A real Kubernetes of one node for kubernetes_guide.sh: etcd, API server, controllers, scheduler, kubelet, proxy, DNS and
 # a plugin that enforces network policies, in namespaces of their own (network, mounts, processes), so that nothing of
-# it is left when they end. Needs root, Go, Debian's containerd, runc, etcd-server, containernetworking-plugins,
-# iptables, ipset, catatonit, and cgroups of version 1.
+# it is left when they end. Needs root, Go 1.24 or newer (bookworm-backports), Debian's containerd, runc, etcd-server,
+# containernetworking-plugins, iptables, ipset, catatonit, and cgroups of version 1.
 #
-#   kubernetes_node.sh programs        builds Kubernetes, CoreDNS, kube-router and the
-#                                      Prometheus Operator of their Go modules, once (half an hour)
+#   kubernetes_node.sh programs        builds Kubernetes, CoreDNS, kube-router, the Prometheus Operator, Prometheus and
+#                                      Alertmanager of their Go modules, once (half an hour)
 #   kubernetes_node.sh up              starts it, and waits until the node is ready
 #   kubernetes_node.sh run COMMAND…    in its network, with KUBECONFIG and its kubectl
 #   kubernetes_node.sh import FILE     images, as `podman save` writes them
-#   kubernetes_node.sh program NAME    an image of that program
+#   kubernetes_node.sh program NAME [IMAGE]    an image of that program, cluster/NAME:1 if not said
 #   kubernetes_node.sh down            ends it, and removes what it kept
 set -euo pipefail
 
 readonly KUBERNETES=1.30.4 COREDNS=1.11.3 KUBE_ROUTER=2.1.0 PROMETHEUS_OPERATOR=0.80.1
+# The module's number of Prometheus 3.1.0; both are those that this operator asks for.
+readonly PROMETHEUS=0.301.0 ALERTMANAGER=0.28.0
 readonly PROGRAMS=${XDG_CACHE_HOME:-$HOME/.cache}/tributary/cluster-$KUBERNETES
 readonly HERE=$(realpath "$(dirname "${BASH_SOURCE[0]}")")
 readonly DATA=${TMPDIR:-/tmp}/tributary-cluster
@@ -52,14 +54,32 @@ programs() {
   done
   ((${#missing[@]} == 0)) || build kubernetes k8s.io/kubernetes "$KUBERNETES" "${missing[@]}"
   [[ -x $PROGRAMS/coredns ]] || build coredns github.com/coredns/coredns "$COREDNS" github.com/coredns/coredns
-  [[ -x $PROGRAMS/kube-router ]] || build kube-router github.com/cloudnativelabs/kube-router/v2 "$KUBE_ROUTER" \
-    github.com/cloudnativelabs/kube-router/v2/cmd/kube-router
+  local router=github.com/cloudnativelabs/kube-router/v2
+  if [[ ! -x $PROGRAMS/kube-router ]]; then
+    mkdir -p "$PROGRAMS/modules/kube-router"
+    # Not every mirror of Go's checksum database has it.
+    printf '%s %s\n' "$router" "v$KUBE_ROUTER h1:xWsptKtmZ44L+NjwFKoFAFlVdxCz8fka9A/eYJe95Ok=" \
+      "$router" "v$KUBE_ROUTER/go.mod h1:JU/k2Qqcph0myF1cRDLidz1SZdoSrPczuYcGxYRSP0A=" >"$PROGRAMS/modules/kube-router/go.sum"
+    build kube-router "$router" "$KUBE_ROUTER" "$router/cmd/kube-router"
+  fi
   local operator=github.com/prometheus-operator/prometheus-operator
   if [[ ! -x $PROGRAMS/operator ]]; then
     build prometheus-operator "$operator" "$PROMETHEUS_OPERATOR" "$operator/cmd/operator" "$operator/cmd/prometheus-config-reloader"
     cp -r --no-preserve=mode "$(cd "$PROGRAMS/modules/prometheus-operator" &&
       GOFLAGS=-mod=mod go list -m -f '{{.Dir}}' "$operator")/example/prometheus-operator-crd" "$PROGRAMS/prometheus-crds"
   fi
+  if [[ ! -x $PROGRAMS/prometheus ]]; then
+    local prometheus=github.com/prometheus/prometheus at=$PROGRAMS/modules/prometheus
+    rm -rf "$at"
+    mkdir -p "$at"
+    cp -r --no-preserve=mode "$(go mod download -json "$prometheus@v$PROMETHEUS" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')/." "$at"
+    # What it discovers in clouds is most of it.
+    printf 'package plugins\n\nimport _ "%s/discovery/kubernetes"\n' "$prometheus" >"$at/plugins/plugins.go"
+    (cd "$at" && CGO_ENABLED=0 nice go build -trimpath -buildvcs=false -mod=mod \
+      -ldflags "-s -w" -o "$PROGRAMS/" ./cmd/prometheus)
+  fi
+  [[ -x $PROGRAMS/alertmanager ]] || build alertmanager github.com/prometheus/alertmanager "$ALERTMANAGER" \
+    github.com/prometheus/alertmanager/cmd/alertmanager
 }
 
 certificates() {
@@ -168,7 +188,7 @@ node() {
 }
 
 pid() { cat "$DATA/pid" 2>/dev/null; }
-inside() { nsenter -t "$(pid)" -n -- env KUBECONFIG="$DATA/kubeconfig" PROGRAMS="$PROGRAMS" PATH="$PROGRAMS:$PATH" "$@"; }
+inside() { ${instead:-} nsenter -t "$(pid)" -n -- env KUBECONFIG="$DATA/kubeconfig" PROGRAMS="$PROGRAMS" PATH="$PROGRAMS:$PATH" "$@"; }
 
 up() {
   programs
@@ -180,6 +200,8 @@ up() {
     >"$DATA/sysctl" 2>/dev/null || true
   local controller
   for controller in /sys/fs/cgroup/*/; do mkdir -p "$controller$CGROUP"; done
+  # As much of a busy machine as four processes, not as one.
+  echo 4096 >"/sys/fs/cgroup/cpu/$CGROUP/cpu.shares" 2>/dev/null || true
   cp /sys/fs/cgroup/cpuset/cpuset.cpus "/sys/fs/cgroup/cpuset/$CGROUP/cpuset.cpus" 2>/dev/null || true
   cp /sys/fs/cgroup/cpuset/cpuset.mems "/sys/fs/cgroup/cpuset/$CGROUP/cpuset.mems" 2>/dev/null || true
   setsid unshare -n -m -p -f --mount-proc --kill-child bash "$HERE/kubernetes_node.sh" _node >"$DATA/logs/node.log" 2>&1 &
@@ -265,6 +287,8 @@ spec:
         - name: coredns
           image: cluster/coredns:1
           args: [-conf, /etc/coredns/Corefile]
+          # Without, it has next to no share of a busy machine, and names take seconds.
+          resources: {requests: {cpu: 100m, memory: 70Mi}}
           readinessProbe: {httpGet: {path: /ready, port: 8181}, periodSeconds: 2}
           volumeMounts: [{name: config, mountPath: /etc/coredns}]
       volumes: [{name: config, configMap: {name: coredns}}]
@@ -293,10 +317,11 @@ down() {
 case ${1:-} in
   programs) programs ;;
   up) up ;;
-  run) shift; inside "$@" ;;
+  # In the place of this shell, so that who ends it ends the command.
+  run) shift; instead=exec; inside "$@" ;;
   import) import "$2" ;;
-  program) image "cluster/$2:1" "$PROGRAMS/$2" ;;
+  program) image "${3:-cluster/$2:1}" "$PROGRAMS/$2" ;;
   down) down ;;
   _node) node ;;
-  *) sed -n '2,13s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+  *) sed -n '2,14s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac
