@@ -342,6 +342,21 @@ void Owner::State::TryFence(Owned& o) {
   }
 }
 
+namespace {
+
+// Nobody has written into it since it was founded after a loss.
+bool IsLost(const Table& table) {
+  if (!table.founded_after_loss()) return false;
+  bool has_new = false;
+  table.ScanViews({}, {}, [&](std::string_view, const TableEntryView& entry) {
+    has_new = entry.token.generation == table.generation();
+    return !has_new;
+  });
+  return !has_new;
+}
+
+}  // namespace
+
 bool Owner::State::IsUnclean(const Owned& o) const {
   for (const TableState& table : o.tables) {
     if (!table.is_written) continue;
@@ -386,7 +401,12 @@ void Owner::State::Ready(Owned& o) {
   if (!failure.empty()) return;
   listener.OnReady(takeover);
   if (!Lives(o) || o.phase != Phase::kReady) return;
+  // Rule 37: what a lost table of ours had of them they still say.
+  const bool is_lost = std::any_of(o.tables.begin(), o.tables.end(), [](const TableState& table) {
+    return table.is_written && IsLost(*table.table);
+  });
   for (StreamState& stream : o.streams) {
+    if (is_lost) stream.next = stream.begin;
     stream.is_following = true;
     log.StartReading(stream.topic, o.partition, stream.next);
   }

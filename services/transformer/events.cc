@@ -169,7 +169,8 @@ void TransformerStage::FindLostEvents(PartitionWork& work, const eventlog::Takeo
   // Whoever has committed the one has committed the other before.
   const bool has_events = committed(Topic::kEvents);
   const bool events_are_lost = !has_events && committed(Topic::kChanges);
-  if (!has_events && !work.events_begin) work.events_begin = 0;
+  // What is still in `events` is read from there again, as it was (Owner).
+  if ((!has_events || commands_are_lost) && !work.events_begin) work.events_begin = 0;
   if ((!commands_are_lost && !events_are_lost) || !work.read_again.empty()) return;
   ports_.logger.Log(Logger::Level::kError,
                     commands_are_lost

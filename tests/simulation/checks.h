@@ -118,6 +118,7 @@ class Checks : public TransmissionObserver {
   // How an event was written, by (tenant, id): read again it may carry newer entities, and the
   // action that was given first counts (rule 28).
   std::map<std::pair<std::string, std::string>, std::set<std::uint64_t>> events_;
+  std::set<eventlog::Topic> lost_;
   bool lost_ledger_ = false;
   bool people_meddle_ = false;
   // Keys of actions that had a void entry: unknown, not absent (rule 2).

@@ -179,6 +179,26 @@ TEST(TransformerEventTest, Rule37_WhatExpiredUnreadIsAskedForAndOnlyThenPassed) 
   EXPECT_TRUE(notification.has_read_events_again_from());
 }
 
+TEST(TransformerEventTest, Rule37_ActionsOfALostCommandsAreWrittenAgainFromTheEventsAsTheyWere) {
+  Rig rig;
+  rig.PutSync(kMapping, kRules);
+  rig.Start();
+  rig.PutEvent(Event("77", "Ada"));
+  rig.Run();
+  ASSERT_THAT(rig.Actions(), SizeIs(2));
+  const v1::Command before = rig.Command(KeyOfAction("77", "ended", 0));
+  rig.Kill();
+  rig.log.Lose(Topic::kCommands, 0);
+  rig.log.FoundAnew(kGeneration + 1);
+  rig.Start();
+  rig.Run();
+
+  EXPECT_THAT(rig.Actions(), SizeIs(2));
+  EXPECT_EQ(rig.Command(KeyOfAction("77", "ended", 0)).SerializeAsString(),
+            before.SerializeAsString());
+  EXPECT_EQ(rig.Committed(Topic::kEvents), rig.log.end(Topic::kEvents, 0));
+}
+
 TEST(TransformerEventTest, AnEventsQueueThatIsFullHoldsReadingBack) {
   Rig rig;
   rig.PutSync(kMapping, kRules);
