@@ -127,7 +127,8 @@ up() {
 wait_until_it_answers() {
   local deadline=$((SECONDS + START_SECONDS_MAX))
   until answers; do
-    running_pid >/dev/null ||
+    # Not by its command line: right behind the fork that is still ours.
+    kill -0 "$(cat "${DATA}/pid")" 2>/dev/null ||
       fail "the broker has stopped by itself" "Its last words, of ${DATA}/broker.out:" "$(tail -5 "${DATA}/broker.out")"
     ((SECONDS < deadline)) ||
       fail "no answer from 127.0.0.1:${PORT} after ${START_SECONDS_MAX} s" "See ${DATA}/broker.out"
