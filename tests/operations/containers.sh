@@ -11,9 +11,6 @@ bin=$(realpath "$1")
 rootfs=${2:+$(realpath "$2")}
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 work=$(mktemp -d)
-port=$((20000 + RANDOM % 10000))
-simulator=$((port + 10))
-admin=$((port + 20))
 services=(control extractor transformer loader)
 
 source tests/operations/podman.sh
@@ -21,7 +18,7 @@ source tests/operations/podman.sh
 end() {
   for service in "${services[@]}"; do podman rm -f -t 5 "tributary-$service" >/dev/null 2>&1 || true; done
   if [[ -n ${simulator_pid:-} ]]; then kill "$simulator_pid" 2>/dev/null || true; fi
-  bash tests/conformance/kafka_broker.sh down "$port"
+  if [[ -n ${port:-} ]]; then bash tests/conformance/kafka_broker.sh down "$port"; fi
   podman_end
   rm -rf "$work"
 }
@@ -31,6 +28,14 @@ podman_begin "$rootfs"
 product_images "$bin" localhost/tributary test "${services[@]}" tributary simulator
 podman images --format '{{.Repository}} {{.Size}}' | grep tributary/ >&2
 
+# Behind the builds, which take minutes: other tests choose ports too.
+are_free() { for p in "$@"; do ! (exec 3<>"/dev/tcp/127.0.0.1/$p") 2>/dev/null || return 1; done; }
+until
+  port=$((20000 + RANDOM % 10000))
+  simulator=$((port + 10))
+  admin=$((port + 20))
+  are_free $(seq "$port" $((port + 30)))
+do :; done
 bash tests/conformance/kafka_broker.sh up "$port"
 "$bin/simulator" --listen "127.0.0.1:$simulator" --customers 50 --tenant acme >"$work/simulator.json" &
 simulator_pid=$!

@@ -5,9 +5,8 @@
 
 Unknown keys, wrong types, missing keys and wrong choices are refused, as an API server with strict fields
 does; it checks more (formats, relations between fields), which is not tried here. The custom resources of the
-Prometheus Operator and of KEDA are held against the definitions that they publish; those of Strimzi, whose
-definitions are in no Go module, against CUSTOM below, which has only the keys that we use and was written by
-hand after them. Needs python3-yaml and Go (kubernetes_tools.sh).
+Prometheus Operator and of KEDA are held against the definitions that they publish, and those of Strimzi against
+what its published generator makes of its published model. Needs python3-yaml, Go, Maven and Java (kubernetes_tools.sh).
 """
 
 import argparse
@@ -28,34 +27,8 @@ SERVICES = ("control", "extractor", "loader", "transformer")
 BIN = None
 
 
-def of(**properties):
-    return {"type": "object", "properties": properties}
-
-
 def some(**properties):
-    return {**of(**properties), "required": list(properties)}
-
-
-def many(items):
-    return {"type": "array", "items": items}
-
-
-TEXT = {"type": "string"}
-NUMBER = {"type": "integer"}
-TEXTS = {"type": "object", "additionalProperties": TEXT}
-OPERATIONS = {"enum": ["Read", "Write", "Create", "Describe", "DescribeConfigs"], **TEXT}
-CUSTOM = {
-    ("kafka.strimzi.io/v1", "KafkaTopic"): of(
-        partitions=NUMBER, replicas=NUMBER, config={"type": "object", "additionalProperties": {}}),
-    ("kafka.strimzi.io/v1", "KafkaUser"): some(
-        authentication=some(type={"enum": ["tls"], **TEXT}),
-        authorization=some(type={"enum": ["simple"], **TEXT}, acls=many({
-            "type": "object", "required": ["resource", "operations"],
-            "properties": {"operations": many(OPERATIONS), "resource": {
-                "type": "object", "required": ["type", "name"],
-                "properties": {"type": {"enum": ["topic", "group"], **TEXT}, "name": TEXT,
-                               "patternType": {"enum": ["literal", "prefix"], **TEXT}}}}}))),
-}
+    return {"type": "object", "properties": properties, "required": list(properties)}
 
 
 class Api:
@@ -88,8 +61,6 @@ class Api:
 
     def of_kind(self, version, kind):
         metadata = {"$ref": "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"}
-        if (version, kind) in CUSTOM:
-            return some(apiVersion=TEXT, kind=TEXT, metadata=metadata, spec=CUSTOM[version, kind])
         if (version, kind) in self.definitions:
             schema = self.definitions[version, kind]
             return some(**{**schema["properties"], "metadata": metadata, "status": {}}) | {"required": ["spec", "metadata"]}
@@ -172,9 +143,10 @@ class KubernetesTest(unittest.TestCase):
         for _, thing in self.each():
             with self.about(thing):
                 self.assertEqual([], self.api.problems(thing))
-        for thing in yaml.safe_load_all((TOP / "k8s" / "prometheus" / "prometheus.yaml").read_text()):
-            with self.about(thing):
-                self.assertEqual([], self.api.problems(thing))
+        for path in sorted((TOP / "k8s").glob("kafka/*.yaml")) + [TOP / "k8s" / "prometheus" / "prometheus.yaml"]:
+            for thing in yaml.safe_load_all(path.read_text()):
+                with self.about(thing):
+                    self.assertEqual([], self.api.problems(thing))
 
     def test_what_the_api_does_not_know_is_refused(self):
         good = next(thing for thing in self.rendered["small"] if thing["kind"] == "StatefulSet")
@@ -198,13 +170,14 @@ class KubernetesTest(unittest.TestCase):
         user["spec"]["authorization"]["acls"][0]["operations"] = ["Reed"]
         self.assertRegex("\n".join(self.api.problems(user)), "none of")
         for kind, spoil in {
+                "KafkaTopic": lambda spec: rename(spec, "partitions", "partitionss"),
                 "PodMonitor": lambda spec: rename(spec["podMetricsEndpoints"][0], "interval", "intervall"),
                 "PrometheusRule": lambda spec: rename(spec["groups"][0]["rules"][0], "expr", "expression"),
                 "ScaledObject": lambda spec: rename(spec["triggers"][0], "metadata", "metadatas")}.items():
             with self.subTest(kind):
                 thing = copy.deepcopy(next(thing for _, thing in self.each(kind)))
                 spoil(thing["spec"])
-                self.assertRegex("\n".join(self.api.problems(thing)), "unknown key (intervall|expression|metadatas)")
+                self.assertRegex("\n".join(self.api.problems(thing)), "unknown key (partitionss|intervall|expression|metadatas)")
 
     def test_pods_are_restricted_probed_and_sized(self):
         for _, thing in self.each("StatefulSet"):
