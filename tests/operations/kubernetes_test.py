@@ -203,6 +203,25 @@ class KubernetesTest(unittest.TestCase):
                 self.assertIn("memory", container["resources"]["limits"])
                 self.assertRegex(container["image"], r":\d+\.\d+\.\d+$")
 
+    def test_production_has_what_the_plan_says_with_one_member_away(self):
+        flags = re.search(r"`tributary (plan [^`]*)`", (TOP / "k8s/overlays/production/kustomization.yaml").read_text())[1]
+        plan = json.loads(subprocess.run([BIN / "tributary", *flags.split(), "--json"], text=True, check=True,
+                                         stdout=subprocess.PIPE).stdout)
+        self.assertEqual(64, plan["partitions"])
+        sets = {thing["metadata"]["name"]: thing["spec"] for thing in self.rendered["production"]
+                if thing["kind"] == "StatefulSet"}
+        units = {"Mi": 2**20 / 1e6, "Gi": 2**30 / 1e6}
+        for wanted in plan["services"]:
+            with self.subTest(wanted["service"]):
+                spec = sets[wanted["service"]]
+                requests = spec["template"]["spec"]["containers"][0]["resources"]["requests"]
+                storage = spec["volumeClaimTemplates"][0]["spec"]["resources"]["requests"]["storage"]
+                left = max(spec["replicas"] - 1, 1)
+                for given, each in ((requests["memory"], wanted["memory_megabytes"]), (storage, wanted["disk_megabytes"])):
+                    self.assertGreaterEqual(int(given[:-2]) * units[given[-2:]], each * wanted["replicas"] / left)
+                self.assertTrue(requests["cpu"].endswith("m"))
+                self.assertGreaterEqual(int(requests["cpu"][:-1]) / 1000, wanted["cores"] / left)
+
     def test_scaling_is_of_services_that_may_have_members_by_a_metric_that_exists(self):
         recorded = (TOP / "k8s" / "monitoring" / "rules.yaml").read_text()
         scaled = [thing for _, thing in self.each("ScaledObject")]
