@@ -21,6 +21,13 @@ namespace {
 // looked up first: one of a machine that was set wrongly, too.
 constexpr Duration kSourceClockMargin = std::chrono::minutes(5);
 
+// Also where nothing says when it was.
+bool IsOfEventBefore(const Lane& lane, WallTime time) {
+  if (lane.desired == nullptr) return false;
+  const v1::Action& action = lane.desired->action();
+  return !action.has_event_time() || TimeOf(action.event_time()) < time;
+}
+
 // The heads of a partition's records, for keys that come in their order. A piece is read ahead,
 // which costs a fraction of looking up each.
 class RecordHeads {
@@ -161,7 +168,10 @@ void LoaderStage::LoadCommands(const eventlog::Takeover& takeover) {
   const eventlog::Table* commands = owner_->table(Topic::kCommands, partition);
   const eventlog::Table* records = owner_->table(Topic::kRecords, partition);
   if (commands == nullptr || records == nullptr) return;
-  const bool are_unknown = partitions_[partition].records_were_lost && takeover.unclean;
+  const bool were_lost = partitions_[partition].records_were_lost;
+  // A generation is the time of its founding, or later.
+  const WallTime lost_until =
+      WallTime(std::chrono::seconds(records->generation().value_or(0))) + kSourceClockMargin;
   std::vector<std::string> actions;
   // The scan of the difference finds keys in their order: what is more urgent than a backfill does
   // not wait for it.
@@ -198,8 +208,12 @@ void LoaderStage::LoadCommands(const eventlog::Takeover& takeover) {
         command != nullptr && command->action().has_event_time()) {
       RememberEventTime(action.parts.tenant, TimeOf(command->action().event_time()));
     }
-    // A key without an entry may have been sent; a clean predecessor had given it one (rule 13).
-    if (are_unknown && !records->Get(key)) TakeForSent(action);
+    // A key without an entry may have been sent. A clean predecessor has given one to each that it
+    // saw (rule 13); what came behind it may tell of an event from before the loss once more.
+    if (were_lost && !records->Get(key) &&
+        (takeover.unclean || IsOfEventBefore(action, lost_until))) {
+      TakeForSent(action);
+    }
     Touch(action);
     // A final entry that was read back, and whose tombstone got lost with its owner.
     Tombstone(key);
@@ -217,8 +231,7 @@ bool LoaderStage::MayHaveBeenDone(const Lane& lane) const {
   if (state == partitions_.end() || !state->second.records_were_lost) return false;
   if (lane.busy() || lane.acknowledged >= 0 || lane.desired == nullptr) return false;
   if (owner_->table(Topic::kRecords, lane.partition)->Find(lane.key)) return false;
-  const v1::Action& action = lane.desired->action();
-  return !action.has_event_time() || TimeOf(action.event_time()) < state->second.lost_events_until;
+  return IsOfEventBefore(lane, state->second.lost_events_until);
 }
 
 void LoaderStage::TakeForSent(Lane& lane) {

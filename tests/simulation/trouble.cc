@@ -468,8 +468,11 @@ void Trouble::Lose(std::vector<Topic> topics, Instant at, Duration until_order) 
     }
     s_.time.After(until_order, [this] {
       s_.trace.Line("log", "is founded anew by order");
-      s_.log.FoundAnew(breaks(RuleBreak::kGenerationStays) ? s_.generation
-                                                           : s_.generation + counts_.lost_topics);
+      // As control has it: the Unix time, but later than the last one.
+      newest_generation_ =
+          std::max(std::max(newest_generation_, s_.generation) + 1,
+                   std::chrono::floor<seconds>(s_.time.now().wall).time_since_epoch().count());
+      s_.log.FoundAnew(breaks(RuleBreak::kGenerationStays) ? s_.generation : newest_generation_);
       if (!breaks(RuleBreak::kOldCursorsCount)) return;
       // What they have read they know to be old: let them read it again.
       for (const std::unique_ptr<Node>& node : s_.nodes) {

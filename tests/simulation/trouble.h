@@ -127,6 +127,8 @@ class Trouble {
   std::uint64_t more_ = 1;
   double times_ = 1;
   Counts counts_;
+  // 0: topics have not been founded anew yet.
+  std::int64_t newest_generation_ = 0;
   bool mirror_was_lost_ = false;
   std::vector<std::string> problems_;
 };

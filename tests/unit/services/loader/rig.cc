@@ -355,7 +355,9 @@ void Rig::LoseRecordsAndFoundAnew() {
   for (const Topic table :
        {Topic::kTenants, Topic::kChanges, Topic::kCursors, Topic::kRecords, Topic::kCommands}) {
     v1::Founding founding;
-    founding.set_generation(kGeneration + 1);
+    // As control has it: the Unix time of the founding.
+    founding.set_generation(
+        std::chrono::floor<std::chrono::seconds>(now().wall).time_since_epoch().count());
     founding.set_partitions(1);
     founding.set_after_loss(table == Topic::kRecords);
     // No released fence: the last owner may still live.

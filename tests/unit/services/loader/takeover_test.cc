@@ -291,6 +291,36 @@ TEST_F(LoaderTakeoverTest, Rule12_AfterALostRecordsAnActionThatComesAgainIsLooke
   EXPECT_FALSE(rig_.HasCommand(action));
 }
 
+// Seed 3021721 of the simulation: nobody owned it when the action came again.
+TEST_F(LoaderTakeoverTest, Rule12_AfterALostRecordsWhatComesBehindACleanReleaseIsLookedUpToo) {
+  // It would look once more.
+  rig_.options.sweep_period = {};
+  const std::string record = rig_.Client(1, "Ada", 1);
+  rig_.Start();
+  rig_.Run(seconds(3));
+  const std::string action = rig_.Note("e1", record);
+  rig_.Run(seconds(3));
+  ASSERT_FALSE(rig_.HasCommand(action));
+  rig_.Kill();
+  rig_.LoseRecordsAndFoundAnew();
+  rig_.options.predecessor_is_dead = true;
+  rig_.Start();
+  rig_.Run(seconds(30));
+  rig_.HandOver();
+  rig_.Note("e1", record);
+  // Long after the loss: of an event of its own, so it is new.
+  rig_.Run(minutes(20));
+  const std::string later = rig_.Note("e2", record);
+  rig_.Start();
+  rig_.Run(seconds(30));
+
+  EXPECT_THAT(rig_.SentTo("POST /clients/1/notes"), SizeIs(2));
+  EXPECT_THAT(rig_.SentTo("GET /clients/1/notes"), SizeIs(1));
+  EXPECT_EQ(rig_.Entry(action).outcome(), v1::OUTCOME_APPLIED);
+  EXPECT_EQ(rig_.Entry(later).outcome(), v1::OUTCOME_APPLIED);
+  EXPECT_FALSE(rig_.HasCommand(action));
+}
+
 TEST_F(LoaderTakeoverTest, Rule12_AnOwnerThatDiesWithinLAfterALossLeavesTheDoubtToTheNext) {
   WarmUp();
   rig_.Kill();
