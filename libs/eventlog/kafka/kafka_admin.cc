@@ -169,6 +169,9 @@ class Admin final : public LogAdmin {
     std::set<Partition> ended;
     Instant last_heard = BootTime();
     std::string last_error = "the broker is silent";
+    const FetchBounds bounds = FetchBoundsOf(options_);
+    std::int64_t taken_records = 0;
+    std::int64_t taken_bytes = 0;
     while (ended.size() < static_cast<std::size_t>(options_.topics.partitions)) {
       const Message message(rd_kafka_consumer_poll(reader, 200));
       if (message == nullptr || message->rkt == nullptr) {
@@ -191,6 +194,12 @@ class Admin final : public LogAdmin {
         return absl::OkStatus();
       }
       last_heard = BootTime();
+      ++taken_records;
+      taken_bytes += static_cast<std::int64_t>(message->len);
+      if (taken_records >= bounds.records_max / 4 || taken_bytes >= bounds.value_bytes_max / 4) {
+        taken_records = taken_bytes = 0;
+        Nudge(name, message->partition);
+      }
     }
     return absl::OkStatus();
   }
@@ -198,6 +207,14 @@ class Admin final : public LogAdmin {
   const TopicSettings& settings() const override { return options_.topics; }
 
  private:
+  // Without it a reader takes no more than its buffer holds in a second (see Questions::Nudge).
+  void Nudge(const std::string& topic, Partition partition) {
+    constexpr std::int64_t kLatest = RD_KAFKA_OFFSET_END;
+    const Partitions list(rd_kafka_topic_partition_list_new(1));
+    rd_kafka_topic_partition_list_add(list.get(), topic.c_str(), partition)->offset = kLatest;
+    rd_kafka_offsets_for_times(reader_.get(), list.get(), kRequestTimeoutMs);
+  }
+
   /// One producer and one reader for all calls: a new one takes a second to its first record.
   absl::Status Connect() {
     if (producer_ != nullptr) return absl::OkStatus();
