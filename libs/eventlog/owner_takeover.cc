@@ -342,21 +342,6 @@ void Owner::State::TryFence(Owned& o) {
   }
 }
 
-namespace {
-
-// Nobody has written into it since it was founded after a loss.
-bool IsLost(const Table& table) {
-  if (!table.founded_after_loss()) return false;
-  bool has_new = false;
-  table.ScanViews({}, {}, [&](std::string_view, const TableEntryView& entry) {
-    has_new = entry.token.generation == table.generation();
-    return !has_new;
-  });
-  return !has_new;
-}
-
-}  // namespace
-
 bool Owner::State::IsUnclean(const Owned& o) const {
   for (const TableState& table : o.tables) {
     if (!table.is_written) continue;
@@ -403,7 +388,7 @@ void Owner::State::Ready(Owned& o) {
   if (!Lives(o) || o.phase != Phase::kReady) return;
   // Rule 37: what a lost table of ours had of them they still say.
   const bool is_lost = std::any_of(o.tables.begin(), o.tables.end(), [](const TableState& table) {
-    return table.is_written && IsLost(*table.table);
+    return table.is_written && table.table->IsEmptySinceLoss();
   });
   for (StreamState& stream : o.streams) {
     if (is_lost) stream.next = stream.begin;

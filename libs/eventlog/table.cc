@@ -485,6 +485,16 @@ std::optional<std::int64_t> Table::generation() const {
 
 bool Table::founded_after_loss() const { return state_->meta.founded_after_loss; }
 
+bool Table::IsEmptySinceLoss() const {
+  if (!founded_after_loss()) return false;
+  bool has_new = false;
+  ScanViews({}, {}, [&](std::string_view, const TableEntryView& entry) {
+    has_new = entry.token.generation == generation();
+    return !has_new;
+  });
+  return !has_new;
+}
+
 bool Table::IsOfLostLog(const TableEntry& entry) const {
   return founded_after_loss() && entry.token.generation < generation().value_or(0);
 }

@@ -125,9 +125,12 @@ class Table {
   /// The newest founding says that what the partition held before was lost: a key without an entry
   /// is unknown, not absent (rule 12).
   bool founded_after_loss() const;
-  /// An entry of an older generation in a partition that was founded after a loss. What a dead owner
-  /// had under way to the partition that was lost may land in front of the new one's founding, where
-  /// no fence makes it void: its offsets are of another log.
+  /// Founded after a loss, and nobody has written into it since. Reads up to the first entry of the
+  /// newest generation.
+  bool IsEmptySinceLoss() const;
+  /// An entry of an older generation in a partition that was founded after a loss. What a dead
+  /// owner had under way to the partition that was lost may land in front of the new one's
+  /// founding, where no fence makes it void: its offsets are of another log.
   bool IsOfLostLog(const TableEntry& entry) const;
   /// A founding of that generation was folded. A topic that shows another one first is not the one
   /// that this was read from.

@@ -153,14 +153,8 @@ void TransformerStage::OnEventsExpired(PartitionWork& work,
 // Rule 37: what a lost topic held of events is known to their sources alone. What was done already
 // has its end in `records`, which refuses it.
 void TransformerStage::FindLostEvents(PartitionWork& work, const eventlog::Takeover& takeover) {
-  const eventlog::Table& commands = table(Topic::kCommands, work.partition);
-  bool has_own = false;
-  commands.ScanViews({}, {}, [&](std::string_view, const eventlog::TableEntryView& entry) {
-    has_own = entry.token.generation == work.generation;
-    return !has_own;
-  });
   // Until the first command of its generation: none is written before the sources are asked.
-  const bool commands_are_lost = commands.founded_after_loss() && !has_own;
+  const bool commands_are_lost = table(Topic::kCommands, work.partition).IsEmptySinceLoss();
   const auto committed = [&takeover](Topic topic) {
     return std::any_of(
         takeover.committed.begin(), takeover.committed.end(),

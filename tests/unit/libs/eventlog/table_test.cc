@@ -46,6 +46,12 @@ class TableTest : public ::testing::Test {
     Apply("!g", founding.SerializeAsString(), std::nullopt);
     Fence("setup", true);
   }
+  void FoundAfterLoss(std::int64_t generation) {
+    v1::Founding founding;
+    founding.set_generation(generation);
+    founding.set_after_loss(true);
+    Apply("!g", founding.SerializeAsString(), std::nullopt);
+  }
   Token Fence(const std::string& who, bool founding = false) {
     v1::Fence fence;
     fence.set_generation(kGeneration);
@@ -234,16 +240,28 @@ TEST_F(TableTest, Rule7_ARebuildThatWasInterruptedIsSeen) {
 TEST_F(TableTest, Rule12_TheNewestFoundingSaysWhetherTheTableWasLostAlsoAfterARestart) {
   Found();
   EXPECT_FALSE(table_->founded_after_loss());
-  v1::Founding founding;
-  founding.set_generation(kGeneration + 1);
-  founding.set_after_loss(true);
-  Apply("!g", founding.SerializeAsString(), std::nullopt);
+  FoundAfterLoss(kGeneration + 1);
   EXPECT_TRUE(table_->founded_after_loss());
   ASSERT_TRUE(table_->Persist().ok());
   Open();
   EXPECT_TRUE(table_->founded_after_loss());
   EXPECT_TRUE(table_->rebuilding());
   EXPECT_EQ(table_->generation(), kGeneration + 1);
+}
+
+TEST_F(TableTest, IsEmptySinceALossUntilTheNewGenerationHasAnEntry) {
+  Found();
+  EXPECT_FALSE(table_->IsEmptySinceLoss());
+  FoundAfterLoss(kGeneration + 1);
+  EXPECT_TRUE(table_->IsEmptySinceLoss());
+  // What a dead owner had under way says nothing.
+  Apply("a", "late", Token{kGeneration, 1});
+  EXPECT_TRUE(table_->IsEmptySinceLoss());
+  Apply("b", "new", Token{kGeneration + 1, next_});
+  EXPECT_FALSE(table_->IsEmptySinceLoss());
+  ASSERT_TRUE(table_->Persist().ok());
+  Open();
+  EXPECT_FALSE(table_->IsEmptySinceLoss());
 }
 
 // What a dead owner had under way lands in the new log in front of its founding.
