@@ -18,6 +18,14 @@ object: client
 fields: {name: customer.name}
 )";
 
+// Until nothing is left to do.
+void RunWithOneCustomer(Rig& rig) {
+  rig.PutSync(kMapping);
+  rig.PutCustomer("1", R"({"id":1,"name":"Ada"})");
+  rig.Start();
+  rig.Run();
+}
+
 // Control writes `tenants` again only after a while.
 TEST(TransformerTest, Rule35_WhatALostTenantsDoesNotSayIsNotWithdrawn) {
   Rig rig;
@@ -239,10 +247,7 @@ TEST(TransformerTest, Rule35_WhatWasWithdrawnInANewGenerationComesBack) {
 // What `commands` held of actions that were not done yet, only their sources know.
 TEST(TransformerTest, Rule37_BeforeAnythingIsWrittenIntoANewCommandsTheSourcesAreAskedForEvents) {
   Rig rig;
-  rig.PutSync(kMapping);
-  rig.PutCustomer("1", R"({"id":1,"name":"Ada"})");
-  rig.Start();
-  rig.Run();
+  RunWithOneCustomer(rig);
   rig.Kill();
   ASSERT_TRUE(rig.log.records(Topic::kNotifications, 0).empty());
   rig.log.Lose(Topic::kCommands, 0);
@@ -275,10 +280,7 @@ TEST(TransformerTest, Rule37_BeforeAnythingIsWrittenIntoANewCommandsTheSourcesAr
 
 TEST(TransformerTest, Rule37_WhatAStreamOfEventsHeldThatWasLostIsAskedFor) {
   Rig rig;
-  rig.PutSync(kMapping);
-  rig.PutCustomer("1", R"({"id":1,"name":"Ada"})");
-  rig.Start();
-  rig.Run();
+  RunWithOneCustomer(rig);
   // Nothing was lost so far: nothing has occurred.
   rig.Kill();
   rig.Start();
