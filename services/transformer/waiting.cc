@@ -1,9 +1,58 @@
 #include "services/transformer/waiting.h"
 
+#include <charconv>
+#include <cstdint>
+#include <string_view>
+#include <utility>
+
 namespace tributary::transformer {
+namespace {
+
+// None: it is no number, or not as a number is written.
+std::optional<std::int64_t> NumberOf(std::string_view id) {
+  constexpr std::size_t kDigitsMax = 18;
+  if (id.empty() || id.size() > kDigitsMax || id.front() < '1' || id.front() > '9') {
+    return std::nullopt;
+  }
+  std::int64_t number = 0;
+  const auto [end, error] = std::from_chars(id.data(), id.data() + id.size(), number);
+  if (error != std::errc() || end != id.data() + id.size()) return std::nullopt;
+  return number;
+}
+
+}  // namespace
+
+bool CustomerIds::Add(const std::string& id) {
+  const std::optional<std::int64_t> number = NumberOf(id);
+  return number ? numbers_.insert(*number).second : texts_.insert(id).second;
+}
+
+bool CustomerIds::Remove(const std::string& id) {
+  const std::optional<std::int64_t> number = NumberOf(id);
+  return (number ? numbers_.erase(*number) : texts_.erase(id)) != 0;
+}
+
+bool CustomerIds::Contains(const std::string& id) const {
+  const std::optional<std::int64_t> number = NumberOf(id);
+  return number ? numbers_.contains(*number) : texts_.contains(id);
+}
+
+std::string CustomerIds::TakeFirst() {
+  if (!numbers_.empty()) {
+    std::string id = std::to_string(*numbers_.begin());
+    numbers_.erase(numbers_.begin());
+    return id;
+  }
+  return std::move(texts_.extract(texts_.begin()).value());
+}
+
+void CustomerIds::Merge(CustomerIds& from) {
+  numbers_.merge(from.numbers_);
+  texts_.merge(from.texts_);
+}
 
 void WaitingCustomers::Names::Add(const Customer& customer) {
-  if (by_tenant[customer.tenant][customer.connection].insert(customer.id).second) ++count;
+  if (by_tenant[customer.tenant][customer.connection].Add(customer.id)) ++count;
 }
 
 void WaitingCustomers::Names::Remove(const Customer& customer) {
@@ -11,8 +60,8 @@ void WaitingCustomers::Names::Remove(const Customer& customer) {
   if (tenant == by_tenant.end()) return;
   const auto connection = tenant->second.find(customer.connection);
   if (connection == tenant->second.end()) return;
-  count -= connection->second.erase(customer.id);
-  if (connection->second.empty()) tenant->second.erase(connection);
+  if (connection->second.Remove(customer.id)) --count;
+  if (connection->second.size() == 0) tenant->second.erase(connection);
   if (tenant->second.empty()) by_tenant.erase(tenant);
 }
 
@@ -20,7 +69,7 @@ bool WaitingCustomers::Names::Contains(const Customer& customer) const {
   const auto tenant = by_tenant.find(customer.tenant);
   if (tenant == by_tenant.end()) return false;
   const auto connection = tenant->second.find(customer.connection);
-  return connection != tenant->second.end() && connection->second.contains(customer.id);
+  return connection != tenant->second.end() && connection->second.Contains(customer.id);
 }
 
 std::size_t WaitingCustomers::Names::CountOf(const std::string& tenant,
@@ -43,7 +92,7 @@ void WaitingCustomers::PutOff(const Customer& customer) {
 void WaitingCustomers::ReleasePutOff() {
   for (auto& [tenant, connections] : put_off_.by_tenant) {
     for (auto& [connection, ids] : connections) {
-      due_.by_tenant[tenant][connection].merge(ids);
+      due_.by_tenant[tenant][connection].Merge(ids);
     }
   }
   // None is in both.
@@ -57,8 +106,10 @@ std::optional<Customer> WaitingCustomers::Take() {
   if (tenant == due_.by_tenant.end()) tenant = due_.by_tenant.begin();
   last_tenant_ = tenant->first;
   const auto connection = tenant->second.begin();
-  Customer customer{tenant->first, connection->first, *connection->second.begin()};
-  due_.Remove(customer);
+  Customer customer{tenant->first, connection->first, connection->second.TakeFirst()};
+  --due_.count;
+  if (connection->second.size() == 0) tenant->second.erase(connection);
+  if (tenant->second.empty()) due_.by_tenant.erase(tenant);
   return customer;
 }
 
