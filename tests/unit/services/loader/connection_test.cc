@@ -17,15 +17,6 @@ using testing::SizeIs;
 class LoaderConnectionTest : public testing::Test {
  protected:
   std::size_t Applied() const { return static_cast<std::size_t>(rig_.counters().applied); }
-  v1::SyncStatus StatusOf(const std::string& sync) const {
-    for (auto it = rig_.to_control.rbegin(); it != rig_.to_control.rend(); ++it) {
-      if (it->kind_case() != v1::FromService::kStatus) continue;
-      for (const v1::SyncStatus& status : it->status().syncs()) {
-        if (status.sync() == sync) return status;
-      }
-    }
-    return {};
-  }
 
   Rig rig_;
 };
@@ -63,9 +54,9 @@ TEST_F(LoaderConnectionTest, AWrongKeyRestsTheConnectionShowsItAndTheOthersGoOn)
   EXPECT_EQ(rig_.counters().parked, 0);
   EXPECT_EQ(rig_.Entry(contact).outcome(), v1::OUTCOME_APPLIED);
   EXPECT_LE(rig_.SentTo("POST /auth").size(), 10U);
-  EXPECT_THAT(StatusOf("crm").problem(), HasSubstr("refuses the credential"));
-  EXPECT_EQ(StatusOf("crm").pending(), 50);
-  EXPECT_EQ(StatusOf("crm").state(), "failing");
+  EXPECT_THAT(rig_.StatusOf("crm").problem(), HasSubstr("refuses the credential"));
+  EXPECT_EQ(rig_.StatusOf("crm").pending(), 50);
+  EXPECT_EQ(rig_.StatusOf("crm").state(), "failing");
 
   // A right one heals it without a restart.
   rig_.credentials.erase("api_key");
@@ -73,7 +64,7 @@ TEST_F(LoaderConnectionTest, AWrongKeyRestsTheConnectionShowsItAndTheOthersGoOn)
   rig_.PublishTenant();
   rig_.Run(seconds(400));
   EXPECT_EQ(Applied(), 51U);
-  EXPECT_EQ(StatusOf("crm").problem(), "");
+  EXPECT_EQ(rig_.StatusOf("crm").problem(), "");
 }
 
 TEST_F(LoaderConnectionTest, ACrmThatNobodyReachesIsShownUntilItAnswers) {
@@ -84,18 +75,18 @@ TEST_F(LoaderConnectionTest, ACrmThatNobodyReachesIsShownUntilItAnswers) {
   // Its token is what nobody gets.
   rig_.Client(1, "one", 1);
   rig_.Run(seconds(1));
-  EXPECT_EQ(StatusOf("hl").problem(), "");
+  EXPECT_EQ(rig_.StatusOf("hl").problem(), "");
   rig_.Run(seconds(600));
   for (const char* sync : {"hl", "crm"}) {
-    EXPECT_EQ(StatusOf(sync).problem(), "cannot be reached: no route to host");
-    EXPECT_EQ(StatusOf(sync).state(), "failing");
-    EXPECT_NE(StatusOf(sync).fix(), "");
+    EXPECT_EQ(rig_.StatusOf(sync).problem(), "cannot be reached: no route to host");
+    EXPECT_EQ(rig_.StatusOf(sync).state(), "failing");
+    EXPECT_NE(rig_.StatusOf(sync).fix(), "");
   }
 
   is_away = false;
   rig_.Run(seconds(600));
   EXPECT_EQ(Applied(), 2U);
-  for (const char* sync : {"hl", "crm"}) EXPECT_EQ(StatusOf(sync).problem(), "");
+  for (const char* sync : {"hl", "crm"}) EXPECT_EQ(rig_.StatusOf(sync).problem(), "");
 }
 
 TEST_F(LoaderConnectionTest, AMisconfiguredConnectionParksNobody) {
@@ -104,7 +95,7 @@ TEST_F(LoaderConnectionTest, AMisconfiguredConnectionParksNobody) {
   rig_.Start();
   for (int i = 1; i <= 5; ++i) rig_.Contact(i, "", "n", 1);
   rig_.Run(seconds(5));
-  EXPECT_THAT(StatusOf("hl").problem(), HasSubstr("version header"));
+  EXPECT_THAT(rig_.StatusOf("hl").problem(), HasSubstr("version header"));
   EXPECT_LE(rig_.sent.size(), 4U);
   rig_.Faults("[]");
   rig_.Run(seconds(600));
@@ -144,8 +135,8 @@ TEST_F(LoaderConnectionTest, APausedSyncSendsNothingAndGoesOn) {
   rig_.Start();
   rig_.Run(seconds(3));
   EXPECT_THAT(rig_.SentTo("PUT"), SizeIs(0));
-  EXPECT_EQ(StatusOf("crm").state(), "paused");
-  EXPECT_EQ(StatusOf("crm").pending(), 1);
+  EXPECT_EQ(rig_.StatusOf("crm").state(), "paused");
+  EXPECT_EQ(rig_.StatusOf("crm").pending(), 1);
   rig_.tenant.mutable_syncs(1)->set_state(v1::SYNC_STATE_ACTIVE);
   rig_.PublishTenant();
   rig_.Run(seconds(3));
@@ -166,8 +157,8 @@ TEST_F(LoaderConnectionTest, ParkedAndTraceTellWhyAndWhatNext) {
   EXPECT_EQ(parked.items(0).key(), key);
   EXPECT_THAT(parked.items(0).detail(), HasSubstr("no such plan"));
   EXPECT_FALSE(parked.items(0).fix().empty());
-  EXPECT_EQ(StatusOf("crm").parked(), 1);
-  EXPECT_EQ(StatusOf("crm").pending(), 0);
+  EXPECT_EQ(rig_.StatusOf("crm").parked(), 1);
+  EXPECT_EQ(rig_.StatusOf("crm").pending(), 0);
 
   v1::ToService trace;
   trace.mutable_trace()->set_tenant("acme");
@@ -185,7 +176,7 @@ TEST_F(LoaderConnectionTest, UnknownSettingsAndFilesAreShownAndNothingIsSent) {
   rig_.Client(1, "n", 1);
   rig_.Start();
   rig_.Run(seconds(3));
-  EXPECT_THAT(StatusOf("crm").problem(), HasSubstr("did you mean `batch`?"));
+  EXPECT_THAT(rig_.StatusOf("crm").problem(), HasSubstr("did you mean `batch`?"));
   EXPECT_THAT(rig_.SentTo("PUT"), SizeIs(0));
 }
 

@@ -307,6 +307,15 @@ std::string Rig::Client(int customer, const std::string& name, int version) {
                  command);
 }
 
+v1::SyncStatus Rig::StatusOf(const std::string& sync) const {
+  for (auto it = to_control.rbegin(); it != to_control.rend(); ++it) {
+    for (const v1::SyncStatus& status : it->status().syncs()) {
+      if (status.sync() == sync) return status;
+    }
+  }
+  return {};
+}
+
 std::string Rig::State(const std::string& key, v1::DesiredState::Presence presence, int version) {
   v1::Command command;
   command.mutable_state()->set_presence(presence);

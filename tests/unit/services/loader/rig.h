@@ -87,6 +87,8 @@ class Rig {
   /// Requests that left, whose "METHOD path" contains `text`.
   std::vector<Sent> SentTo(std::string_view text) const;
   std::vector<Sent> Writes() const;
+  /// As control was told last; empty when it was not.
+  v1::SyncStatus StatusOf(const std::string& sync) const;
   void Faults(const std::string& json);
 
   eventlog::testing::VirtualTime time;

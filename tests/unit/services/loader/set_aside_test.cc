@@ -43,15 +43,6 @@ class LoaderSetAsideTest : public testing::Test {
     EXPECT_THAT(item.detail(), HasSubstr(kGarbageHex)) << key;
     EXPECT_FALSE(item.fix().empty());
   }
-  std::string ProblemOf(const std::string& sync) const {
-    for (auto it = rig_.to_control.rbegin(); it != rig_.to_control.rend(); ++it) {
-      if (it->kind_case() != v1::FromService::kStatus) continue;
-      for (const v1::SyncStatus& status : it->status().syncs()) {
-        if (status.sync() == sync) return status.problem();
-      }
-    }
-    return "";
-  }
 
   Rig rig_;
 };
@@ -69,7 +60,7 @@ TEST_F(LoaderSetAsideTest, ACommandReadAtTheStartAndOneThatComesLater) {
   EXPECT_EQ(rig_.counters().undecodable, 2);
   ExpectShown(ClientKey(1), "commands", before);
   ExpectShown(ClientKey(3), "commands", behind);
-  EXPECT_THAT(ProblemOf("crm"), HasSubstr("cannot be read"));
+  EXPECT_THAT(rig_.StatusOf("crm").problem(), HasSubstr("cannot be read"));
   EXPECT_THAT(*rig_.Clients().array(), SizeIs(2));
 
   // What can be read takes its place.
@@ -78,7 +69,7 @@ TEST_F(LoaderSetAsideTest, ACommandReadAtTheStartAndOneThatComesLater) {
   rig_.Run(seconds(2));
   EXPECT_THAT(*rig_.Clients().array(), SizeIs(4));
   EXPECT_TRUE(Shown(ClientKey(1)).key().empty());
-  EXPECT_EQ(ProblemOf("crm"), "");
+  EXPECT_EQ(rig_.StatusOf("crm").problem(), "");
 }
 
 TEST_F(LoaderSetAsideTest, ACommandThatIsNoneOfItsKey) {

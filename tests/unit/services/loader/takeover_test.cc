@@ -1,3 +1,5 @@
+#include <string>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -23,6 +25,22 @@ class LoaderTakeoverTest : public testing::Test {
     rig_.Start();
     rig_.Client(99, "warm", 1);
     rig_.Run(seconds(1));
+  }
+
+  /// Its action was done and has no command any more; then `records` was lost. Returns its key.
+  std::string DoANoteAndStartWithoutRecords(const std::string& record) {
+    // It would look once more.
+    rig_.options.sweep_period = {};
+    rig_.Start();
+    rig_.Run(seconds(3));
+    const std::string action = rig_.Note("e1", record);
+    rig_.Run(seconds(3));
+    EXPECT_FALSE(rig_.HasCommand(action));
+    rig_.Kill();
+    rig_.LoseRecordsAndFoundAnew();
+    rig_.options.predecessor_is_dead = true;
+    rig_.Start();
+    return action;
   }
 
   Rig rig_;
@@ -268,18 +286,8 @@ TEST_F(LoaderTakeoverTest, Rule12_AfterALostRecordsAnOpenActionIsLookedUpNotRepe
 
 // Seed 2132 of the simulation: the loss makes a new generation, so the events are read again.
 TEST_F(LoaderTakeoverTest, Rule12_AfterALostRecordsAnActionThatComesAgainIsLookedUpNotRepeated) {
-  // It would look once more.
-  rig_.options.sweep_period = {};
   const std::string record = rig_.Client(1, "Ada", 1);
-  rig_.Start();
-  rig_.Run(seconds(3));
-  const std::string action = rig_.Note("e1", record);
-  rig_.Run(seconds(3));
-  ASSERT_FALSE(rig_.HasCommand(action));
-  rig_.Kill();
-  rig_.LoseRecordsAndFoundAnew();
-  rig_.options.predecessor_is_dead = true;
-  rig_.Start();
+  const std::string action = DoANoteAndStartWithoutRecords(record);
   // By a clock that is behind the source's by so much it occurs after the loss (seed 3009382).
   rig_.Run(minutes(3));
   rig_.Note("e1", record);
@@ -293,18 +301,8 @@ TEST_F(LoaderTakeoverTest, Rule12_AfterALostRecordsAnActionThatComesAgainIsLooke
 
 // Seed 3021721 of the simulation: nobody owned it when the action came again.
 TEST_F(LoaderTakeoverTest, Rule12_AfterALostRecordsWhatComesBehindACleanReleaseIsLookedUpToo) {
-  // It would look once more.
-  rig_.options.sweep_period = {};
   const std::string record = rig_.Client(1, "Ada", 1);
-  rig_.Start();
-  rig_.Run(seconds(3));
-  const std::string action = rig_.Note("e1", record);
-  rig_.Run(seconds(3));
-  ASSERT_FALSE(rig_.HasCommand(action));
-  rig_.Kill();
-  rig_.LoseRecordsAndFoundAnew();
-  rig_.options.predecessor_is_dead = true;
-  rig_.Start();
+  const std::string action = DoANoteAndStartWithoutRecords(record);
   rig_.Run(seconds(30));
   rig_.HandOver();
   rig_.Note("e1", record);
