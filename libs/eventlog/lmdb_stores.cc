@@ -313,9 +313,9 @@ class LmdbStore final : public LocalStore {
 
   std::optional<std::string_view> Find(std::string_view key) const override {
     const bool is_long = key.size() > kKeyHeadBytes;
-    std::string stored = is_long ? BucketKey(key) : prefix_;
-    if (!is_long) stored.append(key);
-    MDB_val stored_key = ToVal(stored);
+    sought_.assign(prefix_).append(key.substr(0, kKeyHeadBytes));
+    if (is_long) sought_.push_back('\0');
+    MDB_val stored_key = ToVal(sought_);
     MDB_val value;
     const int code = mdb_get(environment_->Reader(), environment_->entries(), &stored_key, &value);
     if (code == MDB_NOTFOUND) return std::nullopt;
@@ -456,6 +456,8 @@ class LmdbStore final : public LocalStore {
 
   const std::shared_ptr<Environment> environment_;
   const std::string prefix_;
+  // The stored key of what Find() looks for: its memory stays.
+  mutable std::string sought_;
 };
 
 class LmdbStores final : public LocalStores {

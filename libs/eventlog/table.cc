@@ -5,6 +5,9 @@
 #include <cstring>
 #include <utility>
 
+#include <endian.h>
+
+#include "libs/eventlog/overlay.h"
 #include "libs/ids/keys.h"
 #include "tributary/v1/log.pb.h"
 
@@ -27,21 +30,20 @@ std::string Row(char kind, std::string_view key) {
   return row;
 }
 
+// Little-endian, whatever the machine.
 void AppendInteger(std::string& out, std::int64_t value) {
-  auto bits = static_cast<std::uint64_t>(value);
-  for (int i = 0; i < 8; ++i) {
-    out.push_back(static_cast<char>(bits & 0xff));
-    bits >>= 8;
-  }
+  const std::uint64_t bits = htole64(static_cast<std::uint64_t>(value));
+  char bytes[sizeof bits];
+  std::memcpy(bytes, &bits, sizeof bits);
+  out.append(bytes, sizeof bits);
 }
 
+// `in` has eight bytes at least.
 std::int64_t TakeInteger(std::string_view& in) {
   std::uint64_t bits = 0;
-  for (std::size_t i = 0; i < 8; ++i) {
-    bits |= static_cast<std::uint64_t>(static_cast<unsigned char>(in[i])) << (8 * i);
-  }
-  in.remove_prefix(8);
-  return static_cast<std::int64_t>(bits);
+  std::memcpy(&bits, in.data(), sizeof bits);
+  in.remove_prefix(sizeof bits);
+  return static_cast<std::int64_t>(le64toh(bits));
 }
 
 constexpr std::size_t kEntryPrefixBytes = 25;
@@ -186,8 +188,10 @@ struct Table::State {
 
   Meta meta;
   Meta persisted;
-  // Written to the store by the next Persist; read in front of it until then.
-  std::map<std::string, std::optional<std::string>, std::less<>> overlay;
+  // Written to the store by the next Persist; read in front of it until then. Entries are looked up
+  // and set several times for each record, rows of the index are gone through.
+  Overlay entries;
+  std::map<std::string, Overlay::Value, std::less<>> others;
   std::size_t unpersisted = 0;
   // Of their keys and values.
   std::size_t unpersisted_bytes = 0;
@@ -198,38 +202,63 @@ struct Table::State {
   std::map<std::string, Control, std::less<>> fences;
   std::set<std::string, std::less<>> releases;
 
+  // Of the row that is being looked for: its memory stays.
+  mutable std::string sought;
+
   // Lives until something is folded into this table or any other of the same stores.
-  std::optional<std::string_view> FindRow(std::string_view row) const {
-    const auto found = overlay.find(row);
-    if (found != overlay.end()) return found->second;
-    return store->Find(row);
+  std::optional<std::string_view> FindEntry(std::string_view key) const {
+    sought.assign(1, kEntryRow).append(key);
+    const Overlay::Value* const pending = entries.Find(sought);
+    if (pending == nullptr) return store->Find(sought);
+    return *pending;
   }
 
-  void ScanRows(std::string_view prefix, std::string_view from,
-                const std::function<bool(std::string_view, std::string_view)>& visit) const {
-    auto pending = overlay.lower_bound(from > prefix ? from : prefix);
+  using Visit = std::function<bool(std::string_view, std::string_view)>;
+
+  void ScanEntries(std::string_view prefix, std::string_view from, const Visit& visit) const {
+    const std::string first = Row(kEntryRow, prefix);
+    const std::string start = Row(kEntryRow, std::max(from, prefix));
+    Merge(entries.LowerBound(start), entries.InOrder().end(), first, start, visit);
+  }
+
+  void ScanIndex(std::string_view prefix, const Visit& visit) const {
+    const std::string first = Row(kIndexRow, prefix);
+    Merge(others.lower_bound(first), others.end(), first, first, visit);
+  }
+
+  static const Overlay::Row& RowAt(std::vector<const Overlay::Row*>::const_iterator at) {
+    return **at;
+  }
+  static const Overlay::Row& RowAt(
+      std::map<std::string, Overlay::Value, std::less<>>::const_iterator at) {
+    return *at;
+  }
+
+  /// Visits rows with the prefix from `from` on: those of the store, and in front of them those
+  /// from `pending` to `end`.
+  template <typename Iterator>
+  void Merge(Iterator pending, Iterator end, std::string_view prefix, std::string_view from,
+             const Visit& visit) const {
     const auto has_pending = [&] {
-      return pending != overlay.end() && std::string_view(pending->first).starts_with(prefix);
+      return pending != end && std::string_view(RowAt(pending).first).starts_with(prefix);
+    };
+    const auto visit_pending = [&] {
+      const auto& [row, value] = RowAt(pending);
+      ++pending;
+      return !value || visit(row, *value);
     };
     bool go_on = true;
     store->Scan(prefix, from, [&](std::string_view row, std::string_view value) {
-      while (go_on && has_pending() && pending->first < row) {
-        if (pending->second) go_on = visit(pending->first, *pending->second);
-        ++pending;
-      }
+      while (go_on && has_pending() && RowAt(pending).first < row) go_on = visit_pending();
       if (!go_on) return false;
-      if (has_pending() && pending->first == row) {
-        if (pending->second) go_on = visit(pending->first, *pending->second);
-        ++pending;
+      if (has_pending() && RowAt(pending).first == row) {
+        go_on = visit_pending();
       } else {
         go_on = visit(row, value);
       }
       return go_on;
     });
-    while (go_on && has_pending()) {
-      if (pending->second) go_on = visit(pending->first, *pending->second);
-      ++pending;
-    }
+    while (go_on && has_pending()) go_on = visit_pending();
   }
 
   static std::string IndexRow(std::string_view index_row, std::string_view key) {
@@ -252,26 +281,26 @@ struct Table::State {
     auto old = before.begin();
     for (auto it = after.begin(); it != after.end(); ++it) {
       for (; old != before.end() && *old < *it; ++old) {
-        overlay.insert_or_assign(IndexRow(*old, key), std::nullopt);
+        others.insert_or_assign(IndexRow(*old, key), std::nullopt);
       }
       if (old != before.end() && *old == *it) {
         ++old;
       } else {
-        overlay.insert_or_assign(IndexRow(*it, key), std::string());
+        others.insert_or_assign(IndexRow(*it, key), std::string());
       }
     }
     for (; old != before.end(); ++old) {
-      overlay.insert_or_assign(IndexRow(*old, key), std::nullopt);
+      others.insert_or_assign(IndexRow(*old, key), std::nullopt);
     }
   }
 
   void SetVoid(const std::string& key, bool is_void) {
     if (is_void) {
       if (void_keys.insert(key).second) {
-        overlay.insert_or_assign(Row(kVoidRow, key), std::string());
+        others.insert_or_assign(Row(kVoidRow, key), std::string());
       }
     } else if (void_keys.erase(key) != 0) {
-      overlay.insert_or_assign(Row(kVoidRow, key), std::nullopt);
+      others.insert_or_assign(Row(kVoidRow, key), std::nullopt);
     }
   }
 
@@ -288,12 +317,12 @@ struct Table::State {
     if (!record.value) {
       fences.erase(record.key);
       releases.erase(record.key);
-      overlay.insert_or_assign(std::move(row), std::nullopt);
+      others.insert_or_assign(std::move(row), std::nullopt);
       return;
     }
     if (record.key.starts_with(kReleasePrefix)) {
       releases.insert(record.key);
-      overlay.insert_or_assign(std::move(row), std::string());
+      others.insert_or_assign(std::move(row), std::string());
       return;
     }
     v1::Fence fence;
@@ -301,7 +330,7 @@ struct Table::State {
     Control control;
     control.fence = Token{fence.generation(), record.offset};
     control.founding = fence.founding();
-    overlay.insert_or_assign(std::move(row), EncodeControl(control));
+    others.insert_or_assign(std::move(row), EncodeControl(control));
     fences.insert_or_assign(record.key, control);
     if (!meta.newest_fence || *meta.newest_fence < control.fence) {
       meta.newest_fence = control.fence;
@@ -355,7 +384,7 @@ std::optional<TableEntry> Table::Apply(const Record& record) {
     std::string row = Row(kEntryRow, record.key);
     std::vector<std::string> old_rows;
     if (s.options.indexer) {
-      if (const std::optional<std::string_view> old = s.FindRow(row)) {
+      if (const std::optional<std::string_view> old = s.FindEntry(record.key)) {
         old_rows = s.options.indexer(record.key, DecodeEntry(*old));
       }
     }
@@ -372,11 +401,11 @@ std::optional<TableEntry> Table::Apply(const Record& record) {
       s.SetIndexRows(
           record.key, std::move(old_rows),
           s.options.indexer ? s.options.indexer(record.key, entry) : std::vector<std::string>());
-      s.overlay.insert_or_assign(std::move(row), EncodeEntry(entry));
+      s.entries.Set(std::move(row), EncodeEntry(entry));
       result = std::move(entry);
     } else {
       s.SetIndexRows(record.key, std::move(old_rows), {});
-      s.overlay.insert_or_assign(std::move(row), std::nullopt);
+      s.entries.Set(std::move(row), std::nullopt);
     }
   }
   s.unpersisted_bytes += record.key.size() + (record.value ? record.value->size() : 0);
@@ -389,36 +418,34 @@ std::optional<TableEntry> Table::Apply(const Record& record) {
 }
 
 std::optional<TableEntryView> Table::Find(std::string_view key) const {
-  const std::optional<std::string_view> row = state_->FindRow(Row(kEntryRow, key));
+  const std::optional<std::string_view> row = state_->FindEntry(key);
   return row ? ViewOf(*row) : std::nullopt;
 }
 
 std::optional<TableEntry> Table::Get(std::string_view key) const {
-  const std::optional<std::string_view> row = state_->FindRow(Row(kEntryRow, key));
+  const std::optional<std::string_view> row = state_->FindEntry(key);
   if (!row) return std::nullopt;
   return DecodeEntry(*row);
 }
 
 void Table::Scan(std::string_view prefix, std::string_view from,
                  const std::function<bool(std::string_view, const TableEntry&)>& visit) const {
-  state_->ScanRows(Row(kEntryRow, prefix), Row(kEntryRow, from),
-                   [&visit](std::string_view row, std::string_view value) {
-                     return visit(row.substr(1), DecodeEntry(value));
-                   });
+  state_->ScanEntries(prefix, from, [&visit](std::string_view row, std::string_view value) {
+    return visit(row.substr(1), DecodeEntry(value));
+  });
 }
 
 void Table::ScanViews(
     std::string_view prefix, std::string_view from,
     const std::function<bool(std::string_view, const TableEntryView&)>& visit) const {
-  state_->ScanRows(Row(kEntryRow, prefix), Row(kEntryRow, from),
-                   [&visit](std::string_view row, std::string_view value) {
-                     return visit(row.substr(1), ViewOf(value).value_or(TableEntryView()));
-                   });
+  state_->ScanEntries(prefix, from, [&visit](std::string_view row, std::string_view value) {
+    return visit(row.substr(1), ViewOf(value).value_or(TableEntryView()));
+  });
 }
 
 void Table::ScanIndex(std::string_view prefix,
                       const std::function<bool(std::string_view, std::string_view)>& visit) const {
-  state_->ScanRows(Row(kIndexRow, prefix), {}, [&visit](std::string_view row, std::string_view) {
+  state_->ScanIndex(prefix, [&visit](std::string_view row, std::string_view) {
     row.remove_prefix(1);
     const std::size_t end = row.rfind('\0');
     return visit(row.substr(0, end), row.substr(end + 1));
@@ -438,11 +465,15 @@ Offset Table::persisted_next_offset() const { return state_->persisted.next_offs
 absl::Status Table::Persist() {
   State& s = *state_;
   std::vector<LocalStore::Write> writes;
-  writes.reserve(s.overlay.size());
-  for (const auto& [row, value] : s.overlay) writes.push_back({row, value});
+  writes.reserve(s.entries.InOrder().size() + s.others.size());
+  for (const Overlay::Row* const row : s.entries.InOrder()) {
+    writes.push_back({row->first, row->second});
+  }
+  for (const auto& [row, value] : s.others) writes.push_back({row, value});
   s.store_status = s.store->Apply(writes, EncodeMeta(s.meta));
   if (s.store_status.ok()) {
-    s.overlay.clear();
+    s.entries.Clear();
+    s.others.clear();
     s.unpersisted = 0;
     s.unpersisted_bytes = 0;
     s.persisted = s.meta;
@@ -452,7 +483,8 @@ absl::Status Table::Persist() {
 
 absl::Status Table::Clear() {
   State& s = *state_;
-  s.overlay.clear();
+  s.entries.Clear();
+  s.others.clear();
   s.unpersisted = 0;
   s.unpersisted_bytes = 0;
   s.void_keys.clear();
