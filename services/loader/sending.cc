@@ -78,29 +78,33 @@ void LoaderStage::ScanMore(Target& target) {
   const std::size_t found_max =
       std::min({ready_max - std::min(target.ready_count(), ready_max), kScanFoundMax,
                 static_cast<std::size_t>(options_.open_writes_max) - writes_.size()});
-  std::vector<std::string> keys;
+  std::vector<std::pair<std::string, ids::CommandKey>> found;
   std::size_t seen = 0;
   bool ended = true;
   commands->ScanViews(ids::EncodePart(target.key.first) + "/", target.scan_from,
                       [&](std::string_view key, const eventlog::TableEntryView& entry) {
-                        if (keys.size() >= found_max || ++seen > kScanSeenMax) {
+                        if (found.size() >= found_max || ++seen > kScanSeenMax) {
                           target.scan_from = std::string(key);
                           ended = false;
                           return false;
                         }
-                        const std::optional<ids::CommandKey> parts = ids::ParseCommandKey(key);
+                        std::optional<ids::CommandKey> parts = ids::ParseCommandKey(key);
                         if (!parts || parts->kind == ids::CommandKey::Kind::kMapped ||
                             entry.is_void || TargetOf(*parts) != target.key) {
                           return true;
                         }
-                        const Lane* const lane = FindLane(std::string(key));
+                        std::string name(key);
+                        const Lane* const lane = FindLane(name);
                         if (lane != nullptr ? !lane->busy() : MayBeOpen(*parts, key, entry.value)) {
-                          keys.emplace_back(key);
+                          found.emplace_back(std::move(name), *std::move(parts));
                         }
                         return true;
                       });
   if (ended) target.scanning = false;
-  for (const std::string& key : keys) Evaluate(*LaneOf(key));
+  for (auto& [key, parts] : found) {
+    Lane* const lane = FindLane(key);
+    Evaluate(lane != nullptr ? *lane : MakeLane(key, std::move(parts)));
+  }
 }
 
 bool LoaderStage::CanBatch(const Target& target, const connector::Object& object) const {

@@ -370,7 +370,9 @@ void LoaderStage::OnRecordEntry(Partition partition, const std::string& key,
   }
   if (lane != nullptr && entry->offset >= lane->acknowledged) lane->read_back = entry->offset;
   ForgetAside(Topic::kRecords, key);
-  if (lane == nullptr || lane->parts.kind == ids::CommandKey::Kind::kAction) Tombstone(key);
+  const ids::CommandKey* const parts =
+      lane != nullptr ? &lane->parts : (before_.parts ? &*before_.parts : nullptr);
+  if (parts != nullptr && parts->kind == ids::CommandKey::Kind::kAction) Tombstone(key);
   if (const auto waiting = waiters_.find(key); waiting != waiters_.end()) {
     const std::set<std::string> waiters = std::move(waiting->second);
     waiters_.erase(waiting);
