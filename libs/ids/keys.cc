@@ -76,6 +76,36 @@ bool DecodeInto(std::string_view part, std::string& out) {
   return true;
 }
 
+// The parts of a key of `commands` as they stand in it.
+struct EncodedCommandKey {
+  CommandKey::Kind kind{};
+  // One more than the longest kind of key has is one too many.
+  std::array<std::string_view, 7> parts;
+  std::size_t count = 0;
+};
+
+// None: there is no such kind of key.
+std::optional<EncodedCommandKey> SplitCommandKey(std::string_view key) {
+  EncodedCommandKey out;
+  for (bool is_last = false; !is_last && out.count < out.parts.size(); ++out.count) {
+    const std::size_t slash = key.find('/');
+    out.parts[out.count] = key.substr(0, slash);
+    is_last = slash == std::string_view::npos;
+    if (!is_last) key.remove_prefix(slash + 1);
+  }
+  const std::string_view kind = out.parts[2];
+  if (out.count == 3 && kind == "mapped") {
+    out.kind = CommandKey::Kind::kMapped;
+  } else if (out.count == 4 && kind == "a") {
+    out.kind = CommandKey::Kind::kAction;
+  } else if (out.count == 6 && kind == "s") {
+    out.kind = CommandKey::Kind::kState;
+  } else {
+    return std::nullopt;
+  }
+  return out;
+}
+
 }  // namespace
 
 std::string EncodePart(std::string_view part) {
@@ -150,31 +180,30 @@ std::string MappedKey(std::string_view tenant, std::string_view sync) {
 std::string BlobKey(std::string_view sha256_hex) { return "!b/" + std::string(sha256_hex); }
 
 std::optional<CommandKey> ParseCommandKey(std::string_view key) {
-  // One part more than the longest kind of key has is one too many.
-  std::array<std::string_view, 7> parts;
-  std::size_t count = 0;
-  for (bool is_last = false; !is_last && count < parts.size(); ++count) {
-    const std::size_t slash = key.find('/');
-    parts[count] = key.substr(0, slash);
-    is_last = slash == std::string_view::npos;
-    if (!is_last) key.remove_prefix(slash + 1);
-  }
+  const std::optional<EncodedCommandKey> encoded = SplitCommandKey(key);
+  if (!encoded) return std::nullopt;
+  const auto& parts = encoded->parts;
   CommandKey out;
+  out.kind = encoded->kind;
   bool is_whole = DecodeInto(parts[0], out.tenant) && DecodeInto(parts[1], out.sync);
-  if (count == 3 && parts[2] == "mapped") {
-    out.kind = CommandKey::Kind::kMapped;
-  } else if (count == 4 && parts[2] == "a") {
-    out.kind = CommandKey::Kind::kAction;
+  if (out.kind == CommandKey::Kind::kAction) {
     is_whole = is_whole && DecodeInto(parts[3], out.action_id);
-  } else if (count == 6 && parts[2] == "s") {
-    out.kind = CommandKey::Kind::kState;
+  } else if (out.kind == CommandKey::Kind::kState) {
     is_whole = is_whole && DecodeInto(parts[3], out.object) &&
                DecodeInto(parts[4], out.source_kind) && DecodeInto(parts[5], out.source_id);
-  } else {
-    return std::nullopt;
   }
   if (!is_whole) return std::nullopt;
   return out;
+}
+
+std::optional<CommandKey::Kind> KindOfCommandKey(std::string_view key) {
+  const std::optional<EncodedCommandKey> encoded = SplitCommandKey(key);
+  if (!encoded) return std::nullopt;
+  for (std::size_t i = 0; i < encoded->count; ++i) {
+    const std::string_view part = encoded->parts[i];
+    if (CountPlain(part) != part.size() && !DecodePart(part)) return std::nullopt;
+  }
+  return encoded->kind;
 }
 
 std::uint32_t Murmur2(std::string_view bytes) {

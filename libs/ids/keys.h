@@ -51,6 +51,8 @@ struct CommandKey {
   std::string action_id;
 };
 std::optional<CommandKey> ParseCommandKey(std::string_view key);
+/// What ParseCommandKey() makes of it, without its parts.
+std::optional<CommandKey::Kind> KindOfCommandKey(std::string_view key);
 
 /// (murmur2(tenant) & 0x7fffffff) mod partitions; murmur2 as Kafka's default partitioner has it.
 std::int32_t PartitionOf(std::string_view tenant, std::int32_t partitions);

@@ -151,8 +151,17 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
                    http::AnswerClass answer);
 
   // ---- takeover.cc ----
-  void LoadRecords(eventlog::Partition partition);
-  void LoadCommands(const eventlog::Takeover& takeover);
+  /// What a look at every entry of both tables has found.
+  struct FoundKeys;
+  void LoadTables(const eventlog::Takeover& takeover);
+  RecordHead LookAtRecord(eventlog::Partition partition, std::string_view key,
+                          const eventlog::TableEntryView& entry, FoundKeys& found);
+  /// `record` is that of its key.
+  void LookAtCommand(eventlog::Partition partition, std::string_view key,
+                     const eventlog::TableEntryView& entry, const RecordHead& record,
+                     FoundKeys& found);
+  void LoadRecordLanes(eventlog::Partition partition, const FoundKeys& found);
+  void LoadCommandLanes(const eventlog::Takeover& takeover, const FoundKeys& found);
   /// `end`: what an action is known to have had for an end in front of it. Empty: nothing is.
   void RepairVoid(eventlog::Partition partition, const std::string& key, Instant doubt_from,
                   const std::string& end = "");

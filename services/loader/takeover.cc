@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <functional>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -28,47 +30,84 @@ bool IsOfEventBefore(const Lane& lane, WallTime time) {
   return !action.has_event_time() || TimeOf(action.event_time()) < time;
 }
 
-// The heads of a partition's records, for keys that come in their order. A piece is read ahead,
-// which costs a fraction of looking up each.
-class RecordHeads {
+// What `records` says of keys that come in their order, and of those in between. A piece is read
+// ahead, which costs a fraction of looking up each.
+class RecordsInOrder {
  public:
-  explicit RecordHeads(const eventlog::Table& records) : records_(records) {}
+  /// Called once for each entry. What it returns counts.
+  using Take = std::function<RecordHead(std::string_view key, const eventlog::TableEntryView&)>;
+  using Alone = std::function<void(std::string_view key, const RecordHead& head)>;
 
-  /// `key` is behind the last one. As LoaderStage::RecordHeadInTable().
-  RecordHead Of(std::string_view key) {
-    for (;;) {
-      for (; next_ < piece_.size(); ++next_) {
-        const auto& [found, head] = piece_[next_];
-        if (found == key) return head;
-        if (found > key) return {};
-      }
-      if (is_ended_) return {};
-      ReadPiece(key);
+  RecordsInOrder(const eventlog::Table& records, Take take)
+      : records_(records), take_(std::move(take)) {}
+
+  /// `key` is behind the last one. `alone` is told of those in between. Lives until the next call.
+  const RecordHead& Of(std::string_view key, const Alone& alone) {
+    static const RecordHead kNone;
+    while (const Record* const record = First()) {
+      const std::string_view found = KeyOf(*record);
+      const int order = found.compare(key);
+      if (order > 0) break;
+      ++next_;
+      if (order == 0) return record->head;
+      alone(found, record->head);
     }
+    return kNone;
+  }
+
+  void Rest(const Alone& alone) {
+    for (; const Record* const record = First(); ++next_) alone(KeyOf(*record), record->head);
   }
 
  private:
-  void ReadPiece(std::string_view from) {
+  struct Record {
+    std::size_t key_begin = 0;
+    std::size_t key_size = 0;
+    RecordHead head;
+  };
+
+  std::string_view KeyOf(const Record& record) const {
+    return std::string_view(keys_).substr(record.key_begin, record.key_size);
+  }
+
+  const Record* First() {
+    if (next_ == piece_.size() && !is_ended_) ReadPiece();
+    return next_ < piece_.size() ? &piece_[next_] : nullptr;
+  }
+
+  void ReadPiece() {
     constexpr std::size_t kPieceEntries = 1024;
     piece_.clear();
+    keys_.clear();
     next_ = 0;
     is_ended_ = true;
+    const std::string from = std::exchange(next_from_, "");
     records_.ScanViews("", from, [&](std::string_view key, const eventlog::TableEntryView& entry) {
       if (piece_.size() == kPieceEntries) {
         is_ended_ = false;
+        next_from_ = key;
         return false;
       }
-      piece_.emplace_back(
-          key, entry.is_void ? RecordHead() : RecordHeadOf(entry.value).value_or(RecordHead()));
+      piece_.push_back({keys_.size(), key.size(), take_(key, entry)});
+      keys_.append(key);
       return true;
     });
   }
 
   const eventlog::Table& records_;
-  std::vector<std::pair<std::string, RecordHead>> piece_;
+  const Take take_;
+  std::vector<Record> piece_;
+  std::string keys_;
   std::size_t next_ = 0;
+  std::string next_from_;
   bool is_ended_ = false;
 };
+
+// A key that ScanMore() would find, as far as the tables say.
+bool IsOpen(const CommandHead& command, const RecordHead& record) {
+  if (command.is_action) return !record.is_final || record.reason == v1::REASON_RECORD;
+  return !record.resolved || *record.resolved < command.version.value_or(PlainVersion());
+}
 
 }  // namespace
 
@@ -92,8 +131,7 @@ void LoaderStage::OnReady(const eventlog::Takeover& takeover) {
     if (tenant.partition == partition) names.push_back(tenant.snapshot.tenant());
   });
   for (const std::string& name : names) RefreshTenant(name);
-  LoadRecords(partition);
-  LoadCommands(takeover);
+  LoadTables(takeover);
   Log(Logger::Level::kInfo, "Partition taken over.",
       {{"partition", std::to_string(partition)},
        {"unclean", takeover.unclean ? "true" : "false"},
@@ -104,49 +142,132 @@ void LoaderStage::OnReady(const eventlog::Takeover& takeover) {
         }))}});
 }
 
-void LoaderStage::LoadRecords(Partition partition) {
-  const eventlog::Table* records = owner_->table(Topic::kRecords, partition);
-  if (records == nullptr) return;
-  PartitionState& state = partitions_[partition];
-  state.records_were_lost = records->founded_after_loss();
-  state.lost_events_until = now_.wall + kSourceClockMargin;
-  bool any = state.records_were_lost;
-  // Collected first: a lane reads the table that is being scanned.
+struct LoaderStage::FoundKeys {
+  bool any_record = false;
+  // Of `records`.
   std::vector<std::string> unknown;
   std::vector<std::string> in_doubt;
   std::vector<std::string> later;
+  // Of `commands`.
+  std::vector<std::string> actions;
+  // The scan of the difference finds keys in their order: what is more urgent than a backfill does
+  // not wait for it.
+  std::vector<std::string> live;
+  // Where that scan begins for each target.
+  std::map<TargetKey, std::string> first_open;
+};
+
+// Both tables are read once, side by side; lanes are made behind it, since a lane counts itself as
+// the tables do.
+void LoaderStage::LoadTables(const eventlog::Takeover& takeover) {
+  const Partition partition = takeover.partition;
   const eventlog::Table* commands = owner_->table(Topic::kCommands, partition);
-  records->ScanViews("", "", [&](std::string_view key, const eventlog::TableEntryView& entry) {
-    if (key.starts_with('!')) return true;
-    any = true;
+  const eventlog::Table* records = owner_->table(Topic::kRecords, partition);
+  if (commands == nullptr || records == nullptr) return;
+  PartitionState& state = partitions_[partition];
+  state.records_were_lost = records->founded_after_loss();
+  state.lost_events_until = now_.wall + kSourceClockMargin;
+
+  FoundKeys found;
+  RecordsInOrder in_order(*records,
+                          [&](std::string_view key, const eventlog::TableEntryView& entry) {
+                            return LookAtRecord(partition, key, entry, found);
+                          });
+  const RecordsInOrder::Alone without_command = [&](std::string_view key,
+                                                    const RecordHead& record) {
+    const bool is_parked = record.status == v1::RecordEntry::STATUS_PARKED;
+    if (!is_parked && !record.is_shown) return;
     const std::optional<ids::CommandKey> parts = ids::ParseCommandKey(key);
-    // Nobody writes a record of `mapped`, and there is no lane for one.
-    const bool has_lane = parts && parts->kind != ids::CommandKey::Kind::kMapped;
-    const std::optional<RecordHead> record = has_lane ? RecordHeadOf(entry.value) : std::nullopt;
-    if (!record) KeepAside(Topic::kRecords, partition, entry.offset, std::string(key), entry.value);
-    if (!record || entry.is_void) {
-      unknown.emplace_back(key);
-      return true;
-    }
-    if (record->event_time) RememberEventTime(parts->tenant, *record->event_time);
-    if (record->in_doubt || (!record->is_final && record->has_intent)) in_doubt.emplace_back(key);
-    if (record->has_retry_at) later.emplace_back(key);
-    if (record->compare_at) NoteComparison(TargetOf(*parts), std::string(key), record->compare_at);
-    // Those with a command are counted where the commands are.
-    const bool is_parked = record->status == v1::RecordEntry::STATUS_PARKED;
-    if ((is_parked || record->is_shown) && (commands == nullptr || !commands->Find(key))) {
-      StatsOf(*parts).Add(ShareOf(parts->kind == ids::CommandKey::Kind::kAction, {}, *record));
+    StatsOf(*parts).Add(ShareOf(parts->kind == ids::CommandKey::Kind::kAction, {}, record));
+  };
+  commands->ScanViews("", "", [&](std::string_view key, const eventlog::TableEntryView& entry) {
+    if (!key.starts_with('!')) {
+      LookAtCommand(partition, key, entry, in_order.Of(key, without_command), found);
     }
     return true;
   });
-  for (const std::string& key : unknown) RepairVoid(partition, key, state.doubt_from);
-  for (const std::string& key : in_doubt) {
+  in_order.Rest(without_command);
+
+  LoadRecordLanes(partition, found);
+  LoadCommandLanes(takeover, found);
+  for (auto& [name, target] : targets_) {
+    if (target.partition != partition) continue;
+    const auto first = found.first_open.find(name);
+    target.scanning = false;
+    target.next_scan_from.reset();
+    if (first != found.first_open.end()) target.ScanFrom(first->second);
+    MarkDirty(&target);
+  }
+}
+
+RecordHead LoaderStage::LookAtRecord(Partition partition, std::string_view key,
+                                     const eventlog::TableEntryView& entry, FoundKeys& found) {
+  if (key.starts_with('!')) return {};
+  found.any_record = true;
+  const std::optional<ids::CommandKey::Kind> kind = ids::KindOfCommandKey(key);
+  // Nobody writes a record of `mapped`, and there is no lane for one.
+  const bool has_lane = kind && *kind != ids::CommandKey::Kind::kMapped;
+  std::optional<RecordHead> record = has_lane ? RecordHeadOf(entry.value) : std::nullopt;
+  if (!record) KeepAside(Topic::kRecords, partition, entry.offset, std::string(key), entry.value);
+  if (!record || entry.is_void) {
+    found.unknown.emplace_back(key);
+    return {};
+  }
+  if (record->event_time || record->compare_at) {
+    const ids::CommandKey parts = *ids::ParseCommandKey(key);
+    if (record->event_time) RememberEventTime(parts.tenant, *record->event_time);
+    if (record->compare_at) NoteComparison(TargetOf(parts), std::string(key), record->compare_at);
+  }
+  if (record->in_doubt || (!record->is_final && record->has_intent)) {
+    found.in_doubt.emplace_back(key);
+  }
+  if (record->has_retry_at) found.later.emplace_back(key);
+  return *std::move(record);
+}
+
+void LoaderStage::LookAtCommand(Partition partition, std::string_view key,
+                                const eventlog::TableEntryView& entry, const RecordHead& record,
+                                FoundKeys& found) {
+  const std::optional<ids::CommandKey::Kind> kind = ids::KindOfCommandKey(key);
+  if (kind == ids::CommandKey::Kind::kMapped) return;
+  std::optional<CommandHead> head = CommandHeadOf(entry.value);
+  if (!kind || !head || !head->IsOf(*kind)) {
+    head.reset();
+    if (!entry.is_void) {
+      KeepAside(Topic::kCommands, partition, entry.offset, std::string(key), entry.value);
+    }
+  }
+  if (!kind) return;
+  const bool is_action = *kind == ids::CommandKey::Kind::kAction;
+  const Share share = ShareOf(is_action, head, record);
+  const bool is_valid = head && !entry.is_void;
+  const bool is_open = is_valid && IsOpen(*head, record);
+  // Most are resolved and count for nothing.
+  if (share.is_pending || share.is_parked || is_open) {
+    const ids::CommandKey parts = *ids::ParseCommandKey(key);
+    if (share.is_pending || share.is_parked) StatsOf(parts).Add(share);
+    if (is_open) found.first_open.try_emplace(TargetOf(parts), key);
+  }
+  if (!is_valid) return;
+  if (is_action) {
+    found.actions.emplace_back(key);
+  } else if (share.is_pending &&
+             found.live.size() < static_cast<std::size_t>(options_.ready_keys_max) &&
+             !IsBackfill(entry.value)) {
+    found.live.emplace_back(key);
+  }
+}
+
+void LoaderStage::LoadRecordLanes(Partition partition, const FoundKeys& found) {
+  PartitionState& state = partitions_[partition];
+  for (const std::string& key : found.unknown) RepairVoid(partition, key, state.doubt_from);
+  for (const std::string& key : found.in_doubt) {
     Lane& lane = *LaneOf(key);
     lane.doubt = Doubt::kSettling;
     lane.settle_until = state.doubt_from + SettleOf(lane.target);
     Touch(lane);
   }
-  for (const std::string& key : later) {
+  for (const std::string& key : found.later) {
     Lane& lane = *LaneOf(key);
     const Duration left = TimeOf(lane.entry.retry_at()) - now_.wall;
     lane.not_before =
@@ -154,7 +275,7 @@ void LoaderStage::LoadRecords(Partition partition) {
     Touch(lane);
   }
   // A record that a lost entry knew of can be found only when the index has caught up.
-  if (any) {
+  if (state.records_were_lost || found.any_record) {
     Duration lag{};
     for (const auto& [key, target] : targets_) {
       if (target.partition == partition) lag = std::max(lag, target.index_lag);
@@ -163,46 +284,13 @@ void LoaderStage::LoadRecords(Partition partition) {
   }
 }
 
-void LoaderStage::LoadCommands(const eventlog::Takeover& takeover) {
-  const Partition partition = takeover.partition;
-  const eventlog::Table* commands = owner_->table(Topic::kCommands, partition);
-  const eventlog::Table* records = owner_->table(Topic::kRecords, partition);
-  if (commands == nullptr || records == nullptr) return;
-  const bool were_lost = partitions_[partition].records_were_lost;
+void LoaderStage::LoadCommandLanes(const eventlog::Takeover& takeover, const FoundKeys& found) {
+  const eventlog::Table& records = *owner_->table(Topic::kRecords, takeover.partition);
+  const bool were_lost = partitions_[takeover.partition].records_were_lost;
   // A generation is the time of its founding, or later.
   const WallTime lost_until =
-      WallTime(std::chrono::seconds(records->generation().value_or(0))) + kSourceClockMargin;
-  std::vector<std::string> actions;
-  // The scan of the difference finds keys in their order: what is more urgent than a backfill does
-  // not wait for it.
-  std::vector<std::string> live;
-  RecordHeads heads(*records);
-  commands->ScanViews("", "", [&](std::string_view key, const eventlog::TableEntryView& entry) {
-    if (key.starts_with('!')) return true;
-    const std::optional<ids::CommandKey> parts = ids::ParseCommandKey(key);
-    if (parts && parts->kind == ids::CommandKey::Kind::kMapped) return true;
-    const std::optional<CommandHead> head = CommandHeadOf(entry.value);
-    const bool is_readable = parts && head && head->IsOf(parts->kind);
-    if (!is_readable && !entry.is_void) {
-      KeepAside(Topic::kCommands, partition, entry.offset, std::string(key), entry.value);
-    }
-    if (!parts) return true;
-    const Share share =
-        ShareOf(parts->kind == ids::CommandKey::Kind::kAction,
-                head && head->IsOf(parts->kind) ? head : std::nullopt, heads.Of(key));
-    // Most are resolved and count for nothing.
-    if (share.is_pending || share.is_parked) StatsOf(*parts).Add(share);
-    if (share.is_pending && is_readable && !entry.is_void && !head->is_action &&
-        live.size() < static_cast<std::size_t>(options_.ready_keys_max) &&
-        !IsBackfill(entry.value)) {
-      live.emplace_back(key);
-    }
-    if (is_readable && !entry.is_void && parts->kind == ids::CommandKey::Kind::kAction) {
-      actions.emplace_back(key);
-    }
-    return true;
-  });
-  for (const std::string& key : actions) {
+      WallTime(std::chrono::seconds(records.generation().value_or(0))) + kSourceClockMargin;
+  for (const std::string& key : found.actions) {
     Lane& action = *LaneOf(key);
     if (const v1::Command* const command = DesiredOf(action);
         command != nullptr && command->action().has_event_time()) {
@@ -210,7 +298,7 @@ void LoaderStage::LoadCommands(const eventlog::Takeover& takeover) {
     }
     // A key without an entry may have been sent. A clean predecessor has given one to each that it
     // saw (rule 13); what came behind it may tell of an event from before the loss once more.
-    if (were_lost && !records->Get(key) &&
+    if (were_lost && !records.Find(key) &&
         (takeover.unclean || IsOfEventBefore(action, lost_until))) {
       TakeForSent(action);
     }
@@ -218,12 +306,7 @@ void LoaderStage::LoadCommands(const eventlog::Takeover& takeover) {
     // A final entry that was read back, and whose tombstone got lost with its owner.
     Tombstone(key);
   }
-  for (const std::string& key : live) Touch(*LaneOf(key));
-  for (auto& [key, target] : targets_) {
-    if (target.partition != partition) continue;
-    target.ScanFrom("");
-    MarkDirty(&target);
-  }
+  for (const std::string& key : found.live) Touch(*LaneOf(key));
 }
 
 bool LoaderStage::MayHaveBeenDone(const Lane& lane) const {

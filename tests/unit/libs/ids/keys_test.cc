@@ -83,6 +83,17 @@ TEST(KeyTest, TellsKindsOfCommandsApart) {
   EXPECT_FALSE(ParseCommandKey("acme/main/s/contact").has_value());
 }
 
+TEST(KeyTest, TheKindOfACommandIsToldOfTheSameKeysAsItsParts) {
+  for (const char* key :
+       {"acme/main/s/contact/customers/a%20b", "acme/main/a/00ff", "acme/main/mapped", "acme/main",
+        "!f/loader/x/1", "acme/main/s/contact", "acme/main/s/contact/customers/a%2", "",
+        "acme/main/s/contact/customers/%41", "acme/ma in/a/00ff", "acme/main/s/c/c/1/2", "//mapped",
+        "acme/main/x/00ff"}) {
+    const auto parsed = ParseCommandKey(key);
+    EXPECT_EQ(KindOfCommandKey(key), parsed ? std::optional(parsed->kind) : std::nullopt) << key;
+  }
+}
+
 TEST(HashTest, Sha256OfAbcIsTheStandardsExample) {
   EXPECT_EQ(Sha256Hex("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
 }

@@ -2,6 +2,7 @@
 
 #include "libs/eventlog/table.h"
 #include "libs/ids/keys.h"
+#include "services/loader/entries.h"
 #include "tributary/v1/log.pb.h"
 
 namespace tributary::loader {
@@ -303,6 +304,7 @@ std::string Rig::Client(int customer, const std::string& name, int version) {
   state.set_content_hash("1" + ids::Sha256Hex(name).substr(0, 16));
   *command.mutable_version() = VersionOf(version);
   command.set_customer(std::to_string(customer));
+  if (changed_at) SetTime(*changed_at, command.mutable_changed_at());
   return Command(ids::StateKey("acme", "crm", "client", "customers", std::to_string(customer)),
                  command);
 }

@@ -106,6 +106,8 @@ class Rig {
   bool control_answers = true;
   /// Of the states that follow.
   bool is_backfill = false;
+  /// The same, of clients.
+  std::optional<WallTime> changed_at;
 
  private:
   struct Process;

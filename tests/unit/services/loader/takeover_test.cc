@@ -1,4 +1,5 @@
 #include <string>
+#include <vector>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -143,6 +144,41 @@ TEST_F(LoaderTakeoverTest, Rule12_AVoidEntryMakesItsKeyInDoubtAndIsWrittenAgain)
   EXPECT_GE(rig_.SentTo("PUT")[0].at - began, seconds(17));
   EXPECT_EQ(rig_.Entry(key).resolved().offset(), 2);
   EXPECT_FALSE(rig_.Entry(key).in_doubt());
+}
+
+TEST_F(LoaderTakeoverTest, WhatWaitsAtATakeOverIsCountedOnceAlsoUnderAVoidEntry) {
+  WarmUp();
+  rig_.Kill();
+  rig_.changed_at = rig_.time.now().wall;
+  const std::string key = rig_.Client(1, "one", 1);
+  rig_.AppendVoid(key, v1::RecordEntry());
+  rig_.Start();
+  rig_.Run(seconds(16));
+  EXPECT_EQ(rig_.StatusOf("crm").pending(), 1);
+  EXPECT_GE(std::stoi(rig_.StatusOf("crm").freshness_seconds()), 15);
+
+  rig_.Run(seconds(60));
+  ASSERT_EQ(rig_.Entry(key).resolved().offset(), 1);
+  EXPECT_EQ(rig_.StatusOf("crm").pending(), 0);
+  EXPECT_EQ(rig_.StatusOf("crm").freshness_seconds(), "0");
+}
+
+TEST_F(LoaderTakeoverTest, ABacklogThatDoesNotFitIsFoundFromItsFirstKeyOn) {
+  rig_.options.ready_keys_max = 2;
+  rig_.is_backfill = true;
+  rig_.Start();
+  for (int i = 10; i < 20; ++i) rig_.Client(i, "before", 1);
+  rig_.Run(seconds(5));
+  ASSERT_EQ(Puts(), 10U);
+  rig_.HandOver();
+  std::vector<std::string> keys;
+  for (int i = 15; i < 25; ++i) keys.push_back(rig_.Client(i, "behind", 2));
+  rig_.sent.clear();
+  rig_.Start();
+  rig_.Run(seconds(10));
+
+  EXPECT_EQ(Puts(), 10U);
+  for (const std::string& key : keys) EXPECT_EQ(rig_.Entry(key).resolved().offset(), 2) << key;
 }
 
 TEST_F(LoaderTakeoverTest, Rule4_AVoidEntryBehindOurFenceIsCoveredByOursAgain) {
