@@ -230,6 +230,13 @@ void LoaderStage::LookAtCommand(Partition partition, std::string_view key,
                                 FoundKeys& found) {
   const std::optional<ids::CommandKey::Kind> kind = ids::KindOfCommandKey(key);
   if (kind == ids::CommandKey::Kind::kMapped) return;
+  const bool is_at_rest =
+      record.resolved && !record.is_shown && record.status != v1::RecordEntry::STATUS_PARKED;
+  if (kind == ids::CommandKey::Kind::kState && is_at_rest) {
+    // Most of them. What lies below was read when it, or what is newer, was resolved.
+    const std::optional<PlainVersion> version = StateVersionOf(entry.value);
+    if (version && *version <= *record.resolved) return;
+  }
   std::optional<CommandHead> head = CommandHeadOf(entry.value);
   if (!kind || !head || !head->IsOf(*kind)) {
     head.reset();
@@ -242,10 +249,10 @@ void LoaderStage::LookAtCommand(Partition partition, std::string_view key,
   const Share share = ShareOf(is_action, head, record);
   const bool is_valid = head && !entry.is_void;
   const bool is_open = is_valid && IsOpen(*head, record);
-  // Most are resolved and count for nothing.
-  if (share.is_pending || share.is_parked || is_open) {
+  const bool counts = share.is_pending || share.is_parked || share.is_shown;
+  if (counts || is_open) {
     const ids::CommandKey parts = *ids::ParseCommandKey(key);
-    if (share.is_pending || share.is_parked) StatsOf(parts).Add(share);
+    if (counts) StatsOf(parts).Add(share);
     if (is_open) found.first_open.try_emplace(TargetOf(parts), key);
   }
   if (!is_valid) return;

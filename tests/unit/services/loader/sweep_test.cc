@@ -194,12 +194,14 @@ TEST_F(LoaderSweepTest, ASecondRecordIsShownAndGoesWhenAPersonHasDeletedIt) {
   rig_.Start();
   rig_.Run(minutes(1));
   EXPECT_THAT(Parked(), SizeIs(1));
+  EXPECT_EQ(rig_.StatusOf("hl").shown(), 1);
 
   ByAPerson("DELETE", "/contacts/" + second);
   rig_.Run(seconds(5));
   EXPECT_EQ(rig_.Decide(key, true), "");
   rig_.Run(minutes(1));
   EXPECT_THAT(Parked(), IsEmpty());
+  EXPECT_EQ(rig_.StatusOf("hl").shown(), 0);
 }
 
 TEST_F(LoaderSweepTest, AnActionThatWasDoneTwiceBeyondLIsShown) {
