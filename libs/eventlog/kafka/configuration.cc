@@ -231,6 +231,13 @@ FetchBounds FetchBoundsOf(const KafkaOptions& options) {
           .answer_bytes_max = std::max<std::int64_t>(bytes / 128, 1024)};
 }
 
+void NudgeFetching(rd_kafka_t* reader, rd_kafka_topic_partition_list_t* partitions,
+                   int timeout_ms) {
+  constexpr std::int64_t kLatest = RD_KAFKA_OFFSET_END;
+  for (int i = 0; i < partitions->cnt; ++i) partitions->elems[i].offset = kLatest;
+  rd_kafka_offsets_for_times(reader, partitions, timeout_ms);
+}
+
 Settings ReaderSettings(const KafkaOptions& options, const std::string& group) {
   // The group's name is there since librdkafka assigns nothing without one; this handle never
   // joins.
@@ -240,7 +247,7 @@ Settings ReaderSettings(const KafkaOptions& options, const std::string& group) {
   const std::string answer = std::to_string(bounds.answer_bytes_max);
   settings["enable.partition.eof"] = "true";
   // At either bound 2.0.2 fetches nothing for a whole second, unless somebody wakes it
-  // (Questions::Nudge).
+  // (NudgeFetching).
   settings["queued.min.messages"] = std::to_string(bounds.records_max);
   settings["queued.max.messages.kbytes"] = std::to_string(bounds.value_bytes_max / 1024);
   settings["fetch.max.bytes"] = answer;

@@ -38,6 +38,10 @@ struct FetchBounds {
   std::int64_t answer_bytes_max = 0;
 };
 FetchBounds FetchBoundsOf(const KafkaOptions& options);
+/// 2.0.2 lets the thread of a broker sleep for a second when fetched messages reach a bound,
+/// however soon they are taken out. Any request through that broker wakes it: this is one to the
+/// leaders of `partitions`. Blocks for `timeout_ms` at most.
+void NudgeFetching(rd_kafka_t* reader, rd_kafka_topic_partition_list_t* partitions, int timeout_ms);
 /// Of a handle that reads where it is told, in no group.
 Settings ReaderSettings(const KafkaOptions& options, const std::string& group);
 

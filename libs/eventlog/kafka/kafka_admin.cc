@@ -198,7 +198,9 @@ class Admin final : public LogAdmin {
       taken_bytes += static_cast<std::int64_t>(message->len);
       if (taken_records >= bounds.records_max / 4 || taken_bytes >= bounds.value_bytes_max / 4) {
         taken_records = taken_bytes = 0;
-        Nudge(name, message->partition);
+        const Partitions place(rd_kafka_topic_partition_list_new(1));
+        rd_kafka_topic_partition_list_add(place.get(), name.c_str(), message->partition);
+        NudgeFetching(reader, place.get(), kRequestTimeoutMs);
       }
     }
     return absl::OkStatus();
@@ -207,14 +209,6 @@ class Admin final : public LogAdmin {
   const TopicSettings& settings() const override { return options_.topics; }
 
  private:
-  // Without it a reader takes no more than its buffer holds in a second (see Questions::Nudge).
-  void Nudge(const std::string& topic, Partition partition) {
-    constexpr std::int64_t kLatest = RD_KAFKA_OFFSET_END;
-    const Partitions list(rd_kafka_topic_partition_list_new(1));
-    rd_kafka_topic_partition_list_add(list.get(), topic.c_str(), partition)->offset = kLatest;
-    rd_kafka_offsets_for_times(reader_.get(), list.get(), kRequestTimeoutMs);
-  }
-
   /// One producer and one reader for all calls: a new one takes a second to its first record.
   absl::Status Connect() {
     if (producer_ != nullptr) return absl::OkStatus();

@@ -115,7 +115,10 @@ void Questions::Run() {
     const auto nudges = std::stable_partition(
         questions.begin(), committed,
         [](const Question& question) { return question.kind != Question::Kind::kNudge; });
-    Nudge({nudges, committed});
+    if (nudges != committed) {
+      const Partitions list = ListOf(options_, {nudges, committed}, RD_KAFKA_OFFSET_INVALID);
+      NudgeFetching(reader_, list.get(), kRequestTimeoutMs);
+    }
     AnswerEnds({questions.begin(), nudges});
     AnswerCommitted({committed, questions.end()});
   }
@@ -158,14 +161,6 @@ bool Questions::LookForTopics(rd_kafka_t* client) {
     RequestStop();  // A person has to look; asking again would only say it again.
   }
   return wrong.empty() && found == kAllTopics.size();
-}
-
-// 2.0.2 lets the thread of a broker sleep for a second when its fetched messages fill the buffer,
-// however soon they are taken out. Any request through that broker wakes it.
-void Questions::Nudge(const std::vector<Question>& questions) {
-  if (questions.empty()) return;
-  const Partitions list = ListOf(options_, questions, kLatest);
-  rd_kafka_offsets_for_times(reader_, list.get(), kRequestTimeoutMs);
 }
 
 // Not by query_watermark_offsets: that of 2.0.2 goes on asking a broker that no longer leads the

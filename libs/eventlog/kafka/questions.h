@@ -24,8 +24,7 @@ class Questions {
       kEnd,
       kCommitted,
       kOutOfRange,
-      /// Not a question: the thread that fetches from the partition's leader is to look whether it
-      /// may fetch again. No fact comes of it.
+      /// Not a question: NudgeFetching. No fact comes of it.
       kNudge,
     };
     Kind kind{};
@@ -55,7 +54,6 @@ class Questions {
   /// False: ask again later.
   bool LookForTopics();
   bool LookForTopics(rd_kafka_t* client);
-  void Nudge(const std::vector<Question>& questions);
   void AnswerEnds(const std::vector<Question>& questions);
   void AnswerCommitted(const std::vector<Question>& questions);
   bool WaitOrStop(std::chrono::milliseconds time);
