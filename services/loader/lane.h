@@ -103,7 +103,7 @@ struct Lane {
   bool no_batch = false;
   /// A record that this lane found or made, held before it is in the index.
   std::string claim;
-  /// Under these names the stage finds who holds a record: by the claim, by the entry.
+  /// Ids under which the stage finds that it holds a record: by the claim, by the entry.
   std::string held_by_claim;
   std::string held_by_entry;
   std::vector<std::string> match_locks;

@@ -165,17 +165,19 @@ void LoaderStage::SetTimer(Lane& lane, Instant at) {
 
 void LoaderStage::UpdateHolds(Lane& lane) {
   if (lane.parts.kind != ids::CommandKey::Kind::kState) return;
+  const auto let_go_of = [&](const std::string& id) {
+    const auto held = holders_.find(HoldName(lane.target, lane.parts.object, id));
+    if (held == holders_.end()) return;
+    // Once, also if it is held by both.
+    const auto at = std::find(held->second.begin(), held->second.end(), &lane);
+    if (at != held->second.end()) held->second.erase(at);
+    if (held->second.empty()) holders_.erase(held);
+  };
   const auto move_to = [&](std::string& held, const std::string& id) {
-    std::string name = id.empty() ? "" : HoldName(lane.target, lane.parts.object, id);
-    if (name == held) return;
-    if (const auto old = holders_.find(held); old != holders_.end()) {
-      // Once, also if both of its names are the same.
-      const auto at = std::find(old->second.begin(), old->second.end(), &lane);
-      if (at != old->second.end()) old->second.erase(at);
-      if (old->second.empty()) holders_.erase(old);
-    }
-    if (!name.empty()) holders_[name].push_back(&lane);
-    held = std::move(name);
+    if (id == held) return;
+    if (!held.empty()) let_go_of(held);
+    if (!id.empty()) holders_[HoldName(lane.target, lane.parts.object, id)].push_back(&lane);
+    held = id;
   };
   move_to(lane.held_by_claim, lane.claim);
   move_to(lane.held_by_entry, lane.entry.id());
