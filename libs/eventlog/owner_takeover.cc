@@ -313,18 +313,15 @@ void Owner::State::TryFence(Owned& o) {
     }
   }
   for (StreamState& stream : o.streams) {
-    const CommittedState& committed = o.committed[stream.topic];
+    CommittedState& committed = o.committed[stream.topic];
     if (!stream.is_sampled || !committed.is_known) return;
+    // It is not the topic that was read: it was lost, and a commit that was under way landed in the
+    // new one. Waiting would only let that grow until the position lies within it, and hides what
+    // was lost. The stage is told that nothing was committed.
+    if (committed.next && *committed.next > stream.end) committed.next.reset();
     // Rule 37. Nothing committed means that nothing was read, so records that are gone were not
     // read either.
     const Offset from = committed.next.value_or(0);
-    if (from > stream.end) {
-      o.problem = "stream " + std::string(Name(stream.topic)) + ": committed offset " +
-                  std::to_string(from) + " is beyond the end of the log (" +
-                  std::to_string(stream.end) + "): it is not the topic that was read";
-      if (!o.restart_at) o.restart_at = now.steady + kContradictionDelay;
-      return;
-    }
     stream.next = std::max(from, stream.begin);
     stream.expired_from.reset();
     if (from < stream.begin) stream.expired_from = from;

@@ -297,5 +297,28 @@ TEST(TransformerTest, Rule37_WhatAStreamOfEventsHeldThatWasLostIsAskedFor) {
   EXPECT_EQ(rig.log.records(Topic::kNotifications, 0).size(), 1u);
 }
 
+TEST(TransformerTest, Rule37_ACommitThatLandsInANewStreamOfEventsDoesNotHideTheLoss) {
+  Rig rig;
+  rig.PutSync(kMapping);
+  rig.PutCustomer("1", R"({"id":1,"name":"Ada"})");
+  rig.Start();
+  rig.Run();
+  rig.log.Lose(Topic::kEvents, 0);
+  rig.Kill();
+  const auto late = rig.log.Join("transformer", "late");
+  rig.log.Assign(*late, {0});
+  late->Commit(1, Topic::kEvents, 0, 40);
+  rig.Run();
+  ASSERT_EQ(rig.log.committed("transformer", Topic::kEvents, 0), 40);
+  for (int starts = 0; starts < 2; ++starts) {
+    rig.Start();
+    rig.Run();
+    rig.Kill();
+  }
+
+  EXPECT_EQ(rig.log.records(Topic::kNotifications, 0).size(), 1u);
+  EXPECT_EQ(rig.log.committed("transformer", Topic::kEvents, 0), 0);
+}
+
 }  // namespace
 }  // namespace tributary::transformer
