@@ -100,7 +100,13 @@ Site::Site(const WorldOptions& options)
 
 std::int64_t Site::Clock(WallTime now) const { return SecondsOf(now + options_.site_clock_offset); }
 
-std::string Site::Time(std::int64_t seconds) const { return SiteTime(options_.zone, seconds); }
+const std::string& Site::Time(std::int64_t seconds) const {
+  TimeText& known = times_[static_cast<std::uint64_t>(seconds) % times_.size()];
+  if (known.text.empty() || known.seconds != seconds) {
+    known = {seconds, SiteTime(options_.zone, seconds)};
+  }
+  return known.text;
+}
 
 // The promise to readers is counted from the timestamp, which has whole seconds.
 WallTime Site::VisibleAt(WallTime now) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -157,7 +158,8 @@ class Site {
   static std::string InvoiceUid(std::int64_t id);
   static std::optional<std::int64_t> InvoiceIdOf(std::string_view uid);
   std::string AllocationId(const Allocation& allocation) const;
-  std::string Time(std::int64_t seconds) const;
+  /// Lives until the next call.
+  const std::string& Time(std::int64_t seconds) const;
 
   /// The site's own clock.
   std::int64_t Clock(WallTime now) const;
@@ -167,11 +169,16 @@ class Site {
   using TruthVisitor = std::function<void(const History::Entry& entry)>;
   /// What was there from the beginning, as it was then. `only` shortens the documents: with a large
   /// site nobody wants to parse the members that he does not look at.
-  void ForEachBase(const TruthVisitor& visit, Names only = {}) const;
+  /// `kind`: of this one alone; empty: of all.
+  void ForEachBase(const TruthVisitor& visit, Names only = {}, std::string_view kind = {}) const;
   /// What happened since, in its order.
   const History& history() const { return history_; }
 
  private:
+  struct TimeText {
+    std::int64_t seconds = 0;
+    std::string text;
+  };
   std::int64_t mutations_left() const { return options_.mutations_total - scheduled_; }
   WallTime VisibleAt(WallTime now);
 
@@ -230,6 +237,8 @@ class Site {
   bool is_stopped_ = false;
   WallTime next_mutation_{};
   History history_;
+  /// What was written last: few times stand in many documents.
+  mutable std::array<TimeText, 256> times_;
 };
 
 }  // namespace tributary::simulator

@@ -375,30 +375,33 @@ absl::Status Site::Set(WallTime now, std::string_view entity, std::string_view i
       "entity: customers, subscriptions, components or invoices is expected");
 }
 
-void Site::ForEachBase(const TruthVisitor& visit, Names only) const {
+void Site::ForEachBase(const TruthVisitor& visit, Names only, std::string_view wanted) const {
+  const auto is_wanted = [wanted](std::string_view kind) {
+    return wanted.empty() || kind == wanted;
+  };
   const auto base = [&](std::string_view kind, const std::string& id, const std::string& document) {
     visit({0, options_.start, History::Op::kPut, kind, id, document});
   };
   std::string document;
-  for (std::uint32_t i = 0; i < customers_.base_rows(); ++i) {
+  for (std::uint32_t i = 0; is_wanted("customers") && i < customers_.base_rows(); ++i) {
     const Customer& row = customers_.base(i);
     document.clear();
     WriteCustomer(document, row, only);
     base("customers", std::to_string(row.id), document);
   }
-  for (std::uint32_t i = 0; i < subscriptions_.base_rows(); ++i) {
+  for (std::uint32_t i = 0; is_wanted("subscriptions") && i < subscriptions_.base_rows(); ++i) {
     const Subscription& row = subscriptions_.base(i);
     document.clear();
     WriteSubscription(document, row, false, only);
     base("subscriptions", std::to_string(row.id), document);
   }
-  for (std::uint32_t i = 0; i < allocations_.base_rows(); ++i) {
+  for (std::uint32_t i = 0; is_wanted("components") && i < allocations_.base_rows(); ++i) {
     const Allocation& row = allocations_.base(i);
     document.clear();
     WriteAllocation(document, row, only);
     base("components", AllocationId(row), document);
   }
-  for (std::uint32_t i = 0; i < invoices_.base_rows(); ++i) {
+  for (std::uint32_t i = 0; is_wanted("invoices") && i < invoices_.base_rows(); ++i) {
     const Invoice& row = invoices_.base(i);
     document.clear();
     WriteInvoice(document, row, only);

@@ -198,7 +198,7 @@ std::map<std::string, std::string> World::NewestDocuments(std::string_view kind)
   const auto take = [&](const History::Entry& entry) {
     if (entry.kind == kind) documents[std::string(entry.id)] = entry.document;
   };
-  parts_->site.ForEachBase(take);
+  parts_->site.ForEachBase(take, {}, kind);
   parts_->site.history().ForEach(0, take);
   return documents;
 }

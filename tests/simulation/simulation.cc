@@ -206,6 +206,8 @@ class Simulation : private Node::Events {
       world.tenant = Names()[static_cast<std::size_t>(i)];
       world.start = time_.now().wall;
       world.mutations_total = 1'000'000;
+      // Nobody asks for it.
+      world.journal_entries_max = 0;
       // Behind what the connections are told of D and S.
       if (breaks(RuleBreak::kNoVisibilityLag)) world.visibility_lag = seconds(10);
       if (breaks(RuleBreak::kNoIndexLag)) world.index_lag = seconds(30);
@@ -489,8 +491,9 @@ class Simulation : private Node::Events {
         problems.push_back(node->instance() + " is not ready: " + why);
       }
     }
+    // Each of the next looks takes longer, and what is not at rest need not be looked at closer.
+    if (!problems.empty() && !is_last_look) return problems;
     for (std::string& problem : checks_.NotAtRest(orders_)) problems.push_back(std::move(problem));
-    // Judging takes long, and what is not at rest need not be judged.
     if (!problems.empty() && !is_last_look) return problems;
     for (std::size_t i = 0; i < worlds_.size(); ++i) {
       const simulator::Judgement judgement = worlds_[i]->Judge(time_.now().wall);
