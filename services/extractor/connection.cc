@@ -203,7 +203,6 @@ Connection::Verdict Connection::Judge(Now now, const http::Completion& completio
     return later("no complete answer: " + completion.error);
   }
   const int status = completion.status;
-  const std::string text = ErrorText(completion.body);
   if (status != 401 && refusals_ > 0 && status < 500 && status != 429) {
     refusals_ = 0;
     is_refused_ = false;
@@ -211,6 +210,7 @@ Connection::Verdict Connection::Judge(Now now, const http::Completion& completio
     fix_.clear();
   }
   if (status >= 200 && status < 300) return Verdict::kAnswer;
+  const std::string text = ErrorText(completion.body);
   switch (status) {
     case 401: {
       // Valid keys have been refused for minutes: one refusal says nothing, and those that were

@@ -1,6 +1,6 @@
 #include <algorithm>
 
-#include "libs/json/value.h"
+#include "libs/json/tree.h"
 #include "libs/time/rfc3339.h"
 #include "services/extractor/connection.h"
 #include "services/extractor/entity_times.h"
@@ -15,15 +15,40 @@ constexpr int kMissingInARowMax = 3;
 /// Failed reads of one entity before an event goes on with what is known of it.
 constexpr int kReadFailuresMax = 6;
 
+/// Numbers by their text, members in their order.
+bool IsSame(const json::Node& a, const json::Node& b) {
+  if (a.kind() != b.kind()) return false;
+  switch (a.kind()) {
+    case json::Node::Kind::kNull:
+    case json::Node::Kind::kFalse:
+    case json::Node::Kind::kTrue:
+      return true;
+    case json::Node::Kind::kNumber:
+    case json::Node::Kind::kString:
+      return a.text() == b.text();
+    case json::Node::Kind::kArray:
+      return std::equal(a.items().begin(), a.items().end(), b.items().begin(), b.items().end(),
+                        IsSame);
+    case json::Node::Kind::kObject:
+      return std::equal(a.members().begin(), a.members().end(), b.members().begin(),
+                        b.members().end(), [](const json::Member& left, const json::Member& right) {
+                          return left.name == right.name && IsSame(left.value, right.value);
+                        });
+  }
+  return false;
+}
+
 /// A read by id shows members that lists leave out, and the other way round (trap 41): only where
 /// both have a member can they differ.
 bool CommonMembersDiffer(std::string_view a, std::string_view b) {
-  const auto left = json::Parse(a);
-  const auto right = json::Parse(b);
-  if (!left.ok() || !right.ok() || left->object() == nullptr) return a != b;
-  for (const auto& [name, value] : *left->object()) {
-    const json::Value* other = right->Find(name);
-    if (other != nullptr && !(*other == value)) return true;
+  if (a == b) return false;
+  json::Tree tree;
+  const absl::StatusOr<json::Node> left = tree.Parse(a);
+  const absl::StatusOr<json::Node> right = tree.Parse(b);
+  if (!left.ok() || !right.ok() || left->kind() != json::Node::Kind::kObject) return true;
+  for (const json::Member& member : left->members()) {
+    const json::Node* const other = right->Find(member.name);
+    if (other != nullptr && !IsSame(*other, member.value)) return true;
   }
   return false;
 }

@@ -32,6 +32,7 @@ std::int64_t Distance(std::string_view a, std::string_view b) {
 }  // namespace
 
 void Extractor::OnControl(Now now, const v1::ToService& message) {
+  may_report_ = true;
   now_ = now;
   switch (message.kind_case()) {
     case v1::ToService::kCredential: {

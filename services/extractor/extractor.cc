@@ -1,6 +1,7 @@
 #include "services/extractor/extractor.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "libs/ids/keys.h"
 #include "libs/time/rfc3339.h"
@@ -49,6 +50,7 @@ void Extractor::OnLog(Now now, const eventlog::Fact& fact) {
 }
 
 void Extractor::OnHttp(Now now, http::Completion completion) {
+  may_report_ = true;
   now_ = now;
   const auto found = requests_.find(completion.id);
   if (found == requests_.end()) return;
@@ -104,6 +106,7 @@ void Extractor::OnTick(Now now) {
   while (!agenda_.empty() && agenda_.begin()->first <= now.steady) {
     const std::string key = agenda_.begin()->second;
     agenda_.erase(agenda_.begin());
+    may_report_ = true;
     Site* site = FindSite(key);
     if (site == nullptr) continue;
     site->scheduled = Instant::max();
@@ -114,7 +117,9 @@ void Extractor::OnTick(Now now) {
     // A whole status of thousands of sites is not for every second.
     status_due_ = now.steady + kStatusInterval * (1 + static_cast<int>(sites_.size() / 1000));
     CommitHints();
-    Report();
+    const bool is_ready = owner_.all_ready();
+    if (std::exchange(may_report_, false) || is_ready != was_ready_) Report();
+    was_ready_ = is_ready;
   }
 }
 
@@ -166,6 +171,7 @@ Levels Extractor::levels(Now now) const {
 }
 
 void Extractor::OnReady(const eventlog::Takeover& takeover) {
+  may_report_ = true;
   auto owned = std::make_unique<Owned>();
   owned->partition = takeover.partition;
   owned->generation = takeover.generation;
@@ -206,6 +212,7 @@ void Extractor::OnReady(const eventlog::Takeover& takeover) {
 
 void Extractor::OnEntry(Topic topic, Partition partition, std::string_view key,
                         const std::optional<eventlog::TableEntry>& entry) {
+  may_report_ = true;
   Owned* owned = FindOwned(partition);
   if (owned == nullptr) return;
   if (topic == Topic::kTenants) {
@@ -229,6 +236,7 @@ void Extractor::OnEntry(Topic topic, Partition partition, std::string_view key,
 }
 
 void Extractor::OnStreamRecord(const eventlog::Record& record) {
+  may_report_ = true;
   Owned* owned = FindOwned(record.partition);
   if (owned == nullptr) return;
   owned->notifications_next = record.offset + 1;
@@ -251,6 +259,7 @@ void Extractor::OnStreamRecord(const eventlog::Record& record) {
 }
 
 void Extractor::OnWritten(eventlog::ProduceId id, eventlog::Offset) {
+  may_report_ = true;
   for (const auto& [partition, owned] : owned_) owned->set_back.erase(id);
   const auto found = writes_.find(id);
   if (found == writes_.end()) return;
@@ -262,6 +271,7 @@ void Extractor::OnWritten(eventlog::ProduceId id, eventlog::Offset) {
 }
 
 void Extractor::OnRevoking(Partition partition, Instant) {
+  may_report_ = true;
   if (Owned* owned = FindOwned(partition)) {
     owned->is_revoking = true;
     for (const std::string& key : owned->sites) {
@@ -272,6 +282,7 @@ void Extractor::OnRevoking(Partition partition, Instant) {
 }
 
 void Extractor::OnGone(Partition partition) {
+  may_report_ = true;
   const auto found = owned_.find(partition);
   if (found != owned_.end()) {
     const std::set<std::string> keys = found->second->sites;

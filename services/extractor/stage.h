@@ -235,6 +235,9 @@ class Extractor final : public ReadingStage, private eventlog::OwnerListener {
   Counters counters_;
   SetAsideRecords set_aside_;
   Instant status_due_{};
+  /// Something has happened since the last report that it may tell.
+  bool may_report_ = true;
+  bool was_ready_ = false;
   bool said_hello_ = false;
   std::string last_status_;
   std::map<std::string, std::string> reported_;
