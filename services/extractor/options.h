@@ -36,7 +36,7 @@ struct Options {
   std::int32_t page_size = 200;
   std::size_t body_bytes_max = 32u << 20;
   /// Pages of one stream whose entries wait for their acknowledgement.
-  std::int32_t unacknowledged_pages_max = 8;
+  std::int32_t unacknowledged_pages_max = 4;
   /// Own entries of one partition that have not been read back.
   std::size_t unread_entries_max = 20'000;
 

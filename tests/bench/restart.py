@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How long a service is not ready when it is started again, with a filled log behind it.
 
-    restart.py --bin build/release/bin [--customers 1000000] [--batch] [--json]
+    restart.py --bin build/release/bin [--customers 1000000] [--batch] [--service S]… [--json]
 
 Moves bare customers to the `rest` example first (whole_job.py). Then each service that keeps local
 copies is ended and started: in good order or by SIGKILL, with its copies or without. Seconds are to the
@@ -21,6 +21,7 @@ import whole_job
 from whole_job import run_end_to_end
 
 LIMIT_S = 300
+SERVICES = ("extractor", "transformer", "loader")
 
 
 def is_ready(port):
@@ -54,12 +55,12 @@ def measure(job):
     job.options.bare = True
     job.start_services()
     report = job.load()
-    for name in ("extractor", "transformer", "loader"):
+    for name in SERVICES:
         if not is_ready(job.ports["admin " + name]):
             raise run_end_to_end.Failure(f"{name} is not ready before anything was ended")
     before = run_end_to_end.fetch(job.simulator + "/_sim/state")["rest_requests"]
     report["restarts"] = [restart(job, name, how, keeps_copies)
-                          for name in ("extractor", "transformer", "loader")
+                          for name in job.options.service or SERVICES
                           for how, keeps_copies in ((signal.SIGTERM, True), (signal.SIGKILL, True),
                                                     (signal.SIGKILL, False))]
     time.sleep(5)
@@ -70,5 +71,7 @@ def measure(job):
 
 
 if __name__ == "__main__":
-    sys.exit(whole_job.run(whole_job.options_of(argparse.ArgumentParser(
-        description=__doc__.split("\n\n", maxsplit=1)[0])), measure))
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
+    parser.add_argument("--service", action="append", choices=SERVICES,
+                        help="only this one; may be repeated")
+    sys.exit(whole_job.run(whole_job.options_of(parser), measure))
