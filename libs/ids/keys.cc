@@ -37,6 +37,17 @@ int HexDigit(char c) {
   return -1;
 }
 
+void AppendHex(std::string& out, std::string_view bytes) {
+  const std::size_t begin = out.size();
+  out.resize(begin + bytes.size() * 2);
+  char* to = out.data() + begin;
+  for (const char c : bytes) {
+    const auto byte = static_cast<unsigned char>(c);
+    *to++ = kLowerHex[byte >> 4];
+    *to++ = kLowerHex[byte & 15];
+  }
+}
+
 // Fields of a hash are told apart by their lengths: 8 bytes, little end first, before each.
 void AppendField(std::string& out, std::string_view field) {
   auto length = static_cast<std::uint64_t>(field.size());
@@ -52,6 +63,21 @@ std::string HashOfFields(std::initializer_list<std::string_view> fields) {
   for (const std::string_view field : fields) AppendField(text, field);
   const Sha256Digest digest = Sha256(text);
   return ToHex(std::string_view(reinterpret_cast<const char*>(digest.data()), 16));
+}
+
+void AppendPart(std::string& out, std::string_view part) {
+  const std::size_t plain = CountPlain(part);
+  out.append(part.substr(0, plain));
+  for (const char c : part.substr(plain)) {
+    if (IsPlain(c)) {
+      out.push_back(c);
+    } else {
+      const auto byte = static_cast<unsigned char>(c);
+      out.push_back('%');
+      out.push_back(kUpperHex[byte >> 4]);
+      out.push_back(kUpperHex[byte & 15]);
+    }
+  }
 }
 
 // False: malformed.
@@ -109,18 +135,8 @@ std::optional<EncodedCommandKey> SplitCommandKey(std::string_view key) {
 }  // namespace
 
 std::string EncodePart(std::string_view part) {
-  const std::size_t plain = CountPlain(part);
-  std::string out(part.substr(0, plain));
-  for (const char c : part.substr(plain)) {
-    if (IsPlain(c)) {
-      out.push_back(c);
-    } else {
-      const auto byte = static_cast<unsigned char>(c);
-      out.push_back('%');
-      out.push_back(kUpperHex[byte >> 4]);
-      out.push_back(kUpperHex[byte & 15]);
-    }
-  }
+  std::string out;
+  AppendPart(out, part);
   return out;
 }
 
@@ -131,12 +147,15 @@ std::optional<std::string> DecodePart(std::string_view part) {
 }
 
 std::string JoinKey(std::initializer_list<std::string_view> parts) {
+  std::size_t bytes = 0;
+  for (const std::string_view part : parts) bytes += part.size() + 1;
   std::string out;
+  out.reserve(bytes);
   bool first = true;
   for (const std::string_view part : parts) {
     if (!first) out.push_back('/');
     first = false;
-    out += EncodePart(part);
+    AppendPart(out, part);
   }
   return out;
 }
@@ -258,12 +277,7 @@ Sha256Digest Sha256(std::string_view bytes) {
 
 std::string ToHex(std::string_view bytes) {
   std::string out;
-  out.reserve(bytes.size() * 2);
-  for (const char c : bytes) {
-    const auto byte = static_cast<unsigned char>(c);
-    out.push_back(kLowerHex[byte >> 4]);
-    out.push_back(kLowerHex[byte & 15]);
-  }
+  AppendHex(out, bytes);
   return out;
 }
 
@@ -299,13 +313,22 @@ std::string RootSpanId(std::string_view trace_id) {
 }
 
 std::string SpanId(std::string_view trace_id, std::string_view key) {
-  std::string seed(trace_id);
-  seed.append(key);
-  return TraceId(seed).substr(0, kSpanIdBytes);
+  std::string seed;
+  seed.reserve(trace_id.size() + key.size());
+  seed.append(trace_id).append(key);
+  const Sha256Digest digest = Sha256(seed);
+  return std::string(reinterpret_cast<const char*>(digest.data()), kSpanIdBytes);
 }
 
 std::string TraceParent(std::string_view trace_id, std::string_view span_id) {
-  return "00-" + ToHex(trace_id) + "-" + ToHex(span_id) + "-01";
+  std::string text;
+  text.reserve(2 * (trace_id.size() + span_id.size()) + 7);
+  text = "00-";
+  AppendHex(text, trace_id);
+  text += '-';
+  AppendHex(text, span_id);
+  text += "-01";
+  return text;
 }
 
 }  // namespace tributary::ids
