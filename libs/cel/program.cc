@@ -1,6 +1,7 @@
 #include "libs/cel/program.h"
 
 #include <algorithm>
+#include <array>
 
 #include "libs/cel/code.h"
 #include "libs/cel/functions.h"
@@ -14,8 +15,7 @@ class Evaluator {
  public:
   Evaluator(const Program::Code& code, std::span<const Value> variables,
             const EvaluationLimits& limits)
-      : code_(code), slots_(variables.begin(), variables.end()) {
-    slots_.resize(code.slots);
+      : code_(code), variables_(variables), locals_(code.slots - code.variables) {
     budget_.cost = limits.cost_max;
     budget_.text_bytes_max = limits.text_bytes_max;
   }
@@ -41,6 +41,25 @@ class Evaluator {
         .At(node.offset);
   }
 
+  const Value& Slot(std::size_t slot) const {
+    return slot < variables_.size() ? variables_[slot] : locals_[slot - variables_.size()];
+  }
+
+  // The value where it is, else `made`, which then holds it.
+  const Value& Look(std::uint32_t index, Value& made) {
+    const Node& node = code_.nodes[index];
+    const Value* there = nullptr;
+    if (node.kind == Node::Kind::kConstant) there = &node.constant;
+    if (node.kind == Node::Kind::kVariable) there = &Slot(node.slot);
+    if (there == nullptr || there->is_error()) {
+      made = Eval(index);
+      return made;
+    }
+    if (budget_.Spend(1)) return *there;
+    made = Spent(node);
+    return made;
+  }
+
   Value Eval(std::uint32_t index) {
     const Node& node = code_.nodes[index];
     if (!budget_.Spend(1)) return Spent(node);
@@ -48,7 +67,7 @@ class Evaluator {
       case Node::Kind::kConstant:
         return node.constant;
       case Node::Kind::kVariable: {
-        const Value& value = slots_[node.slot];
+        const Value& value = Slot(node.slot);
         return value.is_error() ? value.At(node.offset) : value;
       }
       case Node::Kind::kSelect:
@@ -56,7 +75,8 @@ class Evaluator {
       case Node::Kind::kIndex:
         return Index(node);
       case Node::Kind::kHas: {
-        const Value value = Eval(node.children[0]);
+        Value made;
+        const Value& value = Look(node.children[0], made);
         return value.is_error() ? value : Value::Bool(!value.is_absent());
       }
       case Node::Kind::kList: {
@@ -95,15 +115,13 @@ class Evaluator {
         return value.is_nothing() ? Eval(node.children[1]) : value;
       }
       case Node::Kind::kCall: {
-        std::vector<Value> arguments;
-        arguments.reserve(node.children.size());
-        for (const std::uint32_t child : node.children) {
-          arguments.push_back(Eval(child));
-          if (arguments.back().is_error()) return arguments.back();
+        // Nearly all have no more.
+        if (node.children.size() <= 2) {
+          std::array<Value, 2> few;
+          return CallOf(node, std::span(few).first(node.children.size()));
         }
-        Value result = Call(node.function, arguments, node.pattern.get(), budget_);
-        if (budget_.exhausted) return Spent(node);
-        return result.is_error() ? result.At(node.offset) : result;
+        std::vector<Value> many(node.children.size());
+        return CallOf(node, many);
       }
       case Node::Kind::kFilter:
       case Node::Kind::kTransform:
@@ -115,8 +133,20 @@ class Evaluator {
     return Value::Error("not known").At(node.offset);
   }
 
+  // `arguments` has room for them.
+  Value CallOf(const Node& node, std::span<Value> arguments) {
+    for (std::size_t i = 0; i < arguments.size(); ++i) {
+      arguments[i] = Eval(node.children[i]);
+      if (arguments[i].is_error()) return std::move(arguments[i]);
+    }
+    Value result = Call(node.function, arguments, node.pattern.get(), budget_);
+    if (budget_.exhausted) return Spent(node);
+    return result.is_error() ? result.At(node.offset) : result;
+  }
+
   Value Select(const Node& node) {
-    const Value operand = Eval(node.children[0]);
+    Value made;
+    const Value& operand = Look(node.children[0], made);
     if (operand.is_error()) return operand;
     if (operand.is_nothing()) return {};
     if (operand.kind() != Value::Kind::kMap) {
@@ -131,9 +161,11 @@ class Evaluator {
   }
 
   Value Index(const Node& node) {
-    const Value operand = Eval(node.children[0]);
+    Value made;
+    const Value& operand = Look(node.children[0], made);
     if (operand.is_error()) return operand;
-    const Value index = Eval(node.children[1]);
+    Value made_index;
+    const Value& index = Look(node.children[1], made_index);
     if (index.is_error()) return index;
     if (operand.is_nothing()) return {};
     Value found;
@@ -167,7 +199,8 @@ class Evaluator {
   }
 
   Value Macro(const Node& node) {
-    const Value range = Eval(node.children[0]);
+    Value made;
+    const Value& range = Look(node.children[0], made);
     if (range.is_error()) return range;
     const bool is_map = range.kind() == Value::Kind::kMap;
     if (!is_map && range.kind() != Value::Kind::kList) {
@@ -183,7 +216,7 @@ class Evaluator {
       if (budget_.exhausted) return Spent(node);
       const Value item =
           is_map ? Value::String(std::string(range.map().name(i))) : range.list().at(i);
-      slots_[node.slot] = item;
+      locals_[node.slot - variables_.size()] = item;
       Value result = Eval(node.children[1]);
       const bool is_condition = node.kind != Node::Kind::kTransform || node.children.size() == 3;
       if (is_condition && !result.is_error() && result.kind() != Value::Kind::kBool) {
@@ -232,7 +265,9 @@ class Evaluator {
   }
 
   const Program::Code& code_;
-  std::vector<Value> slots_;
+  const std::span<const Value> variables_;
+  /// Of macros, one for each that is inside of another.
+  std::vector<Value> locals_;
   Budget budget_;
   std::size_t stopped_at_ = std::string::npos;
 };

@@ -74,6 +74,11 @@ Value Value::StringView(std::string_view text) {
 
 Value Value::OfList(std::vector<Value> items) {
   Value value;
+  // An empty one is the same wherever it is from.
+  if (items.empty()) {
+    value.data_ = List{};
+    return value;
+  }
   value.data_ = List{std::make_shared<const std::vector<Value>>(std::move(items)), {}};
   return value;
 }

@@ -1,6 +1,8 @@
 #include "libs/mapping/content_hash.h"
 
 #include <algorithm>
+#include <array>
+#include <charconv>
 #include <string_view>
 #include <vector>
 
@@ -11,9 +13,17 @@ namespace {
 
 constexpr char kScheme = 1;
 constexpr std::size_t kHashBytes = 16;
+// Of the canonical text.
+constexpr std::size_t kUsualBytes = 1000;
+
+void AppendNumber(std::string& out, std::size_t number) {
+  std::array<char, 20> digits;
+  char* const end = std::to_chars(digits.data(), digits.data() + digits.size(), number).ptr;
+  out.append(digits.data(), static_cast<std::size_t>(end - digits.data()));
+}
 
 void AppendSized(std::string& out, std::string_view text) {
-  out += std::to_string(text.size());
+  AppendNumber(out, text.size());
   out += ':';
   out += text;
 }
@@ -39,12 +49,14 @@ void AppendValue(std::string& out, const v1::FieldValue& value) {
       break;
     case v1::FieldValue::kList:
       out += 'l';
-      out += std::to_string(value.list().items_size()) + ':';
+      AppendNumber(out, static_cast<std::size_t>(value.list().items_size()));
+      out += ':';
       for (const v1::FieldValue& item : value.list().items()) AppendValue(out, item);
       break;
     case v1::FieldValue::kMap:
       out += 'm';
-      out += std::to_string(value.map().members_size()) + ':';
+      AppendNumber(out, static_cast<std::size_t>(value.map().members_size()));
+      out += ':';
       for (const v1::FieldValue::Member& member : value.map().members()) {
         AppendSized(out, member.name());
         AppendValue(out, member.value());
@@ -61,15 +73,21 @@ void AppendValue(std::string& out, const v1::FieldValue& value) {
 
 std::string ContentHash(const v1::DesiredState& state) {
   std::vector<const v1::Field*> fields;
+  fields.reserve(static_cast<std::size_t>(state.fields_size()));
   for (const v1::Field& field : state.fields()) {
     const bool is_null = field.value().kind_case() == v1::FieldValue::kNull ||
                          field.value().kind_case() == v1::FieldValue::KIND_NOT_SET;
     if (is_null && field.on_null() != v1::Field::ON_NULL_CLEAR) continue;
     fields.push_back(&field);
   }
-  std::sort(fields.begin(), fields.end(),
-            [](const v1::Field* a, const v1::Field* b) { return a->path() < b->path(); });
+  const auto is_before = [](const v1::Field* a, const v1::Field* b) {
+    return a->path() < b->path();
+  };
+  if (!std::is_sorted(fields.begin(), fields.end(), is_before)) {
+    std::sort(fields.begin(), fields.end(), is_before);
+  }
   std::string canonical;
+  canonical.reserve(kUsualBytes);
   if (!state.tag_prefix().empty()) {
     // No field has an empty path.
     AppendSized(canonical, "");
@@ -89,8 +107,8 @@ std::string ContentHash(const v1::DesiredState& state) {
     AppendValue(canonical, field->value());
   }
   const ids::Sha256Digest digest = ids::Sha256(canonical);
-  std::string hash(1, kScheme);
-  for (std::size_t i = 0; i < kHashBytes; ++i) hash += static_cast<char>(digest[i]);
+  std::string hash(1 + kHashBytes, kScheme);
+  std::copy_n(digest.begin(), kHashBytes, hash.begin() + 1);
   return hash;
 }
 

@@ -4,6 +4,7 @@
 #include <array>
 #include <map>
 #include <set>
+#include <span>
 #include <utility>
 
 #include <yaml-cpp/yaml.h>
@@ -75,7 +76,7 @@ cel::Environment ViewEnvironment() {
   return environment;
 }
 
-std::vector<cel::Value> ValuesOf(const View& view) {
+std::array<cel::Value, 6> ValuesOf(const View& view) {
   return {cel::Value::FromJson(view.customer), cel::Value::FromJson(view.subscriptions),
           cel::Value::FromJson(view.invoices), cel::Value::FromJson(view.components),
           cel::Value::FromJson(view.past),     cel::Value::Bool(view.gone)};
@@ -287,44 +288,43 @@ class Compiler {
 
 class Application {
  public:
-  Application(const SourceFile& file, const ObjectRules& object,
-              const std::vector<cel::Value>& values, bool gone)
-      : file_(file), object_(object), values_(values), gone_(gone) {}
+  /// `state` is empty.
+  Application(const SourceFile& file, const ObjectRules& object, std::span<const cel::Value> values,
+              bool gone, v1::DesiredState& state)
+      : file_(file), object_(object), values_(values), gone_(gone), state_(state) {}
 
-  DesiredRecord Run() {
-    DesiredRecord record;
-    record.state.set_object(object_.name);
-    if (!object_.tag_prefix.empty()) record.state.set_tag_prefix(object_.tag_prefix);
+  /// Returns what is wrong.
+  std::string Run() {
+    state_.set_object(object_.name);
+    if (!object_.tag_prefix.empty()) state_.set_tag_prefix(object_.tag_prefix);
     const std::optional<bool> wanted = Holds(object_.when, "when");
     if (wanted && !*wanted) {
-      record.state.set_presence(v1::DesiredState::PRESENCE_UNWANTED);
-      record.state.set_content_hash(ContentHash(record.state));
-      return record;
+      state_.set_presence(v1::DesiredState::PRESENCE_UNWANTED);
+      state_.set_content_hash(ContentHash(state_));
+      return "";
     }
-    record.state.set_presence(gone_ ? v1::DesiredState::PRESENCE_GONE
-                                    : v1::DesiredState::PRESENCE_PRESENT);
+    state_.set_presence(gone_ ? v1::DesiredState::PRESENCE_GONE
+                              : v1::DesiredState::PRESENCE_PRESENT);
     for (const FieldRule& field : object_.fields) {
       if (error_.empty()) AddField(field);
     }
-    if (error_.empty()) AddTags(record.state);
+    if (error_.empty()) AddTags();
     if (!error_.empty()) {
-      record.state.clear_fields();
-      record.error = std::move(error_);
-      return record;
+      state_.clear_fields();
+      return std::move(error_);
     }
-    for (auto& [path, field] : fields_) *record.state.add_fields() = std::move(field);
     for (const std::string& path : object_.match) {
-      for (const v1::Field& field : record.state.fields()) {
-        if (field.path() == path) *record.state.add_match() = field;
+      for (const v1::Field& field : state_.fields()) {
+        if (field.path() == path) *state_.add_match() = field;
       }
     }
-    record.state.set_content_hash(ContentHash(record.state));
-    return record;
+    state_.set_content_hash(ContentHash(state_));
+    return "";
   }
 
  private:
   cel::Value Evaluate(const Expression& expression, std::string_view what,
-                      const std::vector<cel::Value>& values) {
+                      std::span<const cel::Value> values) {
     cel::Value value = expression.program.Evaluate(values);
     if (value.is_error()) Fail(expression, what, value);
     return value;
@@ -358,7 +358,7 @@ class Application {
                              std::string(cel::KindName(keys.kind()))));
       return;
     }
-    std::vector<cel::Value> values = values_;
+    std::vector<cel::Value> values(values_.begin(), values_.end());
     values.emplace_back();
     for (std::size_t i = 0; i < keys.list().size() && error_.empty(); ++i) {
       values.back() = keys.list().at(i);
@@ -377,20 +377,41 @@ class Application {
   }
 
   void SetField(const FieldRule& rule, const std::string& path, const cel::Value& value) {
-    if (!error_.empty() || rule.target_owns) return;
-    v1::Field field;
-    field.set_path(path);
-    field.set_on_null(rule.on_null);
-    if (!ToFieldValue(value, *field.mutable_value())) return;
-    if (fields_.size() >= kFieldsMax) {
+    if (!error_.empty() || rule.target_owns || value.is_absent()) return;
+    if (state_.fields_size() >= static_cast<int>(kFieldsMax)) {
       Fail(rule.value, path,
            cel::Value::Error("more than " + std::to_string(kFieldsMax) + " fields"));
       return;
     }
-    fields_.insert_or_assign(path, std::move(field));
+    v1::Field& field = FieldAt(path);
+    field.set_path(path);
+    field.set_on_null(rule.on_null);
+    ToFieldValue(value, *field.mutable_value());
   }
 
-  void AddTags(v1::DesiredState& state) {
+  // Empty, and in its place: they stay sorted by path, each once. Rules are sorted too, so that it
+  // is hardly ever anywhere but at the end.
+  v1::Field& FieldAt(const std::string& path) {
+    google::protobuf::RepeatedPtrField<v1::Field>& fields = *state_.mutable_fields();
+    const auto at = fields.empty() || fields.rbegin()->path() < path
+                        ? fields.end()
+                        : std::lower_bound(fields.begin(), fields.end(), path,
+                                           [](const v1::Field& field, const std::string& wanted) {
+                                             return field.path() < wanted;
+                                           });
+    if (at == fields.end()) return *fields.Add();
+    if (at->path() == path) {
+      at->Clear();
+      return *at;
+    }
+    const auto index = at - fields.begin();
+    fields.Add();
+    std::rotate(fields.pointer_begin() + index, fields.pointer_end() - 1, fields.pointer_end());
+    return fields[static_cast<int>(index)];
+  }
+
+  void AddTags() {
+    if (!object_.tags && object_.tag_list.empty()) return;
     std::set<std::string> tags;
     if (object_.tags) {
       const cel::Value list = Evaluate(*object_.tags, "tags", values_);
@@ -417,14 +438,14 @@ class Application {
       if (!holds) return;
       if (*holds) tags.insert(object_.tag_prefix + rule.tag);
     }
-    for (const std::string& tag : tags) state.add_tags(tag);
+    for (const std::string& tag : tags) state_.add_tags(tag);
   }
 
   const SourceFile& file_;
   const ObjectRules& object_;
-  const std::vector<cel::Value>& values_;
-  bool gone_;
-  std::map<std::string, v1::Field> fields_;
+  const std::span<const cel::Value> values_;
+  const bool gone_;
+  v1::DesiredState& state_;
   std::string error_;
 };
 
@@ -448,13 +469,21 @@ std::vector<std::string> Mapping::objects() const {
   return names;
 }
 
+std::size_t Mapping::object_count() const { return code_->objects.size(); }
+
+const std::string& Mapping::object(std::size_t index) const { return code_->objects[index].name; }
+
 std::vector<DesiredRecord> Mapping::Apply(const View& view) const {
-  const std::vector<cel::Value> values = ValuesOf(view);
-  std::vector<DesiredRecord> records;
-  for (const ObjectRules& object : code_->objects) {
-    records.push_back(Application(code_->file, object, values, view.gone).Run());
+  std::vector<DesiredRecord> records(code_->objects.size());
+  for (std::size_t i = 0; i < records.size(); ++i) {
+    records[i].error = ApplyTo(view, i, records[i].state);
   }
   return records;
+}
+
+std::string Mapping::ApplyTo(const View& view, std::size_t index, v1::DesiredState& state) const {
+  const std::array<cel::Value, 6> values = ValuesOf(view);
+  return Application(code_->file, code_->objects[index], values, view.gone, state).Run();
 }
 
 }  // namespace tributary::mapping

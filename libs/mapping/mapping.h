@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -43,8 +44,13 @@ class Mapping {
 
   /// Names of the objects, in the order of the file; each view yields one record of each.
   std::vector<std::string> objects() const;
+  std::size_t object_count() const;
+  const std::string& object(std::size_t index) const;
   /// One for each object. A customer that the sync does not want is `unwanted` there.
   std::vector<DesiredRecord> Apply(const View& view) const;
+  /// The one of object number `index`, into `state`, which is empty. Returns the error of a
+  /// DesiredRecord.
+  std::string ApplyTo(const View& view, std::size_t index, v1::DesiredState& state) const;
 
   struct Code;
   explicit Mapping(std::shared_ptr<const Code> code) : code_(std::move(code)) {}

@@ -199,6 +199,26 @@ fields:
   EXPECT_EQ(FieldText(state, "e"), "'ada@x.test'");
 }
 
+TEST(MappingTest, FieldsAreSortedAndTheLastRuleOfAPathCounts) {
+  const Mapping mapping = Compiled(R"(
+object: client
+fields:
+  a.*: {each: '["z", "b", "c"]', as: name, value: '"each " + name'}
+  a.a: '"first"'
+  a.b: '"rule"'
+)");
+
+  const v1::DesiredState state = mapping.Apply(CustomerView())[0].state;
+
+  ASSERT_THAT(state.fields(), SizeIs(4));
+  EXPECT_EQ(state.fields(0).path(), "a.a");
+  EXPECT_EQ(state.fields(1).path(), "a.b");
+  EXPECT_EQ(state.fields(2).path(), "a.c");
+  EXPECT_EQ(state.fields(3).path(), "a.z");
+  EXPECT_EQ(FieldText(state, "a.b"), "'rule'");
+  EXPECT_EQ(FieldText(state, "a.c"), "'each c'");
+}
+
 TEST(MappingTest, ACustomerThatIsNotWantedIsUnwantedInThatObjectOnly) {
   const Mapping mapping = Compiled(R"(
 objects:
