@@ -17,14 +17,16 @@ std::strong_ordering Compare(const v1::Version& a, const v1::Version& b) {
 }
 
 std::optional<StandingState> TransformerStage::Standing(const PartitionWork& work,
-                                                        std::string_view key) {
+                                                        std::string_view key, bool is_in_table) {
   const auto own = work.own_states.find(key);
   if (own != work.own_states.end()) return own->second.state;
-  const std::optional<eventlog::TableEntry> entry =
-      table(Topic::kCommands, work.partition).Get(key);
+  if (!is_in_table) return std::nullopt;
+  const std::optional<eventlog::TableEntryView> entry =
+      table(Topic::kCommands, work.partition).Find(key);
   if (!entry || entry->is_void) return std::nullopt;
   v1::Command command;
-  if (!command.ParseFromString(entry->value) || !command.has_state()) {
+  const auto size = static_cast<int>(entry->value.size());
+  if (!command.ParseFromArray(entry->value.data(), size) || !command.has_state()) {
     KeepAside(Topic::kCommands, work.partition, entry->offset, key, entry->value);
     return std::nullopt;
   }
@@ -71,63 +73,73 @@ void TransformerStage::DeriveFor(PartitionWork& work, const SyncKey& name, SyncW
     ForgetMapped(work, name, sync);
     return;
   }
-  v1::Command base;
-  base.mutable_version()->set_generation(work.generation);
-  base.mutable_version()->set_offset(gathered.offset);
-  base.mutable_version()->set_revision(sync.revision);
-  base.set_customer(customer.id);
-  if (gathered.changed_at) *base.mutable_changed_at() = *gathered.changed_at;
-  base.set_trace_id(gathered.trace_id);
+  commands_.Reset();
+  const auto make = [&]() -> v1::Command& {
+    v1::Command& command = *google::protobuf::Arena::CreateMessage<v1::Command>(&commands_);
+    command.mutable_version()->set_generation(work.generation);
+    command.mutable_version()->set_offset(gathered.offset);
+    command.mutable_version()->set_revision(sync.revision);
+    command.set_customer(customer.id);
+    if (gathered.changed_at) *command.mutable_changed_at() = *gathered.changed_at;
+    command.set_trace_id(gathered.trace_id);
+    return command;
+  };
 
-  std::vector<mapping::DesiredRecord> records;
-  const bool is_unheard_of = gathered.is_bare && !WasEverWanted(work, name, sync, customer.id);
-  if (gathered.is_known && gathered.problem.empty() && !is_unheard_of) {
-    records = sync.mapping->Apply(gathered.view);
-  } else {
-    // Only other entities name this customer yet, or nothing but a marker of being gone does; or a
-    // document of it cannot be read.
-    for (const std::string& object : sync.mapping->objects()) {
-      mapping::DesiredRecord record;
-      record.state.set_object(object);
-      record.error = gathered.problem;
-      if (gathered.problem.empty()) {
-        record.state.set_presence(v1::DesiredState::PRESENCE_UNWANTED);
-        record.state.set_content_hash(mapping::ContentHash(record.state));
+  // What has no row there has no entry either.
+  const std::vector<std::string> known = KeysOf(work, name, customer.id);
+  std::vector<std::string> yielded;
+  const auto put = [&](const std::string& key, const v1::Command& command) {
+    const bool is_known = std::find(known.begin(), known.end(), key) != known.end();
+    PutState(work, key, command, name, Standing(work, key, is_known));
+  };
+
+  // Else only other entities name this customer yet, or nothing but a marker of being gone does; or
+  // a document of it cannot be read.
+  const bool is_mapped = gathered.is_known && gathered.problem.empty() &&
+                         !(gathered.is_bare && !WasEverWanted(work, name, sync, customer.id));
+  const std::size_t objects = sync.mapping->object_count();
+  for (std::size_t i = 0; i < objects; ++i) {
+    v1::Command& command = make();
+    v1::DesiredState& state = *command.mutable_state();
+    std::string error;
+    if (is_mapped) {
+      error = sync.mapping->ApplyTo(gathered.view, i, state);
+    } else {
+      state.set_object(sync.mapping->object(i));
+      error = gathered.problem;
+      if (error.empty()) {
+        state.set_presence(v1::DesiredState::PRESENCE_UNWANTED);
+        state.set_content_hash(mapping::ContentHash(state));
       }
-      records.push_back(std::move(record));
     }
-  }
-  std::set<std::string> yielded;
-  for (mapping::DesiredRecord& record : records) {
-    v1::Command command = base;
-    record.state.set_backfill(gathered.first_read);
-    if (!record.error.empty()) {
+    state.set_backfill(gathered.first_read);
+    if (!error.empty()) {
       ++counters_.mapping_errors;
-      record.state.set_presence(gathered.view.gone ? v1::DesiredState::PRESENCE_GONE
-                                                   : v1::DesiredState::PRESENCE_PRESENT);
-      command.set_mapping_error(record.error);
+      state.set_presence(gathered.view.gone ? v1::DesiredState::PRESENCE_GONE
+                                            : v1::DesiredState::PRESENCE_PRESENT);
+      command.set_mapping_error(error);
     }
-    const std::string key =
-        ids::StateKey(name.first, name.second, record.state.object(), "customers", customer.id);
-    *command.mutable_state() = std::move(record.state);
-    yielded.insert(key);
-    PutState(work, key, std::move(command), name);
+    yielded.push_back(
+        ids::StateKey(name.first, name.second, state.object(), "customers", customer.id));
+    put(yielded.back(), command);
   }
   // Rule 10: what the derivation does not yield any more.
-  for (const std::string& key : KeysOf(work, name, customer.id)) {
+  for (const std::string& key : known) {
+    if (std::find(yielded.begin(), yielded.end(), key) != yielded.end()) continue;
     const std::optional<ids::CommandKey> parts = ids::ParseCommandKey(key);
-    if (!parts || yielded.contains(key)) continue;
-    v1::Command command = base;
+    if (!parts) continue;
+    v1::Command& command = make();
     command.mutable_state()->set_object(parts->object);
     command.mutable_state()->set_presence(v1::DesiredState::PRESENCE_WITHDRAWN);
-    PutState(work, key, std::move(command), name);
+    put(key, command);
   }
 }
 
 bool TransformerStage::WasEverWanted(const PartitionWork& work, const SyncKey& name,
                                      const SyncWork& sync, const std::string& customer) const {
-  for (const std::string& object : sync.mapping->objects()) {
-    const std::string key = ids::StateKey(name.first, name.second, object, "customers", customer);
+  for (std::size_t i = 0; i < sync.mapping->object_count(); ++i) {
+    const std::string key =
+        ids::StateKey(name.first, name.second, sync.mapping->object(i), "customers", customer);
     const auto own = work.own_states.find(key);
     if (own != work.own_states.end()) {
       if (own->second.state.presence != v1::DesiredState::PRESENCE_UNWANTED) return true;
@@ -145,9 +157,9 @@ bool TransformerStage::WasEverWanted(const PartitionWork& work, const SyncKey& n
   return false;
 }
 
-void TransformerStage::PutState(PartitionWork& work, const std::string& key, v1::Command command,
-                                const SyncKey& sync) {
-  const std::optional<StandingState> standing = Standing(work, key);
+void TransformerStage::PutState(PartitionWork& work, const std::string& key,
+                                const v1::Command& command, const SyncKey& sync,
+                                const std::optional<StandingState>& standing) {
   StandingState desired{command.version(), command.state().presence(),
                         command.state().content_hash() + command.mapping_error()};
   if (standing) {
@@ -170,7 +182,7 @@ void TransformerStage::PutState(PartitionWork& work, const std::string& key, v1:
 void TransformerStage::Withdraw(PartitionWork& work, const SyncKey& name, const std::string& key) {
   const std::optional<ids::CommandKey> parts = ids::ParseCommandKey(key);
   if (!parts) return;
-  std::optional<StandingState> standing = Standing(work, key);
+  const std::optional<StandingState> standing = Standing(work, key);
   v1::Command command;
   if (standing) {
     if (standing->presence == v1::DesiredState::PRESENCE_WITHDRAWN) return;
@@ -210,7 +222,7 @@ void TransformerStage::Withdraw(PartitionWork& work, const SyncKey& name, const 
   command.set_customer(parts->source_id);
   command.mutable_state()->set_object(parts->object);
   command.mutable_state()->set_presence(v1::DesiredState::PRESENCE_WITHDRAWN);
-  PutState(work, key, std::move(command), name);
+  PutState(work, key, command, name, standing);
 }
 
 void TransformerStage::RepairCommand(PartitionWork& work, std::string_view key,

@@ -13,7 +13,7 @@
 namespace tributary::transformer {
 namespace {
 
-using eventlog::TableEntry;
+using eventlog::TableEntryView;
 
 std::optional<std::int64_t> NumberOf(std::string_view id) {
   std::int64_t number = 0;
@@ -42,6 +42,7 @@ json::Node IdDocument(const std::string& id, json::Tree& tree) {
 }
 
 json::Node Sorted(std::vector<Item>& items, json::Tree& tree) {
+  if (items.empty()) return json::Node::OfArray({});
   // Numbers by value, others by bytes behind them: the order of ids at the source.
   std::sort(items.begin(), items.end(), [](const Item& a, const Item& b) {
     if (a.number && b.number && *a.number != *b.number) return *a.number < *b.number;
@@ -67,27 +68,30 @@ std::optional<std::size_t> ListOf(std::string_view kind) {
 }  // namespace
 
 const Gathered& Gatherer::Read(const eventlog::Table& changes, const Customer& customer) {
-  keys_.clear();
+  std::size_t count = 0;
   changes.ScanIndex(CustomerRow(customer), [&](std::string_view, std::string_view key) {
-    keys_.emplace_back(key);
+    if (count == keys_.size()) keys_.emplace_back();
+    keys_[count++] = key;
     return true;
   });
+  keys_.resize(std::max(count, std::min(keys_.size(), kKeptMessagesMax)));
   gathered_ = Gathered();
   newest_.reset();
   tree_.Clear();
   if (messages_.size() > kKeptMessagesMax) messages_.resize(kKeptMessagesMax);
   for (std::vector<Item>& items : current_) items.clear();
   for (std::vector<Item>& items : past_) items.clear();
-  for (std::size_t i = 0; i < keys_.size(); ++i) {
-    const std::optional<TableEntry> entry = changes.Get(keys_[i]);
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::optional<TableEntryView> entry = changes.Find(keys_[i]);
     if (!entry) continue;
     if (entry->is_void) {
       gathered_.has_void = true;
       return gathered_;
     }
-    if (i == messages_.size()) messages_.push_back(std::make_unique<v1::ChangeEvent>());
+    while (messages_.size() <= i) messages_.push_back(std::make_unique<v1::ChangeEvent>());
     v1::ChangeEvent& change = *messages_[i];
-    if (change.ParseFromString(entry->value)) Take(i, entry->offset, customer);
+    const auto size = static_cast<int>(entry->value.size());
+    if (change.ParseFromArray(entry->value.data(), size)) Take(i, entry->offset, customer);
   }
   if (newest_) {
     const v1::ReadSequence& read = messages_[*newest_]->entity().read();
@@ -95,7 +99,7 @@ const Gathered& Gatherer::Read(const eventlog::Table& changes, const Customer& c
                                                     read.reader().offset(), read.number()));
   }
   // What else names it tells that the source had it.
-  gathered_.is_bare = gathered_.is_bare && keys_.size() == 1;
+  gathered_.is_bare = gathered_.is_bare && count == 1;
   gathered_.view.subscriptions = Sorted(current_[0], tree_);
   gathered_.view.invoices = Sorted(current_[1], tree_);
   gathered_.view.components = Sorted(current_[2], tree_);

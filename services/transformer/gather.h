@@ -67,6 +67,7 @@ class Gatherer {
   /// The newest change, by its place in keys_ and messages_.
   std::optional<std::size_t> newest_;
   json::Tree tree_;
+  /// Of this customer's entities, and behind them what others have left.
   std::vector<std::string> keys_;
   /// The documents to which nodes refer.
   std::vector<std::unique_ptr<v1::ChangeEvent>> messages_;

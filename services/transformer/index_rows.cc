@@ -34,21 +34,21 @@ std::optional<ChangeParts> PartsOf(std::string_view key) {
                      key.substr(slashes[2] + 1)};
 }
 
-// Ids of customers that an entry names, encoded, sorted, each once. None: it cannot be decoded.
-std::optional<std::vector<std::string>> NamesIn(const ChangeParts& parts, const TableEntry& entry,
-                                                v1::ChangeEvent& memory) {
-  if (!memory.ParseFromString(entry.value)) {
-    if (!entry.is_void) return std::nullopt;
-    memory.Clear();
-  }
+// Ids of customers that an entry names, sorted, each once. None: it cannot be decoded. They live as
+// long as what the decoder has decoded, and `id`, which is the one in the key.
+std::optional<std::vector<std::string_view>> NamesIn(const ChangeParts& parts,
+                                                     const TableEntry& entry,
+                                                     ChangeDecoder& decoder, std::string_view id) {
+  std::vector<std::string_view> names;
+  const v1::ChangeEvent* const change = decoder.Decode(entry.value);
+  if (!entry.is_void && (change == nullptr || !change->has_entity())) return std::nullopt;
   // Of a void tombstone nothing is left but its key.
-  if (!entry.is_void && !memory.has_entity()) return std::nullopt;
-  std::vector<std::string> names;
-  for (const std::string& id : memory.entity().customers()) names.push_back(ids::EncodePart(id));
-  for (const std::string& id : memory.entity().former_customers()) {
-    names.push_back(ids::EncodePart(id));
+  if (change != nullptr) {
+    const v1::Entity& entity = change->entity();
+    names.insert(names.end(), entity.customers().begin(), entity.customers().end());
+    names.insert(names.end(), entity.former_customers().begin(), entity.former_customers().end());
   }
-  if (parts.kind == kCustomers) names.emplace_back(parts.id);
+  if (parts.kind == kCustomers) names.push_back(id);
   std::sort(names.begin(), names.end());
   names.erase(std::unique(names.begin(), names.end()), names.end());
   return names;
@@ -72,38 +72,48 @@ std::string OffsetRow(eventlog::Offset offset) {
   return row;
 }
 
+const v1::ChangeEvent* ChangeDecoder::Decode(std::string_view bytes) {
+  if (bytes != bytes_) {
+    bytes_ = bytes;
+    is_good_ = change_.ParseFromString(bytes_);
+  }
+  return is_good_ ? &change_ : nullptr;
+}
+
 std::optional<std::vector<Customer>> CustomersOf(std::string_view key, const TableEntry& entry,
-                                                 v1::ChangeEvent& memory) {
+                                                 ChangeDecoder& decoder) {
   const std::optional<ChangeParts> parts = PartsOf(key);
-  const std::optional<std::vector<std::string>> names =
-      parts ? NamesIn(*parts, entry, memory) : std::nullopt;
-  const std::optional<std::vector<std::string>> places =
-      names ? ids::SplitKey(parts->connection) : std::nullopt;
-  if (!places) return std::nullopt;
+  if (!parts) return std::nullopt;
+  const std::optional<std::vector<std::string>> places = ids::SplitKey(parts->connection);
+  const std::optional<std::string> id =
+      parts->kind == kCustomers ? ids::DecodePart(parts->id) : std::string();
+  if (!places || !id) return std::nullopt;
+  const std::optional<std::vector<std::string_view>> names = NamesIn(*parts, entry, decoder, *id);
+  if (!names) return std::nullopt;
   std::vector<Customer> customers;
-  for (const std::string& name : *names) {
-    const std::optional<std::string> id = ids::DecodePart(name);
-    if (!id) return std::nullopt;
-    customers.push_back({(*places)[0], (*places)[1], *id});
+  customers.reserve(names->size());
+  for (const std::string_view name : *names) {
+    customers.push_back({(*places)[0], (*places)[1], std::string(name)});
   }
   return customers;
 }
 
-eventlog::Table::Indexer ChangeIndexer() {
-  return [memory = std::make_shared<v1::ChangeEvent>()](std::string_view key,
-                                                        const TableEntry& entry) {
+eventlog::Table::Indexer ChangeIndexer(std::shared_ptr<ChangeDecoder> decoder) {
+  return [decoder = std::move(decoder)](std::string_view key, const TableEntry& entry) {
     std::vector<std::string> rows;
-    const std::optional<ChangeParts> parts = PartsOf(key);
-    const std::optional<std::vector<std::string>> names =
-        parts ? NamesIn(*parts, entry, *memory) : std::nullopt;
-    if (!names || !ids::SplitKey(key)) {
+    const std::optional<ChangeParts> parts = ids::SplitKey(key) ? PartsOf(key) : std::nullopt;
+    const std::string id =
+        parts && parts->kind == kCustomers ? *ids::DecodePart(parts->id) : std::string();
+    const std::optional<std::vector<std::string_view>> names =
+        parts ? NamesIn(*parts, entry, *decoder, id) : std::nullopt;
+    if (!names) {
       rows.push_back("u/" + OffsetRow(entry.offset));
       return rows;
     }
     rows.reserve(names->size() + 1);
-    for (const std::string& name : *names) {
+    for (const std::string_view name : *names) {
       std::string& row = rows.emplace_back("c/");
-      row.append(parts->connection).append("/").append(name).append("/");
+      row.append(parts->connection).append("/").append(ids::EncodePart(name)).append("/");
     }
     rows.push_back(OffsetRow(entry.offset));
     return rows;
@@ -113,7 +123,13 @@ eventlog::Table::Indexer ChangeIndexer() {
 std::vector<std::string> IndexCommand(std::string_view key, const TableEntry&) {
   const std::optional<ids::CommandKey> parts = ids::ParseCommandKey(key);
   if (!parts || parts->kind != ids::CommandKey::Kind::kState) return {};
-  return {CustomerRow({parts->tenant, parts->sync, parts->source_id})};
+  // What CustomerRow() says of its tenant, its sync and its last part, as they stand in the key.
+  const std::size_t sync_end = key.find('/', key.find('/') + 1);
+  std::string row = "c/";
+  row.append(key.substr(0, sync_end)).append(key.substr(key.rfind('/'))).append("/");
+  std::vector<std::string> rows;
+  rows.push_back(std::move(row));
+  return rows;
 }
 
 }  // namespace tributary::transformer

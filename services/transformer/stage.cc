@@ -11,7 +11,8 @@ namespace {
 
 using eventlog::Topic;
 
-eventlog::OwnerOptions OwnerOptionsOf(const Options& options) {
+eventlog::OwnerOptions OwnerOptionsOf(const Options& options,
+                                      const std::shared_ptr<ChangeDecoder>& decoder) {
   eventlog::OwnerOptions owner;
   owner.service = "transformer";
   owner.instance = options.instance;
@@ -19,7 +20,7 @@ eventlog::OwnerOptions OwnerOptionsOf(const Options& options) {
   owner.reads = {Topic::kTenants, Topic::kChanges};
   owner.streams = {Topic::kEvents};
   owner.persists_when_told = {Topic::kChanges};
-  owner.indexers = {{Topic::kChanges, ChangeIndexer()}, {Topic::kCommands, IndexCommand}};
+  owner.indexers = {{Topic::kChanges, ChangeIndexer(decoder)}, {Topic::kCommands, IndexCommand}};
   owner.is_leased = false;
   owner.lease = options.lease;
   owner.pause_bound = options.pause_bound;
@@ -36,8 +37,12 @@ TransformerStage::TransformerStage(Options options, StagePorts ports)
       compiled_(options_.compiled ? options_.compiled : std::make_shared<CompiledFiles>()),
       ports_(ports),
       // Not make_unique: that one does not see the private base.
-      owner_(new eventlog::Owner(OwnerOptionsOf(options_), ports_.log, ports_.stores, ports_.random,
-                                 *this)) {}
+      owner_(new eventlog::Owner(OwnerOptionsOf(options_, decoder_), ports_.log, ports_.stores,
+                                 ports_.random, *this)),
+      commands_(command_bytes_.data(), command_bytes_.size()) {
+  meta_.source = "/transformer";
+  meta_.type = "tributary.command.v1";
+}
 
 TransformerStage::~TransformerStage() = default;
 
@@ -127,7 +132,7 @@ void TransformerStage::OnReady(const eventlog::Takeover& takeover) {
     const std::optional<eventlog::TableEntry> entry = changes.Get(key);
     if (!entry) return;
     for (const Customer& customer :
-         CustomersOf(key, *entry, change_).value_or(std::vector<Customer>())) {
+         CustomersOf(key, *entry, *decoder_).value_or(std::vector<Customer>())) {
       if (is_held) {
         work.held.insert(customer);
       } else {
@@ -216,15 +221,17 @@ void TransformerStage::OnEntry(Topic topic, eventlog::Partition partition, std::
 
 void TransformerStage::OnChange(PartitionWork& work, std::string_view key,
                                 const eventlog::TableEntry& entry) {
-  const std::optional<std::vector<Customer>> customers = CustomersOf(key, entry, change_);
+  const std::optional<std::vector<Customer>> customers = CustomersOf(key, entry, *decoder_);
   if (!customers) {
     KeepAside(Topic::kChanges, work.partition, entry.offset, key, entry.value);
     return;
   }
+  const v1::ChangeEvent* const change = decoder_->Decode(entry.value);
+  const bool first_read = change != nullptr && change->first_read();
   for (const Customer& customer : *customers) {
     if (entry.is_void) {
       work.held.insert(customer);
-    } else if (change_.first_read()) {
+    } else if (first_read) {
       if (work.waiting.put_off() == 0) work.put_off_first = now_.steady;
       work.put_off_last = now_.steady;
       work.waiting.PutOff(customer);
@@ -269,9 +276,11 @@ void TransformerStage::OnStreamRecord(const eventlog::Record& record) {
 }
 
 void TransformerStage::OnWritten(eventlog::ProduceId id, eventlog::Offset offset) {
-  for (auto& [partition, work] : partitions_) work.read_again.erase(id);
   const auto found = pending_.find(id);
-  if (found == pending_.end()) return;
+  if (found == pending_.end()) {
+    for (auto& [partition, work] : partitions_) work.read_again.erase(id);
+    return;
+  }
   const PendingWrite write = std::move(found->second);
   pending_.erase(found);
   OnDecisionWritten(id);
@@ -421,23 +430,21 @@ eventlog::ProduceId TransformerStage::Put(PartitionWork& work, const std::string
                                           const v1::Command& command, const SyncKey& sync,
                                           std::optional<eventlog::Offset> event) {
   std::string bytes = command.SerializeAsString();
-  const std::string seed = key + "/" + std::to_string(command.version().generation()) + "/" +
-                           std::to_string(command.version().offset()) + "/" +
-                           std::to_string(command.version().revision());
-  eventlog::RecordMeta meta;
-  meta.id = seed;
-  meta.source = "/transformer";
-  meta.type = "tributary.command.v1";
-  if (time_text_.empty() || time_of_text_ != now_.wall) {
-    time_of_text_ = now_.wall;
-    time_text_ = FormatRfc3339(now_.wall);
+  const v1::Version& version = command.version();
+  meta_.id = key;
+  for (const std::int64_t part : {version.generation(), version.offset(), version.revision()}) {
+    meta_.id.append("/").append(std::to_string(part));
   }
-  meta.time = time_text_;
-  const std::string trace = command.trace_id().empty() ? ids::TraceId(seed) : command.trace_id();
-  meta.traceparent = ids::TraceParent(trace, ids::SpanId(trace, key));
+  if (meta_.time.empty() || meta_time_ != now_.wall) {
+    meta_time_ = now_.wall;
+    meta_.time = FormatRfc3339(now_.wall);
+  }
+  const std::string made = command.trace_id().empty() ? ids::TraceId(meta_.id) : std::string();
+  const std::string_view trace = made.empty() ? command.trace_id() : made;
+  meta_.traceparent = ids::TraceParent(trace, ids::SpanId(trace, key));
   const auto size = static_cast<std::int64_t>(bytes.size());
   const eventlog::ProduceId id =
-      owner_->Write(Topic::kCommands, work.partition, key, std::move(bytes), meta);
+      owner_->Write(Topic::kCommands, work.partition, key, std::move(bytes), meta_);
   // Not ours any more: OnGone comes, and the successor derives it.
   if (id == 0) return id;
   PendingWrite write;

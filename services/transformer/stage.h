@@ -1,8 +1,11 @@
 #pragma once
 
+#include <array>
 #include <compare>
+#include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -12,6 +15,8 @@
 #include <unordered_map>
 #include <utility>
 #include <vector>
+
+#include "google/protobuf/arena.h"
 
 #include "libs/eventlog/owner.h"
 #include "libs/mapping/mapping.h"
@@ -34,6 +39,12 @@ struct StandingState {
   v1::Version version;
   v1::DesiredState::Presence presence = v1::DesiredState::PRESENCE_UNSPECIFIED;
   std::string content_hash;
+};
+
+/// Of keys, so that they are found without a copy.
+struct KeyHash {
+  using is_transparent = void;
+  std::size_t operator()(std::string_view key) const { return std::hash<std::string_view>()(key); }
 };
 
 /// One that we wrote, until it is read back.
@@ -103,7 +114,7 @@ struct PartitionWork {
   /// By (tenant, sync).
   std::map<std::pair<std::string, std::string>, SyncWork> syncs;
   /// Own state commands that were not read back yet, by key (rule 7).
-  std::map<std::string, OwnState, std::less<>> own_states;
+  std::unordered_map<std::string, OwnState, KeyHash, std::equal_to<>> own_states;
   std::set<std::string, std::less<>> own_actions;
   std::deque<EventWork> events;
   /// What asks for events that expired unread or were lost, not acknowledged yet. Until it is,
@@ -119,8 +130,21 @@ struct PartitionWork {
   eventlog::Offset committed = 0;
 };
 
+/// Decodes entries of `changes`, in memory that is used again. One that comes twice in a row, as
+/// each new one does to the index and then to the stage, is decoded once.
+class ChangeDecoder {
+ public:
+  /// Lives until the next call. Null pointer: it cannot be decoded.
+  const v1::ChangeEvent* Decode(std::string_view bytes);
+
+ private:
+  std::string bytes_;
+  v1::ChangeEvent change_;
+  bool is_good_ = true;
+};
+
 /// Rows of the index over `changes`: by customer, by offset, and of what cannot be decoded.
-eventlog::Table::Indexer ChangeIndexer();
+eventlog::Table::Indexer ChangeIndexer(std::shared_ptr<ChangeDecoder> decoder);
 /// By customer.
 std::vector<std::string> IndexCommand(std::string_view key, const eventlog::TableEntry& entry);
 std::string CustomerRow(const Customer& customer);
@@ -128,10 +152,10 @@ std::string CustomerRow(const Customer& customer);
 std::string ConnectionRows(std::string_view tenant, std::string_view connection);
 std::string OffsetRow(eventlog::Offset offset);
 /// Customers that an entry of `changes` names, now or formerly; of a void one too. None: it cannot
-/// be decoded. `memory` then holds what was decoded.
+/// be decoded.
 std::optional<std::vector<Customer>> CustomersOf(std::string_view key,
                                                  const eventlog::TableEntry& entry,
-                                                 v1::ChangeEvent& memory);
+                                                 ChangeDecoder& decoder);
 std::strong_ordering Compare(const v1::Version& a, const v1::Version& b);
 
 class TransformerStage : public Transformer, private eventlog::OwnerListener {
@@ -207,10 +231,12 @@ class TransformerStage : public Transformer, private eventlog::OwnerListener {
   bool WasEverWanted(const PartitionWork& work, const SyncKey& name, const SyncWork& sync,
                      const std::string& customer) const;
   /// The version gate: writes unless what stands is as new. `command` has its version.
-  void PutState(PartitionWork& work, const std::string& key, v1::Command command,
-                const SyncKey& sync);
+  void PutState(PartitionWork& work, const std::string& key, const v1::Command& command,
+                const SyncKey& sync, const std::optional<StandingState>& standing);
   void Withdraw(PartitionWork& work, const SyncKey& name, const std::string& key);
-  std::optional<StandingState> Standing(const PartitionWork& work, std::string_view key);
+  /// `is_in_table` false: nobody need look there.
+  std::optional<StandingState> Standing(const PartitionWork& work, std::string_view key,
+                                        bool is_in_table = true);
   void RepairCommand(PartitionWork& work, std::string_view key, const eventlog::TableEntry& entry);
 
   // ---- events.cc ----
@@ -238,16 +264,22 @@ class TransformerStage : public Transformer, private eventlog::OwnerListener {
 
   Options options_;
   const std::shared_ptr<CompiledFiles> compiled_;
+  const std::shared_ptr<ChangeDecoder> decoder_ = std::make_shared<ChangeDecoder>();
   StagePorts ports_;
   std::unique_ptr<eventlog::Owner> owner_;
   tenants::Directory directory_;
   std::map<eventlog::Partition, PartitionWork> partitions_;
   std::unordered_map<eventlog::ProduceId, PendingWrite> pending_;
   Gatherer gatherer_;
-  v1::ChangeEvent change_;
-  /// Of `now_`, as text.
-  WallTime time_of_text_{};
-  std::string time_text_;
+  /// Of the commands of one derivation, in one piece of memory that is used again. What a giant
+  /// customer has used is given back.
+  static constexpr std::size_t kKeptCommandBytes = std::size_t{16} << 10;
+  alignas(std::max_align_t) std::array<char, kKeptCommandBytes> command_bytes_;
+  google::protobuf::Arena commands_;
+  /// Of the command that is being written.
+  eventlog::RecordMeta meta_;
+  /// Whose text is there.
+  WallTime meta_time_{};
   /// People who wait: partition and question, by the write of the new attempt.
   std::map<eventlog::ProduceId, std::pair<eventlog::Partition, std::int64_t>> decisions_;
   Now now_{};

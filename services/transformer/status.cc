@@ -141,7 +141,7 @@ void TransformerStage::AnswerTrace(std::int64_t id, const v1::TraceRequest& requ
       response.set_entity(key);
       response.set_found(true);
       for (const Customer& customer :
-           CustomersOf(key, *entry, change_).value_or(std::vector<Customer>())) {
+           CustomersOf(key, *entry, *decoder_).value_or(std::vector<Customer>())) {
         customers.insert(customer);
       }
       continue;

@@ -172,9 +172,8 @@ void TransformerStage::StartWithdrawal(PartitionWork& work, const std::string& t
         keys.emplace(key);
         return true;
       });
-  for (auto own = work.own_states.lower_bound(prefix);
-       own != work.own_states.end() && own->first.starts_with(prefix); ++own) {
-    keys.insert(own->first);
+  for (const auto& [key, own] : work.own_states) {
+    if (key.starts_with(prefix)) keys.insert(key);
   }
   sync.withdraw.assign(keys.begin(), keys.end());
 }
