@@ -23,9 +23,14 @@ class NamesSeen {
   bool Add(std::string_view name) {
     std::uint64_t begin = 0;
     std::uint64_t end = 0;
-    const std::size_t size = std::min<std::size_t>(name.size(), 8);
-    std::memcpy(&begin, name.data(), size);
-    std::memcpy(&end, name.data() + name.size() - size, size);
+    // Of a size that is known, so that it is a load and not a call.
+    if (name.size() >= 8) {
+      std::memcpy(&begin, name.data(), 8);
+      std::memcpy(&end, name.data() + name.size() - 8, 8);
+    } else {
+      for (const char c : name) begin = begin << 8 | static_cast<unsigned char>(c);
+      end = begin;
+    }
     const std::uint64_t mixed =
         (begin ^ (end << 7) ^ (name.size() << 3)) * std::uint64_t{0x9E3779B97F4A7C15};
     std::uint64_t& word = words_[mixed >> 60];
