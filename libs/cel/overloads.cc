@@ -145,7 +145,7 @@ std::span<const Overload> OverloadsOf(Function function) {
 }
 
 // True: `letter` accepts such a value.
-bool Accepts(char letter, Kind kind) {
+constexpr bool Accepts(char letter, Kind kind) {
   switch (letter) {
     case 'A':
       return true;
@@ -216,6 +216,53 @@ bool Matches(std::string_view letters, std::size_t count, AcceptsAt accepts_at) 
   }
   while (repeated != '\0' && at < count && accepts_at(repeated, at)) ++at;
   return at == count;
+}
+
+// An overload as an evaluation looks at it.
+struct Shape {
+  // Kinds that each argument may have, a bit each; the last one's are those of repeated ones too.
+  std::array<std::uint16_t, 4> kinds{};
+  std::size_t required = 0;
+  std::size_t count = 0;
+  bool repeats = false;
+};
+
+constexpr Shape ShapeOf(std::string_view letters) {
+  Shape shape;
+  bool optional = false;
+  for (const char letter : letters) {
+    if (letter == '|') {
+      optional = true;
+    } else if (letter == '*') {
+      shape.repeats = true;
+    } else {
+      for (unsigned kind = 0; kind <= static_cast<unsigned>(Kind::kError); ++kind) {
+        if (!Accepts(letter, static_cast<Kind>(kind))) continue;
+        shape.kinds[shape.count] =
+            static_cast<std::uint16_t>(shape.kinds[shape.count] | 1u << kind);
+      }
+      ++shape.count;
+      if (!optional) shape.required = shape.count;
+    }
+  }
+  return shape;
+}
+
+// By the index of the overload.
+constexpr auto kShapes = [] {
+  std::array<Shape, kOverloads.size()> shapes{};
+  for (std::size_t i = 0; i < shapes.size(); ++i) shapes[i] = ShapeOf(kOverloads[i].arguments);
+  return shapes;
+}();
+
+bool Fits(const Shape& shape, std::span<const Value> arguments) {
+  if (arguments.size() < shape.required) return false;
+  if (arguments.size() > shape.count && !shape.repeats) return false;
+  for (std::size_t i = 0; i < arguments.size(); ++i) {
+    const unsigned kinds = shape.kinds[std::min(i, shape.count - 1)];
+    if ((kinds >> static_cast<unsigned>(arguments[i].kind()) & 1u) == 0) return false;
+  }
+  return true;
 }
 
 std::string_view LetterName(char letter) {
@@ -337,12 +384,9 @@ Value Mismatch(Function function, std::span<const Value> arguments) {
 }
 
 bool MatchesOverload(Function function, std::span<const Value> arguments) {
-  for (const Overload& overload : OverloadsOf(function)) {
-    if (Matches(overload.arguments, arguments.size(), [&](char letter, std::size_t at) {
-          return Accepts(letter, arguments[at].kind());
-        })) {
-      return true;
-    }
+  std::size_t at = kFirstOverload[static_cast<std::size_t>(function)];
+  for (; at < kOverloads.size() && kOverloads[at].function == function; ++at) {
+    if (Fits(kShapes[at], arguments)) return true;
   }
   return false;
 }

@@ -34,6 +34,14 @@ Value Map::Find(std::string_view name) const {
   return {};
 }
 
+template <typename T>
+const T* Value::Own(T made) {
+  auto own = std::make_shared<const T>(std::move(made));
+  const T* const at = own.get();
+  own_ = std::move(own);
+  return at;
+}
+
 Value Value::Null() {
   Value value;
   value.data_ = Nothing{};
@@ -54,21 +62,19 @@ Value Value::Int(std::int64_t integer) {
 
 Value Value::OfDecimal(const Decimal& decimal) {
   Value value;
-  value.data_ = std::make_shared<const Decimal>(decimal);
+  value.data_ = value.Own(decimal);
   return value;
 }
 
 Value Value::String(std::string text) {
   Value value;
-  auto own = std::make_shared<const std::string>(std::move(text));
-  const std::string_view view = *own;
-  value.data_ = Text{std::move(own), view};
+  value.data_ = std::string_view(*value.Own(std::move(text)));
   return value;
 }
 
 Value Value::StringView(std::string_view text) {
   Value value;
-  value.data_ = Text{nullptr, text};
+  value.data_ = text;
   return value;
 }
 
@@ -79,14 +85,13 @@ Value Value::OfList(std::vector<Value> items) {
     value.data_ = List{};
     return value;
   }
-  value.data_ = List{std::make_shared<const std::vector<Value>>(std::move(items)), {}};
+  value.data_ = List{value.Own(std::move(items)), {}};
   return value;
 }
 
 Value Value::OfMap(std::vector<std::pair<std::string, Value>> members) {
   Value value;
-  value.data_ = Map{
-      std::make_shared<const std::vector<std::pair<std::string, Value>>>(std::move(members)), {}};
+  value.data_ = Map{value.Own(std::move(members)), {}};
   return value;
 }
 
@@ -104,15 +109,15 @@ Value Value::Span(std::int64_t nanos) {
 
 Value Value::Error(std::string message) {
   Value value;
-  value.data_ = std::make_shared<const Failure>(Failure{std::move(message), std::nullopt});
+  value.data_ = value.Own(Failure{std::move(message), std::nullopt});
   return value;
 }
 
 Value Value::At(std::size_t offset) const {
-  const Failure& failure = *std::get<std::shared_ptr<const Failure>>(data_);
+  const Failure& failure = *std::get<const Failure*>(data_);
   if (failure.offset) return *this;
   Value value;
-  value.data_ = std::make_shared<const Failure>(Failure{failure.text, offset});
+  value.data_ = value.Own(Failure{failure.text, offset});
   return value;
 }
 
@@ -149,7 +154,7 @@ Value Value::OfNumber(std::string_view text) {
 
 Decimal Value::ToDecimal() const {
   if (kind() == Kind::kInt) return Decimal(integer());
-  return *std::get<std::shared_ptr<const Decimal>>(data_);
+  return *std::get<const Decimal*>(data_);
 }
 
 std::string_view KindName(Value::Kind kind) {

@@ -18,29 +18,25 @@ namespace tributary::cel {
 
 class Value;
 
-/// A list: of an expression's own making, or the array of a document where it stands.
+/// A list: of an expression's own making, or the array of a document where it stands. Lives as long
+/// as a value of it.
 struct List {
-  std::shared_ptr<const std::vector<Value>> own;
+  /// Null pointer: it is the document's.
+  const std::vector<Value>* own = nullptr;
   std::span<const json::Node> document;
   std::size_t size() const;
   Value at(std::size_t index) const;
 };
 
-/// A map with names as keys, in the order of the document or of the literal.
+/// The same of a map with names as keys, in the order of the document or of the literal.
 struct Map {
-  std::shared_ptr<const std::vector<std::pair<std::string, Value>>> own;
+  const std::vector<std::pair<std::string, Value>>* own = nullptr;
   std::span<const json::Member> document;
   std::size_t size() const;
   std::string_view name(std::size_t index) const;
   Value at(std::size_t index) const;
   /// Absent: no such key.
   Value Find(std::string_view name) const;
-};
-
-struct Text {
-  /// Empty: the bytes belong to a document or a program.
-  std::shared_ptr<const std::string> own;
-  std::string_view view;
 };
 
 /// What an expression calculates with. Values made from a document, or by a program, refer to it
@@ -91,7 +87,7 @@ class Value {
   // Only for the kind that they name.
   bool boolean() const { return std::get<bool>(data_); }
   std::int64_t integer() const { return std::get<std::int64_t>(data_); }
-  std::string_view text() const { return std::get<Text>(data_).view; }
+  std::string_view text() const { return std::get<std::string_view>(data_); }
   const List& list() const { return std::get<List>(data_); }
   const Map& map() const { return std::get<Map>(data_); }
   const Timestamp& timestamp() const { return std::get<Timestamp>(data_); }
@@ -99,9 +95,9 @@ class Value {
   /// Of an integer or a decimal.
   Decimal ToDecimal() const;
   /// Why; and where in the expression, once known.
-  const std::string& error() const { return std::get<std::shared_ptr<const Failure>>(data_)->text; }
+  const std::string& error() const { return std::get<const Failure*>(data_)->text; }
   std::optional<std::size_t> error_offset() const {
-    return std::get<std::shared_ptr<const Failure>>(data_)->offset;
+    return std::get<const Failure*>(data_)->offset;
   }
   /// An error with the place where it happened; the first place that is given stays.
   Value At(std::size_t offset) const;
@@ -116,9 +112,16 @@ class Value {
     std::string text;
     std::optional<std::size_t> offset;
   };
-  std::variant<Absent, Nothing, bool, std::int64_t, std::shared_ptr<const Decimal>, Text, List, Map,
-               Timestamp, Nanos, std::shared_ptr<const Failure>>
+  /// Makes what `data_` refers to.
+  template <typename T>
+  const T* Own(T made);
+
+  std::variant<Absent, Nothing, bool, std::int64_t, const Decimal*, std::string_view, List, Map,
+               Timestamp, Nanos, const Failure*>
       data_;
+  /// Null pointer: `data_` refers to nothing, or to a document or a program. Beside it, so that
+  /// copying what nearly all values are is copying bytes.
+  std::shared_ptr<const void> own_;
 };
 
 /// `null`, `bool`, `int`, `decimal`, …, for messages.

@@ -358,7 +358,10 @@ class Application {
                              std::string(cel::KindName(keys.kind()))));
       return;
     }
-    std::vector<cel::Value> values(values_.begin(), values_.end());
+    if (keys.list().size() == 0) return;
+    std::vector<cel::Value> values;
+    values.reserve(values_.size() + 1);
+    values.assign(values_.begin(), values_.end());
     values.emplace_back();
     for (std::size_t i = 0; i < keys.list().size() && error_.empty(); ++i) {
       values.back() = keys.list().at(i);
