@@ -75,7 +75,7 @@ void TransformerStage::DeriveFor(PartitionWork& work, const SyncKey& name, SyncW
   }
   commands_.Reset();
   const auto make = [&]() -> v1::Command& {
-    v1::Command& command = *google::protobuf::Arena::CreateMessage<v1::Command>(&commands_);
+    auto& command = commands_.Make<v1::Command>();
     command.mutable_version()->set_generation(work.generation);
     command.mutable_version()->set_offset(gathered.offset);
     command.mutable_version()->set_revision(sync.revision);

@@ -74,11 +74,12 @@ const Gathered& Gatherer::Read(const eventlog::Table& changes, const Customer& c
     keys_[count++] = key;
     return true;
   });
-  keys_.resize(std::max(count, std::min(keys_.size(), kKeptMessagesMax)));
+  keys_.resize(std::max(count, std::min(keys_.size(), kKeptKeysMax)));
   gathered_ = Gathered();
   newest_.reset();
   tree_.Clear();
-  if (messages_.size() > kKeptMessagesMax) messages_.resize(kKeptMessagesMax);
+  memory_.Reset();
+  messages_.assign(count, nullptr);
   for (std::vector<Item>& items : current_) items.clear();
   for (std::vector<Item>& items : past_) items.clear();
   for (std::size_t i = 0; i < count; ++i) {
@@ -88,8 +89,8 @@ const Gathered& Gatherer::Read(const eventlog::Table& changes, const Customer& c
       gathered_.has_void = true;
       return gathered_;
     }
-    while (messages_.size() <= i) messages_.push_back(std::make_unique<v1::ChangeEvent>());
-    v1::ChangeEvent& change = *messages_[i];
+    auto& change = memory_.Make<v1::ChangeEvent>();
+    messages_[i] = &change;
     const auto size = static_cast<int>(entry->value.size());
     if (change.ParseFromArray(entry->value.data(), size)) Take(i, entry->offset, customer);
   }

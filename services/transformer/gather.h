@@ -3,7 +3,6 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -12,6 +11,7 @@
 #include "libs/eventlog/table.h"
 #include "libs/json/tree.h"
 #include "libs/mapping/view.h"
+#include "services/transformer/message_memory.h"
 #include "services/transformer/waiting.h"
 #include "tributary/v1/changes.pb.h"
 
@@ -58,7 +58,7 @@ class Gatherer {
 
  private:
   /// What a giant customer has used is given back.
-  static constexpr std::size_t kKeptMessagesMax = 64;
+  static constexpr std::size_t kKeptKeysMax = 64;
   using Lists = std::array<std::vector<Item>, kListedKinds>;
 
   void Take(std::size_t place, eventlog::Offset offset, const Customer& customer);
@@ -69,8 +69,9 @@ class Gatherer {
   json::Tree tree_;
   /// Of this customer's entities, and behind them what others have left.
   std::vector<std::string> keys_;
-  /// The documents to which nodes refer.
-  std::vector<std::unique_ptr<v1::ChangeEvent>> messages_;
+  MessageMemory<(std::size_t{16} << 10)> memory_;
+  /// The documents to which nodes refer. Null pointer: not decoded.
+  std::vector<const v1::ChangeEvent*> messages_;
   Lists current_;
   Lists past_;
 };

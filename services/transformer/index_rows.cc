@@ -73,11 +73,13 @@ std::string OffsetRow(eventlog::Offset offset) {
 }
 
 const v1::ChangeEvent* ChangeDecoder::Decode(std::string_view bytes) {
-  if (bytes != bytes_) {
+  if (change_ == nullptr || bytes != bytes_) {
     bytes_ = bytes;
-    is_good_ = change_.ParseFromString(bytes_);
+    memory_.Reset();
+    change_ = &memory_.Make<v1::ChangeEvent>();
+    is_good_ = change_->ParseFromString(bytes_);
   }
-  return is_good_ ? &change_ : nullptr;
+  return is_good_ ? change_ : nullptr;
 }
 
 std::optional<std::vector<Customer>> CustomersOf(std::string_view key, const TableEntry& entry,

@@ -38,8 +38,7 @@ TransformerStage::TransformerStage(Options options, StagePorts ports)
       ports_(ports),
       // Not make_unique: that one does not see the private base.
       owner_(new eventlog::Owner(OwnerOptionsOf(options_, decoder_), ports_.log, ports_.stores,
-                                 ports_.random, *this)),
-      commands_(command_bytes_.data(), command_bytes_.size()) {
+                                 ports_.random, *this)) {
   meta_.source = "/transformer";
   meta_.type = "tributary.command.v1";
 }

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <array>
 #include <compare>
 #include <cstddef>
 #include <cstdint>
@@ -16,14 +15,13 @@
 #include <utility>
 #include <vector>
 
-#include "google/protobuf/arena.h"
-
 #include "libs/eventlog/owner.h"
 #include "libs/mapping/mapping.h"
 #include "libs/mapping/rules.h"
 #include "libs/stage/stage.h"
 #include "libs/tenants/directory.h"
 #include "services/transformer/gather.h"
+#include "services/transformer/message_memory.h"
 #include "services/transformer/transformer.h"
 #include "services/transformer/waiting.h"
 #include "tributary/v1/changes.pb.h"
@@ -139,8 +137,10 @@ class ChangeDecoder {
 
  private:
   std::string bytes_;
-  v1::ChangeEvent change_;
-  bool is_good_ = true;
+  MessageMemory<(std::size_t{2} << 10)> memory_;
+  /// Null pointer: nothing was decoded yet.
+  v1::ChangeEvent* change_ = nullptr;
+  bool is_good_ = false;
 };
 
 /// Rows of the index over `changes`: by customer, by offset, and of what cannot be decoded.
@@ -271,11 +271,8 @@ class TransformerStage : public Transformer, private eventlog::OwnerListener {
   std::map<eventlog::Partition, PartitionWork> partitions_;
   std::unordered_map<eventlog::ProduceId, PendingWrite> pending_;
   Gatherer gatherer_;
-  /// Of the commands of one derivation, in one piece of memory that is used again. What a giant
-  /// customer has used is given back.
-  static constexpr std::size_t kKeptCommandBytes = std::size_t{16} << 10;
-  alignas(std::max_align_t) std::array<char, kKeptCommandBytes> command_bytes_;
-  google::protobuf::Arena commands_;
+  /// Of the commands of one derivation.
+  MessageMemory<(std::size_t{16} << 10)> commands_;
   /// Of the command that is being written.
   eventlog::RecordMeta meta_;
   /// Whose text is there.
