@@ -146,6 +146,8 @@ class Owner {
   absl::Status Persist(Topic topic, Partition partition);
   /// Commits for the group, coalesced: only the newest position of a partition is sent.
   void Commit(Topic topic, Partition partition, Offset next);
+  /// Of this ownership at least one was acknowledged: the group's position is of this very log.
+  bool has_committed(Topic topic, Partition partition) const;
   /// Backpressure on what this owner reads.
   void Pause(Topic topic, Partition partition);
   void Resume(Topic topic, Partition partition);

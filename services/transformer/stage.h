@@ -126,6 +126,8 @@ struct PartitionWork {
   std::int64_t unacknowledged_bytes = 0;
   /// Of `changes`: committed for the group.
   eventlog::Offset committed = 0;
+  /// That position is certainly of this `changes`, not of one that was lost.
+  bool is_position_sure = true;
 };
 
 /// Decodes entries of `changes`, in memory that is used again. One that comes twice in a row, as
@@ -217,6 +219,8 @@ class TransformerStage : public Transformer, private eventlog::OwnerListener {
   void FinishRemap(PartitionWork& work, const SyncKey& name, SyncWork& sync);
   void ForgetMapped(PartitionWork& work, const SyncKey& name, SyncWork& sync);
   std::int64_t MappedRevision(const PartitionWork& work, const SyncKey& name);
+  /// Of any sync, in this generation.
+  bool HasMapped(const PartitionWork& work);
   /// Syncs of which `commands` has entries: of one tenant, or of all (empty).
   std::set<SyncKey> SyncsInCommands(const PartitionWork& work, std::string_view tenant) const;
 

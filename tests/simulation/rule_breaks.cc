@@ -61,7 +61,7 @@ const std::vector<RuleBreakInfo>& RuleBreaks() {
        "an action's command goes before its end was read back", 2, "Rule 31"},
       {kLedgerForgets, "ledger-forgets", "N14", "the ledger forgets an action at once", 1,
        "Rule 31"},
-      {kCommitFirst, "commit-first", "R12", "offsets are committed when they are read", 540,
+      {kCommitFirst, "commit-first", "R12", "offsets are committed when they are read", 63,
        "lost: no", Theme::kEvents},
       {kOutputsAfterCommit, "outputs-after-commit", "R11 R12",
        "commands count as acknowledged before they are", 1, "lost: no", Theme::kEvents},

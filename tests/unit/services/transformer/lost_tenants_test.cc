@@ -216,6 +216,38 @@ TEST(TransformerTest, Rule33_ACommitOfALostChangesCountsForNothing) {
   }
 }
 
+// Seed 5003873 of the simulation: the first owner of the new topic finds nobody to map and dies,
+// and the next one finds the position within what has been read meanwhile.
+TEST(TransformerTest, Rule33_ACommitOfALostChangesIsNotBelievedWhenTheNewOneHasGrown) {
+  for (int steps = 1; steps < 60; ++steps) {
+    Rig rig;
+    rig.PutSync(kMapping);
+    for (int i = 0; i < 20; ++i) rig.PutCustomer("1", R"({"id":1,"name":"Ada"})");
+    rig.Start();
+    rig.Run();
+    rig.Kill();
+    rig.log.Lose(Topic::kChanges, 0);
+    const auto late = rig.log.Join("transformer", "late");
+    rig.log.Assign(*late, {0});
+    late->Commit(1, Topic::kChanges, 0, 15);
+    rig.Run(std::chrono::seconds(1));
+    ASSERT_EQ(rig.Committed(Topic::kChanges), 15);
+    rig.log.FoundAnew(kGeneration + 1);
+    int left = steps;
+    rig.after_step = [&left] { return --left == 0; };
+    rig.Start();
+    rig.Run();
+    rig.after_step = nullptr;
+    if (rig.is_running()) rig.Kill();
+    rig.PutCustomer("1", R"({"id":1,"name":"Eve"})");
+    for (int i = 0; i < 20; ++i) rig.PutCustomer("2", R"({"id":2,"name":"Bob"})");
+    rig.Start();
+    rig.Run();
+
+    ASSERT_EQ(FieldOf(rig.Command(KeyOf("1")), "name"), "Eve") << steps << " steps";
+  }
+}
+
 // A sync was removed when `changes` was made anew: its records are withdrawn in the new generation,
 // whose offsets begin again, and what the sync writes when it is back comes behind that.
 TEST(TransformerTest, Rule35_WhatWasWithdrawnInANewGenerationComesBack) {
