@@ -46,7 +46,7 @@ Table::Indexer IndexerOf(Topic topic) {
     case Topic::kCommands:
       return loader::IndexCommand;
     case Topic::kChanges:
-      return transformer::ChangeIndexer();
+      return transformer::ChangeIndexer(std::make_shared<transformer::ChangeDecoder>());
     default:
       return {};
   }
