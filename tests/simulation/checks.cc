@@ -457,6 +457,12 @@ std::vector<std::string> Checks::NotAtRest(const Orders& orders) {
         gone.insert(command.key);
       }
     }
+    const auto rests_as_dropped = [&](const std::string& key) {
+      const std::optional<TableEntry> found = records.Get(key);
+      v1::RecordEntry record;
+      return found && !found->is_void && record.ParseFromString(found->value) &&
+             record.outcome() == v1::OUTCOME_DROPPED && dropped_.contains(key);
+    };
     for (const auto& [key, parts, command] : valid) {
       const std::optional<TableEntry> found = records.Get(key);
       v1::RecordEntry record;
@@ -471,9 +477,10 @@ std::vector<std::string> Checks::NotAtRest(const Orders& orders) {
             is_parked &&
             (((is_unknown || people_meddle_) && record.outcome() == v1::OUTCOME_UNKNOWN) ||
              (people_meddle_ && record.reason() == v1::REASON_MISSING) ||
-             // Of a customer who went away before any CRM had seen them.
+             // Of a customer who went away before any CRM had seen them, or whom a person gave up.
              (record.reason() == v1::REASON_RECORD &&
-              gone.contains(command.action().record_key())));
+              (gone.contains(command.action().record_key()) ||
+               rests_as_dropped(command.action().record_key()))));
         if (!is_shown) {
           problems.push_back("action without an end: " + key + " " +
                              v1::Reason_Name(record.reason()) + " " + record.detail());
