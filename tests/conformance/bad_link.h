@@ -9,7 +9,6 @@
 #include <string_view>
 #include <thread>
 #include <vector>
-#include <vector>
 
 #include <arpa/inet.h>
 #include <netinet/in.h>

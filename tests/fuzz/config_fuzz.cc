@@ -7,8 +7,8 @@
 #include "google/protobuf/util/message_differencer.h"
 
 #include "libs/config/config.h"
-#include "libs/nearest/nearest.h"
 #include "libs/config/quantities.h"
+#include "libs/nearest/nearest.h"
 #include "tests/fuzz/invariant.h"
 
 // Configuration files. Input: a byte whose lowest bit allows tenants; environment up to a NUL, one
