@@ -16,27 +16,13 @@
 #include <string>
 #include <vector>
 
-#include "libs/ids/keys.h"
 #include "services/simulator/world.h"
+#include "tests/bench/digest.h"
 #include "tests/unit/services/extractor/extractor_bench.h"
 #include "tests/unit/services/extractor/simulated_site.h"
 
-namespace {
-
 using tributary::eventlog::Topic;
 using tributary::extractor::testing::ExtractorBench;
-
-// Of all that it has written: two builds of the stage that write the same have the same.
-std::string DigestOf(const std::vector<tributary::eventlog::Record>& records) {
-  std::string all;
-  for (const tributary::eventlog::Record& record : records) {
-    all.append(record.key).append("=").append(record.value.value_or("")).append(";");
-    for (const auto& [name, value] : record.headers) all.append(name).append(value);
-  }
-  return tributary::ids::Sha256Hex(all).substr(0, 16);
-}
-
-}  // namespace
 
 int main(int argc, char** argv) {
   const int customers = argc > 1 ? std::atoi(argv[1]) : 10'000;
@@ -63,7 +49,7 @@ int main(int argc, char** argv) {
   std::printf(
       "{\"customers\":%d,\"changes\":%d,\"settled\":%s,\"digest\":\"%s\","
       "\"cpu_us_per_customer\":%.1f}\n",
-      customers, read, is_settled ? "true" : "false", DigestOf(changes).c_str(),
+      customers, read, is_settled ? "true" : "false", tributary::bench::DigestOf(changes).c_str(),
       seconds * 1e6 / customers);
   return is_settled && read == customers ? 0 : 1;
 }

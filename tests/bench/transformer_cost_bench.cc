@@ -20,6 +20,7 @@
 #include "libs/connector/connector.h"
 #include "libs/ids/keys.h"
 #include "services/simulator/world.h"
+#include "tests/bench/digest.h"
 #include "tests/unit/services/transformer/rig.h"
 
 namespace {
@@ -46,16 +47,6 @@ std::string ChangeOf(const std::string& id, const std::string& document, std::in
   entity.set_document_hash(std::string(hash.begin(), hash.begin() + 16));
   entity.set_document(document);
   return change.SerializeAsString();
-}
-
-// Of all that it has written: two builds of the stage that write the same have the same.
-std::string DigestOf(const std::vector<tributary::eventlog::Record>& records) {
-  std::string all;
-  for (const tributary::eventlog::Record& record : records) {
-    all.append(record.key).append("=").append(record.value.value_or("")).append(";");
-    for (const auto& [name, value] : record.headers) all.append(name).append(value);
-  }
-  return tributary::ids::Sha256Hex(all).substr(0, 16);
 }
 
 }  // namespace
@@ -92,7 +83,7 @@ int main(int argc, char** argv) {
       "\"digest\":\"%s\",\"cpu_us_per_customer\":%.1f}\n",
       customers, static_cast<long long>(counters.state_commands),
       static_cast<long long>(counters.mapping_errors),
-      DigestOf(rig.log.records(tributary::eventlog::Topic::kCommands, 0)).c_str(),
+      tributary::bench::DigestOf(rig.log.records(tributary::eventlog::Topic::kCommands, 0)).c_str(),
       seconds * 1e6 / customers);
   return counters.state_commands == customers && counters.mapping_errors == 0 ? 0 : 1;
 }
