@@ -50,6 +50,7 @@ TransformerStage::~TransformerStage() = default;
 void TransformerStage::OnLog(Now now, const eventlog::Fact& fact) {
   now_ = now;
   owner_->OnFact(now, fact);
+  Touch(fact);
   Work();
 }
 
@@ -66,6 +67,10 @@ void TransformerStage::OnControl(Now now, const v1::ToService& message) {
 void TransformerStage::OnTick(Now now) {
   now_ = now;
   owner_->OnTick(now);
+  for (const auto& [partition, work] : partitions_) {
+    // Events may wait until something is over.
+    if (!work.events.empty() || PutOffUntil(work) <= now.steady) touched_.insert(partition);
+  }
   Work();
   if (now.steady >= status_due_) {
     status_due_ = now.steady + options_.status_interval;
@@ -77,9 +82,10 @@ Instant TransformerStage::next_tick() const {
   Instant next = std::min(owner_->next_tick(), status_due_);
   for (const auto& [partition, work] : partitions_) {
     // What is not ours to work on waits for the log, not for the time.
-    if (!work.is_revoking && owner_->ready(partition)) next = std::min(next, PutOffUntil(work));
+    const Instant until = PutOffUntil(work);
+    if (until < next && !work.is_revoking && owner_->ready(partition)) next = until;
   }
-  return has_more_ ? std::min(next, now_.steady) : next;
+  return touched_.empty() ? next : std::min(next, now_.steady);
 }
 
 bool TransformerStage::MaySend(Now, http::RequestId) { return false; }
@@ -107,6 +113,7 @@ const eventlog::Table& TransformerStage::table(Topic topic, eventlog::Partition 
 
 void TransformerStage::OnReady(const eventlog::Takeover& takeover) {
   const eventlog::Partition partition = takeover.partition;
+  touched_.insert(partition);
   PartitionWork& work = partitions_[partition];
   work = PartitionWork();
   work.partition = partition;
@@ -280,11 +287,14 @@ void TransformerStage::OnStreamRecord(const eventlog::Record& record) {
 void TransformerStage::OnWritten(eventlog::ProduceId id, eventlog::Offset offset) {
   const auto found = pending_.find(id);
   if (found == pending_.end()) {
-    for (auto& [partition, work] : partitions_) work.read_again.erase(id);
+    for (auto& [partition, work] : partitions_) {
+      if (work.read_again.erase(id) != 0) touched_.insert(partition);
+    }
     return;
   }
   const PendingWrite write = std::move(found->second);
   pending_.erase(found);
+  touched_.insert(write.partition);
   OnDecisionWritten(id);
   const auto work = partitions_.find(write.partition);
   if (work == partitions_.end()) return;
@@ -323,15 +333,32 @@ bool TransformerStage::MayRemap(const PartitionWork& work) const {
   return work.own_states.size() < static_cast<std::size_t>(options_.remap_unread_commands_max);
 }
 
-void TransformerStage::Work() {
-  has_more_ = false;
-  if (!failure().empty()) return;
-  std::vector<eventlog::Partition> owned;
-  for (const auto& [partition, work] : partitions_) owned.push_back(partition);
-  for (const eventlog::Partition partition : owned) {
-    const auto work = partitions_.find(partition);
-    if (work != partitions_.end() && WorkOn(work->second)) has_more_ = true;
+void TransformerStage::Touch(const eventlog::Fact& fact) {
+  if (const auto* fetched = std::get_if<eventlog::Fetched>(&fact)) {
+    std::optional<eventlog::Partition> last;
+    for (const eventlog::Record& record : fetched->records) {
+      if (last != record.partition) touched_.insert(record.partition);
+      last = record.partition;
+    }
+  } else if (!std::holds_alternative<eventlog::Produced>(fact)) {
+    // Rare, and of any number of partitions.
+    TouchAll();
   }
+}
+
+void TransformerStage::TouchAll() {
+  for (const auto& [partition, work] : partitions_) touched_.insert(partition);
+}
+
+void TransformerStage::Work() {
+  if (!failure().empty()) {
+    touched_.clear();
+    return;
+  }
+  std::erase_if(touched_, [this](eventlog::Partition partition) {
+    const auto work = partitions_.find(partition);
+    return work == partitions_.end() || !WorkOn(work->second);
+  });
 }
 
 bool TransformerStage::WorkOn(PartitionWork& work) {

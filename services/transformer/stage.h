@@ -191,6 +191,11 @@ class TransformerStage : public Transformer, private eventlog::OwnerListener {
   void OnRevoking(eventlog::Partition partition, Instant deadline) override;
 
   // ---- stage.cc ----
+  /// Notes on which partitions there may be something to do after it. What the listener's calls
+  /// tell of is noted there.
+  void Touch(const eventlog::Fact& fact);
+  void TouchAll();
+  /// On what was touched since.
   void Work();
   /// True: there is more to do, and nothing to wait for.
   bool WorkOn(PartitionWork& work);
@@ -273,6 +278,8 @@ class TransformerStage : public Transformer, private eventlog::OwnerListener {
   std::unique_ptr<eventlog::Owner> owner_;
   tenants::Directory directory_;
   std::map<eventlog::Partition, PartitionWork> partitions_;
+  /// There may be something to do, and nothing to wait for.
+  std::set<eventlog::Partition> touched_;
   std::unordered_map<eventlog::ProduceId, PendingWrite> pending_;
   Gatherer gatherer_;
   /// Of the commands of one derivation.
@@ -284,7 +291,6 @@ class TransformerStage : public Transformer, private eventlog::OwnerListener {
   /// People who wait: partition and question, by the write of the new attempt.
   std::map<eventlog::ProduceId, std::pair<eventlog::Partition, std::int64_t>> decisions_;
   Now now_{};
-  bool has_more_ = false;
   bool said_hello_ = false;
   Instant status_due_{};
   std::string last_ownership_;

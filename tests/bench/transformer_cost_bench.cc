@@ -1,11 +1,11 @@
 // What the transformer's stage costs a customer, without threads, sockets and Kafka:
 //
-//   transformer_cost_bench [CUSTOMERS [first|coming]]
+//   transformer_cost_bench [CUSTOMERS [first|coming [PARTITIONS]]]
 //
 // The bare customers of `whole_job --bare`, by the simulator's own site, through the mapping that
 // `rest` ships: one change is read of each, one command written. They are a first read, or come as
-// live changes. For counting instructions; what the stage alone has, and neither the simulated log
-// nor the set-up:
+// live changes. The other partitions, which are the transformer's as well, are empty. For counting
+// instructions; what the stage alone has, and neither the simulated log nor the set-up:
 //
 //   valgrind --tool=callgrind '--toggle-collect=*TransformerStage::OnLog*'
 //     '--toggle-collect=*TransformerStage::OnTick*' build/release/bin/transformer_cost_bench 5000
@@ -53,6 +53,7 @@ std::string ChangeOf(const std::string& id, const std::string& document, std::in
 
 int main(int argc, char** argv) {
   const int customers = argc > 1 ? std::atoi(argv[1]) : 10'000;
+  const int partitions = argc > 3 ? std::atoi(argv[3]) : 1;
   const bool first_read = argc < 3 || std::string(argv[2]) != "coming";
   tributary::simulator::WorldOptions world_options;
   world_options.customers = customers;
@@ -61,7 +62,7 @@ int main(int argc, char** argv) {
   const tributary::simulator::World world(world_options);
   const std::map<std::string, std::string> documents = world.NewestDocuments("customers");
 
-  Rig rig;
+  Rig rig(partitions);
   rig.PutSync(*tributary::connector::BuiltinFile("rest.mapping.yaml"));
   rig.Start();
   rig.Run(std::chrono::seconds(1));

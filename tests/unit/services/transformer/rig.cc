@@ -1,6 +1,7 @@
 #include "tests/unit/services/transformer/rig.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "libs/http/message.h"
 #include "libs/ids/keys.h"
@@ -34,9 +35,10 @@ class Rig::Ports : public http::ClientPort, public ControlPort, public Logger {
   Rig& rig_;
 };
 
-Rig::Rig() : log({.partitions = 1}, time, 1), disk_(eventlog::MakeMemoryStores()) {
+Rig::Rig(int partitions)
+    : log({.partitions = partitions}, time, 1), disk_(eventlog::MakeMemoryStores()) {
   options.instance = "one";
-  options.partitions = 1;
+  options.partitions = partitions;
   delays.request = {std::chrono::milliseconds(1), std::chrono::milliseconds(20)};
   delays.answer = {std::chrono::milliseconds(1), std::chrono::milliseconds(20)};
   log.Found(kGeneration);
@@ -119,7 +121,9 @@ void Rig::Start(bool keeps_disk) {
   ports_ = std::make_unique<Ports>(*this);
   stage_ = MakeTransformer(options, StagePorts{*member_, *disk_, *ports_, *ports_, *ports_,
                                                [this] { return random_ += 0x9E3779B97F4A7C15; }});
-  log.Assign(*member_, {0});
+  std::vector<eventlog::Partition> all(static_cast<std::size_t>(options.partitions));
+  std::iota(all.begin(), all.end(), 0);
+  log.Assign(*member_, all);
 }
 
 void Rig::Kill() {

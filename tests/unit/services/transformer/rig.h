@@ -41,7 +41,8 @@ struct Change {
 
 class Rig {
  public:
-  Rig();
+  /// `acme` lives in the first of them.
+  explicit Rig(int partitions = 1);
   ~Rig();
 
   // ---- other services ----
