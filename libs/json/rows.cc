@@ -2,6 +2,7 @@
 
 #include <charconv>
 #include <cstddef>
+#include <cstdint>
 #include <deque>
 #include <optional>
 #include <string>
@@ -52,7 +53,10 @@ class RowPicker {
         visit_(visit),
         steps_(FirstStepsOf(shape.paths)),
         picks_(shape.paths.size()),
-        row_depth_(is_one_row ? 1 : kNone) {}
+        row_depth_(is_one_row ? 1 : kNone) {
+    wanted_ = BitOf(shape.wrapper);
+    for (const FirstStep& step : steps_) wanted_ |= BitOf(step.name);
+  }
 
   // Each is told behind its last byte.
   void Null() { Scalar(Pick::Kind::kNull, {}, true); }
@@ -150,9 +154,19 @@ class RowPicker {
   bool has_rows() const { return has_rows_; }
 
  private:
+  // One of 64 bits, so that nearly all names that nobody asks for are passed over at once.
+  static std::uint64_t BitOf(std::string_view name) {
+    if (name.empty()) return 1;
+    const auto front = static_cast<unsigned char>(name.front());
+    const auto back = static_cast<unsigned char>(name.back());
+    return std::uint64_t{1} << ((name.size() + 13 * front + 7 * back) & 63);
+  }
+
   void OnName(std::string_view name) {
     pending_ = kNone;
     pending_step_ = nullptr;
+    is_wrapper_next_ = false;
+    if ((BitOf(name) & wanted_) == 0) return;
     is_wrapper_next_ = !is_unwrapped_ && name == shape_.wrapper && !has_seen_wrapper_;
     if (is_wrapper_next_) has_seen_wrapper_ = true;
     for (const FirstStep& step : steps_) {
@@ -234,6 +248,8 @@ class RowPicker {
   const RowShape& shape_;
   const RowVisit& visit_;
   const std::vector<FirstStep> steps_;
+  /// BitOf() all names that count.
+  std::uint64_t wanted_ = 0;
 
   std::vector<Pick> picks_;
   /// Texts of the row that had escapes.
