@@ -1,7 +1,6 @@
 #include "libs/mapping/content_hash.h"
 
 #include <algorithm>
-#include <array>
 #include <charconv>
 #include <string_view>
 #include <vector>
@@ -16,55 +15,76 @@ constexpr std::size_t kHashBytes = 16;
 // Of the canonical text.
 constexpr std::size_t kUsualBytes = 1000;
 
-void AppendNumber(std::string& out, std::size_t number) {
-  std::array<char, 20> digits;
-  char* const end = std::to_chars(digits.data(), digits.data() + digits.size(), number).ptr;
-  out.append(digits.data(), static_cast<std::size_t>(end - digits.data()));
-}
+// The canonical text, in memory that is there before its bytes are.
+class Canonical {
+ public:
+  Canonical() : bytes_(kUsualBytes, '\0') {}
 
-void AppendSized(std::string& out, std::string_view text) {
-  AppendNumber(out, text.size());
-  out += ':';
-  out += text;
-}
+  void Byte(char byte) {
+    MakeRoom(1);
+    bytes_[size_++] = byte;
+  }
+  void Number(std::size_t number) {
+    constexpr std::size_t kDigitsMax = 20;
+    MakeRoom(kDigitsMax);
+    char* const at = bytes_.data() + size_;
+    size_ += static_cast<std::size_t>(std::to_chars(at, at + kDigitsMax, number).ptr - at);
+  }
+  void Sized(std::string_view text) {
+    Number(text.size());
+    MakeRoom(1 + text.size());
+    bytes_[size_] = ':';
+    text.copy(bytes_.data() + size_ + 1, text.size());
+    size_ += 1 + text.size();
+  }
+  std::string_view text() const { return {bytes_.data(), size_}; }
 
-void AppendValue(std::string& out, const v1::FieldValue& value) {
+ private:
+  void MakeRoom(std::size_t bytes) {
+    if (size_ + bytes > bytes_.size()) bytes_.resize(2 * (size_ + bytes));
+  }
+
+  std::string bytes_;
+  std::size_t size_ = 0;
+};
+
+void AppendValue(Canonical& out, const v1::FieldValue& value) {
   switch (value.kind_case()) {
     case v1::FieldValue::kBoolean:
-      out += 'b';
-      AppendSized(out, value.boolean() ? "true" : "false");
+      out.Byte('b');
+      out.Sized(value.boolean() ? "true" : "false");
       break;
     case v1::FieldValue::kDecimal:
-      out += 'd';
-      AppendSized(out, value.decimal());
+      out.Byte('d');
+      out.Sized(value.decimal());
       break;
     case v1::FieldValue::kText:
-      out += 's';
-      AppendSized(out, value.text());
+      out.Byte('s');
+      out.Sized(value.text());
       break;
     case v1::FieldValue::kTime:
       // At the target a time is a string.
-      out += 's';
-      AppendSized(out, value.time());
+      out.Byte('s');
+      out.Sized(value.time());
       break;
     case v1::FieldValue::kList:
-      out += 'l';
-      AppendNumber(out, static_cast<std::size_t>(value.list().items_size()));
-      out += ':';
+      out.Byte('l');
+      out.Number(static_cast<std::size_t>(value.list().items_size()));
+      out.Byte(':');
       for (const v1::FieldValue& item : value.list().items()) AppendValue(out, item);
       break;
     case v1::FieldValue::kMap:
-      out += 'm';
-      AppendNumber(out, static_cast<std::size_t>(value.map().members_size()));
-      out += ':';
+      out.Byte('m');
+      out.Number(static_cast<std::size_t>(value.map().members_size()));
+      out.Byte(':');
       for (const v1::FieldValue::Member& member : value.map().members()) {
-        AppendSized(out, member.name());
+        out.Sized(member.name());
         AppendValue(out, member.value());
       }
       break;
     default:
-      out += 'n';
-      AppendSized(out, "");
+      out.Byte('n');
+      out.Sized("");
       break;
   }
 }
@@ -86,27 +106,27 @@ std::string ContentHash(const v1::DesiredState& state) {
   if (!std::is_sorted(fields.begin(), fields.end(), is_before)) {
     std::sort(fields.begin(), fields.end(), is_before);
   }
-  std::string canonical;
-  canonical.reserve(kUsualBytes);
+  Canonical canonical;
   if (!state.tag_prefix().empty()) {
     // No field has an empty path.
-    AppendSized(canonical, "");
-    canonical += 'l';
-    canonical += std::to_string(state.tags_size() + 1) + ':';
-    canonical += 's';
-    AppendSized(canonical, state.tag_prefix());
+    canonical.Sized("");
+    canonical.Byte('l');
+    canonical.Number(static_cast<std::size_t>(state.tags_size()) + 1);
+    canonical.Byte(':');
+    canonical.Byte('s');
+    canonical.Sized(state.tag_prefix());
     std::vector<std::string> tags(state.tags().begin(), state.tags().end());
     std::sort(tags.begin(), tags.end());
     for (const std::string& tag : tags) {
-      canonical += 's';
-      AppendSized(canonical, tag);
+      canonical.Byte('s');
+      canonical.Sized(tag);
     }
   }
   for (const v1::Field* field : fields) {
-    AppendSized(canonical, field->path());
+    canonical.Sized(field->path());
     AppendValue(canonical, field->value());
   }
-  const ids::Sha256Digest digest = ids::Sha256(canonical);
+  const ids::Sha256Digest digest = ids::Sha256(canonical.text());
   std::string hash(1 + kHashBytes, kScheme);
   std::copy_n(digest.begin(), kHashBytes, hash.begin() + 1);
   return hash;
