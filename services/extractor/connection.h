@@ -262,8 +262,8 @@ class Connection {
   v1::Entity EntityOf(StreamKind kind, Row row, const v1::ReadSequence& read,
                       std::optional<WallTime> read_at) const;
   /// True: it was new.
-  bool Take(Now now, StreamKind kind, v1::Entity entity, Track& acknowledged_by);
-  void Produce(Now now, StreamKind kind, const std::string& key, v1::Entity entity,
+  bool Take(Now now, StreamKind kind, v1::Entity&& entity, Track& acknowledged_by);
+  void Produce(Now now, StreamKind kind, const std::string& key, v1::Entity&& entity,
                Track& acknowledged_by);
   void CarryToComponents(Now now, const v1::Entity& subscription, Track& acknowledged_by);
   void MirrorById(Now now, StreamKind kind, const v1::Entity& entity);

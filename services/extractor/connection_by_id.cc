@@ -194,7 +194,7 @@ void Connection::MirrorById(Now now, StreamKind kind, const v1::Entity& entity) 
       !CommonMembersDiffer(entity.document(), known->document())) {
     return;
   }
-  Take(now, kind, entity, track(StreamKind::kEvents));
+  Take(now, kind, v1::Entity(entity), track(StreamKind::kEvents));
 }
 
 }  // namespace tributary::extractor

@@ -34,32 +34,33 @@ v1::Entity Connection::EntityOf(StreamKind kind, Row row, const v1::ReadSequence
   return entity;
 }
 
-bool Connection::Take(Now now, StreamKind kind, v1::Entity entity, Track& acknowledged_by) {
+bool Connection::Take(Now now, StreamKind kind, v1::Entity&& entity, Track& acknowledged_by) {
   const std::string key = Key(kind, entity.id());
-  const std::string id = entity.id();
   bool is_contested = false;
-  std::optional<v1::Entity> folded = mirror_.Fold(key, std::move(entity), is_contested);
-  if (is_contested) Repair(kind, id);
-  if (!folded) {
+  const bool is_news = mirror_.Fold(key, entity, is_contested);
+  if (is_contested) Repair(kind, entity.id());
+  if (!is_news) {
     // It is there; its components may not be, if whoever wrote it died in between.
     const auto known = kind == StreamKind::kSubscriptions ? mirror_.Find(key) : nullptr;
     if (known) CarryToComponents(now, *known, acknowledged_by);
     return false;
   }
-  Produce(now, kind, key, *std::move(folded), acknowledged_by);
+  Produce(now, kind, key, std::move(entity), acknowledged_by);
   return true;
 }
 
-void Connection::Produce(Now now, StreamKind kind, const std::string& key, v1::Entity entity,
+void Connection::Produce(Now now, StreamKind kind, const std::string& key, v1::Entity&& entity,
                          Track& acknowledged_by) {
+  const auto produced = std::make_shared<v1::Entity>(std::move(entity));
   v1::ChangeEvent change;
   change.set_first_read(!first_read_done());
-  *change.mutable_entity() = std::move(entity);
+  // Lent: what is written is what is kept until it is read back.
+  change.unsafe_arena_set_allocated_entity(produced.get());
   const eventlog::ProduceId id = host_.WriteChange(key, change);
+  static_cast<void>(change.unsafe_arena_release_entity());
   if (id == 0) return;
   acks_.emplace(id, Ack{.kind = acknowledged_by.kind, .page = acknowledged_by.page_serial});
   ++acknowledged_by.open_pages[acknowledged_by.page_serial];
-  const auto produced = std::make_shared<const v1::Entity>(std::move(*change.mutable_entity()));
   mirror_.OnProduced(key, produced);
   last_news_ = now.steady;
   has_news_ = true;
@@ -92,8 +93,8 @@ void Connection::CarryToComponents(Now now, const v1::Entity& subscription,
     }
     *component.mutable_read() = host_.NextRead();
     bool is_contested = false;
-    if (auto folded = mirror_.Fold(key, std::move(component), is_contested)) {
-      Produce(now, StreamKind::kComponents, key, *std::move(folded), acknowledged_by);
+    if (mirror_.Fold(key, component, is_contested)) {
+      Produce(now, StreamKind::kComponents, key, std::move(component), acknowledged_by);
     }
   }
 }

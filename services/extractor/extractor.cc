@@ -23,7 +23,7 @@ eventlog::OwnerOptions OwnerOptionsOf(const Options& options) {
   owner.writes = {Topic::kCursors, Topic::kChanges};
   owner.reads = {Topic::kTenants};
   owner.streams = {Topic::kNotifications};
-  owner.indexers = {{Topic::kChanges, UndecodableChanges()}};
+  owner.indexers = {{Topic::kChanges, IndexUndecodable}};
   owner.is_leased = true;
   owner.lease = options.lease;
   owner.pause_bound = options.pause_bound;
@@ -260,9 +260,12 @@ void Extractor::OnStreamRecord(const eventlog::Record& record) {
 
 void Extractor::OnWritten(eventlog::ProduceId id, eventlog::Offset) {
   may_report_ = true;
-  for (const auto& [partition, owned] : owned_) owned->set_back.erase(id);
   const auto found = writes_.find(id);
-  if (found == writes_.end()) return;
+  if (found == writes_.end()) {
+    // A cursor; perhaps one that is being set back.
+    for (const auto& [partition, owned] : owned_) owned->set_back.erase(id);
+    return;
+  }
   const auto site = site_by_number_.find(found->second);
   writes_.erase(found);
   if (site == site_by_number_.end()) return;

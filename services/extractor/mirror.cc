@@ -1,13 +1,11 @@
 #include "services/extractor/mirror.h"
 
 #include <algorithm>
-#include <memory>
 #include <set>
 #include <tuple>
 #include <utility>
 
-#include "google/protobuf/io/coded_stream.h"
-#include "google/protobuf/wire_format_lite.h"
+#include "libs/changes/change_view.h"
 
 namespace tributary::extractor {
 namespace {
@@ -20,47 +18,23 @@ auto OrderOf(const google::protobuf::Timestamp& time) {
   return std::tuple(time.seconds(), time.nanos());
 }
 
-std::optional<v1::Entity> EntityOf(const eventlog::TableEntry& entry) {
+changes::ReadView ReadOf(const v1::Entity& entity) {
+  const v1::ReadSequence& read = entity.read();
+  return {read.reader().generation(), read.reader().offset(), read.number()};
+}
+
+template <typename Entry>
+std::optional<v1::Entity> EntityOf(const Entry& entry) {
   v1::ChangeEvent change;
-  if (!change.ParseFromString(entry.value)) return std::nullopt;
+  if (!change.ParseFromArray(entry.value.data(), static_cast<int>(entry.value.size()))) {
+    return std::nullopt;
+  }
   return std::move(*change.mutable_entity());
 }
 
 bool SameCustomers(const v1::Entity& a, const v1::Entity& b) {
   return std::equal(a.customers().begin(), a.customers().end(), b.customers().begin(),
                     b.customers().end());
-}
-
-/// `read` of the entity of an encoded ChangeEvent, the rest of which is passed over. None: it is
-/// not there, or the bytes are of something else.
-std::optional<std::tuple<std::int64_t, std::int64_t, std::int64_t>> ReadOf(
-    std::string_view change) {
-  using google::protobuf::internal::WireFormatLite;
-  google::protobuf::io::CodedInputStream in(reinterpret_cast<const std::uint8_t*>(change.data()),
-                                            static_cast<int>(change.size()));
-  constexpr auto kEntity = WireFormatLite::MakeTag(v1::ChangeEvent::kEntityFieldNumber,
-                                                   WireFormatLite::WIRETYPE_LENGTH_DELIMITED);
-  constexpr auto kRead = WireFormatLite::MakeTag(v1::Entity::kReadFieldNumber,
-                                                 WireFormatLite::WIRETYPE_LENGTH_DELIMITED);
-  // The entity comes first in what we write, and is gone into without a limit: its fields end where
-  // what is looked for was found.
-  std::uint32_t size = 0;
-  if (in.ReadTag() != kEntity || !in.ReadVarint32(&size)) return std::nullopt;
-  while (const std::uint32_t tag = in.ReadTag()) {
-    if (tag != kRead) {
-      if (!WireFormatLite::SkipField(&in, tag)) return std::nullopt;
-      continue;
-    }
-    if (!in.ReadVarint32(&size)) return std::nullopt;
-    const auto at = static_cast<std::size_t>(in.CurrentPosition());
-    v1::ReadSequence read;
-    if (size > change.size() - at ||
-        !read.ParseFromArray(change.data() + at, static_cast<int>(size))) {
-      return std::nullopt;
-    }
-    return OrderOf(read);
-  }
-  return std::nullopt;
 }
 
 /// A gone marker says what it was that is gone, as far as that was ever seen: who shows it to
@@ -85,16 +59,21 @@ void AddFormer(v1::Entity& read, const v1::Entity& known) {
   for (const std::string& customer : former) read.add_former_customers(customer);
 }
 
+/// A void entry is no state, but naming a customer too many harms nobody (rule 34), nor does saying
+/// what is gone.
+void AddFrom(const eventlog::TableEntryView& entry, v1::Entity& read) {
+  if (const std::optional<v1::Entity> known = EntityOf(entry)) {
+    AddFormer(read, *known);
+    KeepLastSeen(read, *known);
+  }
+}
+
 }  // namespace
 
-eventlog::Table::Indexer UndecodableChanges() {
-  // One message for all: its memory stays.
-  return [change = std::make_shared<v1::ChangeEvent>()](std::string_view,
-                                                        const eventlog::TableEntry& entry) {
-    std::vector<std::string> rows;
-    if (!entry.is_void && !change->ParseFromString(entry.value)) rows.emplace_back(kUndecodableRow);
-    return rows;
-  };
+std::vector<std::string> IndexUndecodable(std::string_view, const eventlog::TableEntry& entry) {
+  std::string own;
+  if (entry.is_void || changes::ViewOf(entry.value, own)) return {};
+  return {std::string(kUndecodableRow)};
 }
 
 bool IsBefore(const v1::ReadSequence& a, const v1::ReadSequence& b) {
@@ -104,7 +83,7 @@ bool IsBefore(const v1::ReadSequence& a, const v1::ReadSequence& b) {
 std::shared_ptr<const v1::Entity> Mirror::Find(std::string_view key) const {
   const auto own = unread_.find(key);
   if (own != unread_.end()) return own->second;
-  const std::optional<eventlog::TableEntry> entry = table_.Get(key);
+  const std::optional<eventlog::TableEntryView> entry = table_.Find(key);
   if (!entry || entry->is_void) return nullptr;
   std::optional<v1::Entity> entity = EntityOf(*entry);
   return entity ? std::make_shared<const v1::Entity>(*std::move(entity)) : nullptr;
@@ -120,23 +99,29 @@ v1::Entity Mirror::WithFormerCustomers(std::string_view key, v1::Entity read) co
   const auto own = unread_.find(key);
   if (own != unread_.end()) {
     AddFormer(read, *own->second);
-    return read;
-  }
-  // A void entry is no state, but naming a customer too many harms nobody (rule 34), nor does
-  // saying what is gone.
-  const std::optional<eventlog::TableEntry> entry = table_.Get(key);
-  if (!entry) return read;
-  if (const std::optional<v1::Entity> known = EntityOf(*entry)) {
-    AddFormer(read, *known);
-    KeepLastSeen(read, *known);
+  } else if (const std::optional<eventlog::TableEntryView> entry = table_.Find(key)) {
+    AddFrom(*entry, read);
   }
   return read;
 }
 
-std::optional<v1::Entity> Mirror::Fold(std::string_view key, v1::Entity read, bool& is_contested) {
+bool Mirror::Fold(std::string_view key, v1::Entity& read, bool& is_contested) {
   is_contested = false;
-  const std::shared_ptr<const v1::Entity> known = Find(key);
-  if (!known) return WithFormerCustomers(key, std::move(read));
+  const auto own = unread_.find(key);
+  std::shared_ptr<const v1::Entity> known;
+  if (own != unread_.end()) {
+    known = own->second;
+  } else {
+    const std::optional<eventlog::TableEntryView> entry = table_.Find(key);
+    // Of a first read all are new.
+    if (!entry) return true;
+    std::optional<v1::Entity> entity = EntityOf(*entry);
+    if (entry->is_void || !entity) {
+      AddFrom(*entry, read);
+      return true;
+    }
+    known = std::make_shared<const v1::Entity>(*std::move(entity));
+  }
   AddFormer(read, *known);
 
   const bool says_otherwise = !known->gone() && IsBefore(read.read(), known->read()) &&
@@ -145,19 +130,19 @@ std::optional<v1::Entity> Mirror::Fold(std::string_view key, v1::Entity read, bo
   if (both_timed) {
     const auto read_time = OrderOf(read.updated_at());
     const auto known_time = OrderOf(known->updated_at());
-    if (read_time < known_time) return std::nullopt;
+    if (read_time < known_time) return false;
     if (read_time == known_time && !IsBefore(known->read(), read.read())) {
       is_contested = says_otherwise;
-      return std::nullopt;
+      return false;
     }
     // A row that is still shown in the second of its deletion was read before or shown late.
-    if (known->gone() && !read.gone() && read_time == known_time) return std::nullopt;
+    if (known->gone() && !read.gone() && read_time == known_time) return false;
   } else {
     if (!IsBefore(known->read(), read.read())) {
       is_contested = says_otherwise;
-      return std::nullopt;
+      return false;
     }
-    if (known->gone() && !read.gone()) return std::nullopt;
+    if (known->gone() && !read.gone()) return false;
   }
   const bool same_time =
       known->has_updated_at() == read.has_updated_at() &&
@@ -166,16 +151,16 @@ std::optional<v1::Entity> Mirror::Fold(std::string_view key, v1::Entity read, bo
     const auto confirmed = confirmed_.find(key);
     if (confirmed != confirmed_.end() && IsBefore(read.read(), confirmed->second)) {
       is_contested = known->document_hash() != read.document_hash();
-      return std::nullopt;
+      return false;
     }
   }
   if (same_time && known->gone() == read.gone() && known->document_hash() == read.document_hash() &&
       SameCustomers(*known, read)) {
     const auto [confirmed, is_first] = confirmed_.try_emplace(std::string(key), read.read());
     if (!is_first && IsBefore(confirmed->second, read.read())) confirmed->second = read.read();
-    return std::nullopt;
+    return false;
   }
-  return read;
+  return true;
 }
 
 void Mirror::OnProduced(std::string_view key, std::shared_ptr<const v1::Entity> entity) {
@@ -186,13 +171,13 @@ void Mirror::OnProduced(std::string_view key, std::shared_ptr<const v1::Entity> 
 
 bool Mirror::OnReadBack(std::string_view key, const std::optional<eventlog::TableEntry>& entry) {
   if (!entry || entry->is_void) return true;
+  std::string rewritten;
+  const std::optional<changes::ChangeView> change = changes::ViewOf(entry->value, rewritten);
+  if (!change) return false;
   const auto own = unread_.find(key);
   // Of two own entries on their way the first comes back first.
-  if (own != unread_.end() && ReadOf(entry->value) == OrderOf(own->second->read())) {
-    unread_.erase(own);
-    return true;
-  }
-  return EntityOf(*entry).has_value();
+  if (own != unread_.end() && change->read == ReadOf(*own->second)) unread_.erase(own);
+  return true;
 }
 
 void Mirror::ForgetConfirmationsBelow(std::int64_t read_number) {

@@ -29,11 +29,11 @@ class Mirror {
   /// to be read again from the source (rule 4).
   bool is_unknown(std::string_view key) const;
 
-  /// What is to be produced so that the mirror shows `read`, former customers filled in. None:
-  /// nothing, because the same or something newer is there. `is_contested`: it began before what is
-  /// known, and says something else of the same moment. The two were under way together, and which
-  /// of them the source answered first nobody knows: a third read decides.
-  std::optional<v1::Entity> Fold(std::string_view key, v1::Entity read, bool& is_contested);
+  /// True: `read`, its former customers filled in, is to be produced so that the mirror shows it.
+  /// False: the same or something newer is there. `is_contested`: it began before what is known,
+  /// and says something else of the same moment. The two were under way together, and which of them
+  /// the source answered first nobody knows: a third read decides.
+  bool Fold(std::string_view key, v1::Entity& read, bool& is_contested);
   /// The same without the question whether it is newer: for the entities that an event carries.
   v1::Entity WithFormerCustomers(std::string_view key, v1::Entity read) const;
 
@@ -64,7 +64,7 @@ class Mirror {
 /// Index row of `changes` under which the entries stand that cannot be decoded, so that a start
 /// finds them without decoding all.
 inline constexpr std::string_view kUndecodableRow = "undecodable";
-eventlog::Table::Indexer UndecodableChanges();
+std::vector<std::string> IndexUndecodable(std::string_view key, const eventlog::TableEntry& entry);
 
 /// (generation, token, number), as rule 38 orders reads.
 bool IsBefore(const v1::ReadSequence& a, const v1::ReadSequence& b);

@@ -80,7 +80,10 @@ void TransformerStage::DeriveFor(PartitionWork& work, const SyncKey& name, SyncW
     command.mutable_version()->set_offset(gathered.offset);
     command.mutable_version()->set_revision(sync.revision);
     command.set_customer(customer.id);
-    if (gathered.changed_at) *command.mutable_changed_at() = *gathered.changed_at;
+    if (gathered.changed_at) {
+      command.mutable_changed_at()->set_seconds(gathered.changed_at->seconds);
+      command.mutable_changed_at()->set_nanos(gathered.changed_at->nanos);
+    }
     command.set_trace_id(gathered.trace_id);
     return command;
   };

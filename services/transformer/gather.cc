@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <tuple>
 
 #include "libs/cel/timestamp.h"
 #include "libs/ids/keys.h"
@@ -22,12 +21,7 @@ std::optional<std::int64_t> NumberOf(std::string_view id) {
   return number;
 }
 
-bool IsEarlier(const google::protobuf::Timestamp& a, const google::protobuf::Timestamp& b) {
-  return std::tuple(a.seconds(), a.nanos()) < std::tuple(b.seconds(), b.nanos());
-}
-
-template <typename Names>
-bool Holds(const Names& names, const std::string& name) {
+bool Holds(const changes::Names& names, std::string_view name) {
   return std::find(names.begin(), names.end(), name) != names.end();
 }
 
@@ -76,10 +70,9 @@ const Gathered& Gatherer::Read(const eventlog::Table& changes, const Customer& c
   });
   keys_.resize(std::max(count, std::min(keys_.size(), kKeptKeysMax)));
   gathered_ = Gathered();
-  newest_.reset();
+  newest_key_ = nullptr;
   tree_.Clear();
-  memory_.Reset();
-  messages_.assign(count, nullptr);
+  own_.clear();
   for (std::vector<Item>& items : current_) items.clear();
   for (std::vector<Item>& items : past_) items.clear();
   for (std::size_t i = 0; i < count; ++i) {
@@ -89,15 +82,14 @@ const Gathered& Gatherer::Read(const eventlog::Table& changes, const Customer& c
       gathered_.has_void = true;
       return gathered_;
     }
-    auto& change = memory_.Make<v1::ChangeEvent>();
-    messages_[i] = &change;
-    const auto size = static_cast<int>(entry->value.size());
-    if (change.ParseFromArray(entry->value.data(), size)) Take(i, entry->offset, customer);
+    const std::optional<changes::ChangeView> change =
+        changes::ViewOf(entry->value, own_.emplace_back());
+    if (own_.back().empty()) own_.pop_back();
+    if (change) Take(keys_[i], *change, entry->offset, customer);
   }
-  if (newest_) {
-    const v1::ReadSequence& read = messages_[*newest_]->entity().read();
-    gathered_.trace_id = ids::TraceId(ids::ChangeId(keys_[*newest_], read.reader().generation(),
-                                                    read.reader().offset(), read.number()));
+  if (newest_key_ != nullptr) {
+    gathered_.trace_id = ids::TraceId(ids::ChangeId(*newest_key_, newest_read_.generation,
+                                                    newest_read_.offset, newest_read_.number));
   }
   // What else names it tells that the source had it.
   gathered_.is_bare = gathered_.is_bare && count == 1;
@@ -110,26 +102,22 @@ const Gathered& Gatherer::Read(const eventlog::Table& changes, const Customer& c
   return gathered_;
 }
 
-void Gatherer::Take(std::size_t place, eventlog::Offset offset, const Customer& customer) {
-  const std::string& key = keys_[place];
-  const v1::ChangeEvent& change = *messages_[place];
-  const v1::Entity& entity = change.entity();
+void Gatherer::Take(const std::string& key, const changes::ChangeView& change,
+                    eventlog::Offset offset, const Customer& customer) {
   if (offset > gathered_.offset) {
     gathered_.offset = offset;
-    gathered_.first_read = change.first_read();
-    newest_ = place;
+    gathered_.first_read = change.first_read;
+    newest_key_ = &key;
+    newest_read_ = change.read;
   }
-  if (entity.has_updated_at() || entity.has_read_at()) {
-    const google::protobuf::Timestamp& time =
-        entity.has_updated_at() ? entity.updated_at() : entity.read_at();
-    if (!gathered_.changed_at || IsEarlier(*gathered_.changed_at, time)) {
-      gathered_.changed_at = time;
-    }
-  }
-  const bool is_itself = entity.kind() == kCustomers && entity.id() == customer.id;
+  const std::optional<changes::TimeView>& time =
+      change.updated_at ? change.updated_at : change.read_at;
+  // Nothing is earlier than every time.
+  if (time > gathered_.changed_at) gathered_.changed_at = time;
+  const bool is_itself = change.kind == kCustomers && change.id == customer.id;
   json::Node document;
-  if (!entity.document().empty()) {
-    const absl::StatusOr<json::Node> parsed = tree_.Parse(entity.document());
+  if (!change.document.empty()) {
+    const absl::StatusOr<json::Node> parsed = tree_.Parse(change.document);
     if (!parsed.ok()) {
       gathered_.problem = key + ": " + std::string(parsed.status().message());
       return;
@@ -138,15 +126,15 @@ void Gatherer::Take(std::size_t place, eventlog::Offset offset, const Customer& 
   }
   if (is_itself) {
     gathered_.is_known = true;
-    gathered_.view.gone = entity.gone();
-    gathered_.is_bare = entity.gone() && document.is_null();
+    gathered_.view.gone = change.gone;
+    gathered_.is_bare = change.gone && document.is_null();
     gathered_.view.customer = document.is_null() ? IdDocument(customer.id, tree_) : document;
     return;
   }
-  const std::optional<std::size_t> list = ListOf(entity.kind());
+  const std::optional<std::size_t> list = ListOf(change.kind);
   if (document.is_null() || !list) return;
-  const bool is_current = !entity.gone() && Holds(entity.customers(), customer.id);
-  (is_current ? current_ : past_)[*list].push_back({entity.id(), NumberOf(entity.id()), document});
+  const bool is_current = !change.gone && Holds(change.customers, customer.id);
+  (is_current ? current_ : past_)[*list].push_back({change.id, NumberOf(change.id), document});
 }
 
 mapping::EventView ViewOf(const v1::SourceEvent& event, json::Tree& tree) {

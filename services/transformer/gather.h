@@ -3,15 +3,16 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "libs/changes/change_view.h"
 #include "libs/eventlog/table.h"
 #include "libs/json/tree.h"
 #include "libs/mapping/view.h"
-#include "services/transformer/message_memory.h"
 #include "services/transformer/waiting.h"
 #include "tributary/v1/changes.pb.h"
 
@@ -37,7 +38,7 @@ struct Gathered {
   bool first_read = false;
   /// Of the newest change.
   std::string trace_id;
-  std::optional<google::protobuf::Timestamp> changed_at;
+  std::optional<changes::TimeView> changed_at;
   /// A document that could not be parsed.
   std::string problem;
 };
@@ -53,7 +54,7 @@ struct Item {
 /// Reads customers from `changes`, one at a time, in memory that is used again for the next one.
 class Gatherer {
  public:
-  /// Lives until the next call. No effects.
+  /// Lives until the next call, and as long as what is found in `changes`. No effects.
   const Gathered& Read(const eventlog::Table& changes, const Customer& customer);
 
  private:
@@ -61,17 +62,18 @@ class Gatherer {
   static constexpr std::size_t kKeptKeysMax = 64;
   using Lists = std::array<std::vector<Item>, kListedKinds>;
 
-  void Take(std::size_t place, eventlog::Offset offset, const Customer& customer);
+  void Take(const std::string& key, const changes::ChangeView& change, eventlog::Offset offset,
+            const Customer& customer);
 
   Gathered gathered_;
-  /// The newest change, by its place in keys_ and messages_.
-  std::optional<std::size_t> newest_;
+  /// Of the newest change.
+  const std::string* newest_key_ = nullptr;
+  changes::ReadView newest_read_;
   json::Tree tree_;
   /// Of this customer's entities, and behind them what others have left.
   std::vector<std::string> keys_;
-  MessageMemory<(std::size_t{16} << 10)> memory_;
-  /// The documents to which nodes refer. Null pointer: not decoded.
-  std::vector<const v1::ChangeEvent*> messages_;
+  /// Entries that had to be written anew to be looked at.
+  std::deque<std::string> own_;
   Lists current_;
   Lists past_;
 };

@@ -1,6 +1,6 @@
 #include <algorithm>
-#include <memory>
 
+#include "libs/changes/change_view.h"
 #include "libs/ids/keys.h"
 #include "services/transformer/stage.h"
 
@@ -8,6 +8,7 @@
 
 namespace tributary::transformer {
 
+using changes::ChangeView;
 using eventlog::TableEntry;
 
 namespace {
@@ -34,20 +35,19 @@ std::optional<ChangeParts> PartsOf(std::string_view key) {
                      key.substr(slashes[2] + 1)};
 }
 
-// Ids of customers that an entry names, sorted, each once. None: it cannot be decoded. They live as
-// long as what the decoder has decoded, and `id`, which is the one in the key.
-std::optional<std::vector<std::string_view>> NamesIn(const ChangeParts& parts,
-                                                     const TableEntry& entry,
-                                                     ChangeDecoder& decoder, std::string_view id) {
+// None: it cannot be decoded. Of a void tombstone nothing is left but its key.
+std::optional<ChangeView> ChangeOf(const TableEntry& entry, std::string& own) {
+  const std::optional<ChangeView> change = changes::ViewOf(entry.value, own);
+  if (entry.is_void) return change.value_or(ChangeView());
+  return change && change->has_entity ? change : std::nullopt;
+}
+
+// Ids of customers that an entry names, sorted, each once; `id` is the one in its key.
+std::vector<std::string_view> NamesIn(const ChangeParts& parts, const ChangeView& change,
+                                      std::string_view id) {
   std::vector<std::string_view> names;
-  const v1::ChangeEvent* const change = decoder.Decode(entry.value);
-  if (!entry.is_void && (change == nullptr || !change->has_entity())) return std::nullopt;
-  // Of a void tombstone nothing is left but its key.
-  if (change != nullptr) {
-    const v1::Entity& entity = change->entity();
-    names.insert(names.end(), entity.customers().begin(), entity.customers().end());
-    names.insert(names.end(), entity.former_customers().begin(), entity.former_customers().end());
-  }
+  for (const std::string_view name : change.customers) names.push_back(name);
+  for (const std::string_view name : change.former_customers) names.push_back(name);
   if (parts.kind == kCustomers) names.push_back(id);
   std::sort(names.begin(), names.end());
   names.erase(std::unique(names.begin(), names.end()), names.end());
@@ -72,54 +72,42 @@ std::string OffsetRow(eventlog::Offset offset) {
   return row;
 }
 
-const v1::ChangeEvent* ChangeDecoder::Decode(std::string_view bytes) {
-  if (change_ == nullptr || bytes != bytes_) {
-    bytes_ = bytes;
-    memory_.Reset();
-    change_ = &memory_.Make<v1::ChangeEvent>();
-    is_good_ = change_->ParseFromString(bytes_);
-  }
-  return is_good_ ? change_ : nullptr;
-}
-
-std::optional<std::vector<Customer>> CustomersOf(std::string_view key, const TableEntry& entry,
-                                                 ChangeDecoder& decoder) {
+std::optional<ChangeNews> NewsOf(std::string_view key, const TableEntry& entry) {
   const std::optional<ChangeParts> parts = PartsOf(key);
   if (!parts) return std::nullopt;
   const std::optional<std::vector<std::string>> places = ids::SplitKey(parts->connection);
   const std::optional<std::string> id =
       parts->kind == kCustomers ? ids::DecodePart(parts->id) : std::string();
   if (!places || !id) return std::nullopt;
-  const std::optional<std::vector<std::string_view>> names = NamesIn(*parts, entry, decoder, *id);
-  if (!names) return std::nullopt;
-  std::vector<Customer> customers;
-  customers.reserve(names->size());
-  for (const std::string_view name : *names) {
-    customers.push_back({(*places)[0], (*places)[1], std::string(name)});
+  std::string own;
+  const std::optional<ChangeView> change = ChangeOf(entry, own);
+  if (!change) return std::nullopt;
+  ChangeNews news;
+  news.first_read = change->first_read;
+  for (const std::string_view name : NamesIn(*parts, *change, *id)) {
+    news.customers.push_back({(*places)[0], (*places)[1], std::string(name)});
   }
-  return customers;
+  return news;
 }
 
-eventlog::Table::Indexer ChangeIndexer(std::shared_ptr<ChangeDecoder> decoder) {
-  return [decoder = std::move(decoder)](std::string_view key, const TableEntry& entry) {
-    std::vector<std::string> rows;
-    const std::optional<ChangeParts> parts = ids::SplitKey(key) ? PartsOf(key) : std::nullopt;
-    const std::string id =
-        parts && parts->kind == kCustomers ? *ids::DecodePart(parts->id) : std::string();
-    const std::optional<std::vector<std::string_view>> names =
-        parts ? NamesIn(*parts, entry, *decoder, id) : std::nullopt;
-    if (!names) {
-      rows.push_back("u/" + OffsetRow(entry.offset));
-      return rows;
-    }
-    rows.reserve(names->size() + 1);
-    for (const std::string_view name : *names) {
-      std::string& row = rows.emplace_back("c/");
-      row.append(parts->connection).append("/").append(ids::EncodePart(name)).append("/");
-    }
-    rows.push_back(OffsetRow(entry.offset));
+std::vector<std::string> IndexChange(std::string_view key, const TableEntry& entry) {
+  std::vector<std::string> rows;
+  const std::optional<ChangeParts> parts = ids::SplitKey(key) ? PartsOf(key) : std::nullopt;
+  std::string own;
+  const std::optional<ChangeView> change = parts ? ChangeOf(entry, own) : std::nullopt;
+  if (!change) {
+    rows.push_back("u/" + OffsetRow(entry.offset));
     return rows;
-  };
+  }
+  const std::string id = parts->kind == kCustomers ? *ids::DecodePart(parts->id) : std::string();
+  const std::vector<std::string_view> names = NamesIn(*parts, *change, id);
+  rows.reserve(names.size() + 1);
+  for (const std::string_view name : names) {
+    std::string& row = rows.emplace_back("c/");
+    row.append(parts->connection).append("/").append(ids::EncodePart(name)).append("/");
+  }
+  rows.push_back(OffsetRow(entry.offset));
+  return rows;
 }
 
 std::vector<std::string> IndexCommand(std::string_view key, const TableEntry&) {

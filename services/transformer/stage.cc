@@ -11,8 +11,7 @@ namespace {
 
 using eventlog::Topic;
 
-eventlog::OwnerOptions OwnerOptionsOf(const Options& options,
-                                      const std::shared_ptr<ChangeDecoder>& decoder) {
+eventlog::OwnerOptions OwnerOptionsOf(const Options& options) {
   eventlog::OwnerOptions owner;
   owner.service = "transformer";
   owner.instance = options.instance;
@@ -20,7 +19,7 @@ eventlog::OwnerOptions OwnerOptionsOf(const Options& options,
   owner.reads = {Topic::kTenants, Topic::kChanges};
   owner.streams = {Topic::kEvents};
   owner.persists_when_told = {Topic::kChanges};
-  owner.indexers = {{Topic::kChanges, ChangeIndexer(decoder)}, {Topic::kCommands, IndexCommand}};
+  owner.indexers = {{Topic::kChanges, IndexChange}, {Topic::kCommands, IndexCommand}};
   owner.is_leased = false;
   owner.lease = options.lease;
   owner.pause_bound = options.pause_bound;
@@ -37,8 +36,8 @@ TransformerStage::TransformerStage(Options options, StagePorts ports)
       compiled_(options_.compiled ? options_.compiled : std::make_shared<CompiledFiles>()),
       ports_(ports),
       // Not make_unique: that one does not see the private base.
-      owner_(new eventlog::Owner(OwnerOptionsOf(options_, decoder_), ports_.log, ports_.stores,
-                                 ports_.random, *this)) {
+      owner_(new eventlog::Owner(OwnerOptionsOf(options_), ports_.log, ports_.stores, ports_.random,
+                                 *this)) {
   meta_.source = "/transformer";
   meta_.type = "tributary.command.v1";
 }
@@ -140,8 +139,7 @@ void TransformerStage::OnReady(const eventlog::Takeover& takeover) {
   const auto touch = [&](const std::string& key, bool is_held) {
     const std::optional<eventlog::TableEntry> entry = changes.Get(key);
     if (!entry) return;
-    for (const Customer& customer :
-         CustomersOf(key, *entry, *decoder_).value_or(std::vector<Customer>())) {
+    for (const Customer& customer : NewsOf(key, *entry).value_or(ChangeNews()).customers) {
       if (is_held) {
         work.held.insert(customer);
       } else {
@@ -230,17 +228,15 @@ void TransformerStage::OnEntry(Topic topic, eventlog::Partition partition, std::
 
 void TransformerStage::OnChange(PartitionWork& work, std::string_view key,
                                 const eventlog::TableEntry& entry) {
-  const std::optional<std::vector<Customer>> customers = CustomersOf(key, entry, *decoder_);
-  if (!customers) {
+  const std::optional<ChangeNews> news = NewsOf(key, entry);
+  if (!news) {
     KeepAside(Topic::kChanges, work.partition, entry.offset, key, entry.value);
     return;
   }
-  const v1::ChangeEvent* const change = decoder_->Decode(entry.value);
-  const bool first_read = change != nullptr && change->first_read();
-  for (const Customer& customer : *customers) {
+  for (const Customer& customer : news->customers) {
     if (entry.is_void) {
       work.held.insert(customer);
-    } else if (first_read) {
+    } else if (news->first_read) {
       if (work.waiting.put_off() == 0) work.put_off_first = now_.steady;
       work.put_off_last = now_.steady;
       work.waiting.PutOff(customer);

@@ -130,34 +130,22 @@ struct PartitionWork {
   bool is_position_sure = true;
 };
 
-/// Decodes entries of `changes`, in memory that is used again. One that comes twice in a row, as
-/// each new one does to the index and then to the stage, is decoded once.
-class ChangeDecoder {
- public:
-  /// Lives until the next call. Null pointer: it cannot be decoded.
-  const v1::ChangeEvent* Decode(std::string_view bytes);
-
- private:
-  std::string bytes_;
-  MessageMemory<(std::size_t{2} << 10)> memory_;
-  /// Null pointer: nothing was decoded yet.
-  v1::ChangeEvent* change_ = nullptr;
-  bool is_good_ = false;
-};
-
 /// Rows of the index over `changes`: by customer, by offset, and of what cannot be decoded.
-eventlog::Table::Indexer ChangeIndexer(std::shared_ptr<ChangeDecoder> decoder);
+std::vector<std::string> IndexChange(std::string_view key, const eventlog::TableEntry& entry);
 /// By customer.
 std::vector<std::string> IndexCommand(std::string_view key, const eventlog::TableEntry& entry);
 std::string CustomerRow(const Customer& customer);
 /// Begin of the rows of all customers of a connection.
 std::string ConnectionRows(std::string_view tenant, std::string_view connection);
 std::string OffsetRow(eventlog::Offset offset);
-/// Customers that an entry of `changes` names, now or formerly; of a void one too. None: it cannot
-/// be decoded.
-std::optional<std::vector<Customer>> CustomersOf(std::string_view key,
-                                                 const eventlog::TableEntry& entry,
-                                                 ChangeDecoder& decoder);
+/// What an entry of `changes` says to whoever waits for news of customers.
+struct ChangeNews {
+  /// Whom it names, now or formerly.
+  std::vector<Customer> customers;
+  bool first_read = false;
+};
+/// Of a void one too. None: it cannot be decoded.
+std::optional<ChangeNews> NewsOf(std::string_view key, const eventlog::TableEntry& entry);
 std::strong_ordering Compare(const v1::Version& a, const v1::Version& b);
 
 class TransformerStage : public Transformer, private eventlog::OwnerListener {
@@ -273,7 +261,6 @@ class TransformerStage : public Transformer, private eventlog::OwnerListener {
 
   Options options_;
   const std::shared_ptr<CompiledFiles> compiled_;
-  const std::shared_ptr<ChangeDecoder> decoder_ = std::make_shared<ChangeDecoder>();
   StagePorts ports_;
   std::unique_ptr<eventlog::Owner> owner_;
   tenants::Directory directory_;

@@ -140,8 +140,7 @@ void TransformerStage::AnswerTrace(std::int64_t id, const v1::TraceRequest& requ
     if (const std::optional<eventlog::TableEntry> entry = changes.Get(key)) {
       response.set_entity(key);
       response.set_found(true);
-      for (const Customer& customer :
-           CustomersOf(key, *entry, *decoder_).value_or(std::vector<Customer>())) {
+      for (const Customer& customer : NewsOf(key, *entry).value_or(ChangeNews()).customers) {
         customers.insert(customer);
       }
       continue;

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -9,6 +10,7 @@
 
 #include "google/protobuf/stubs/logging.h"
 
+#include "libs/changes/change_view.h"
 #include "libs/eventlog/local_store.h"
 #include "libs/eventlog/table.h"
 #include "libs/ids/keys.h"
@@ -46,7 +48,7 @@ Table::Indexer IndexerOf(Topic topic) {
     case Topic::kCommands:
       return loader::IndexCommand;
     case Topic::kChanges:
-      return transformer::ChangeIndexer(std::make_shared<transformer::ChangeDecoder>());
+      return transformer::IndexChange;
     default:
       return {};
   }
@@ -192,6 +194,44 @@ void CheckWalks(std::string_view key, const TableEntry& entry) {
   }
 }
 
+std::string TimeOf(const google::protobuf::Timestamp& time) {
+  return std::to_string(time.seconds()) + "." + std::to_string(time.nanos());
+}
+std::string TimeOf(const changes::TimeView& time) {
+  return std::to_string(time.seconds) + "." + std::to_string(time.nanos);
+}
+
+/// A change that is looked at where it stands says what its message does.
+void CheckChange(std::string_view bytes) {
+  v1::ChangeEvent change;
+  std::string own;
+  const std::optional<changes::ChangeView> view = changes::ViewOf(bytes, own);
+  Require(view.has_value() == change.ParseFromArray(bytes.data(), static_cast<int>(bytes.size())),
+          "a change is refused where its message is");
+  if (!view) return;
+  const v1::Entity& entity = change.entity();
+  const auto same = [](const auto& names, const changes::Names& seen) {
+    return std::equal(names.begin(), names.end(), seen.begin(), seen.end());
+  };
+  const auto same_time = [](bool has, const auto& time, const auto& seen) {
+    return has == seen.has_value() && (!has || TimeOf(time) == TimeOf(*seen));
+  };
+  const v1::ReadSequence& read = entity.read();
+  Require(change.has_entity() == view->has_entity && change.first_read() == view->first_read &&
+              entity.connection() == view->connection && entity.kind() == view->kind &&
+              entity.id() == view->id && entity.gone() == view->gone &&
+              entity.document_hash() == view->document_hash && entity.document() == view->document,
+          "a change, looked at");
+  Require(same(entity.customers(), view->customers) &&
+              same(entity.former_customers(), view->former_customers),
+          "the customers of a change");
+  Require(same_time(entity.has_updated_at(), entity.updated_at(), view->updated_at) &&
+              same_time(entity.has_read_at(), entity.read_at(), view->read_at) &&
+              changes::ReadView{read.reader().generation(), read.reader().offset(),
+                                read.number()} == view->read,
+          "the times of a change");
+}
+
 void CheckTenants(const Table& table) {
   int undecodable = 0;
   tenants::Directory directory(
@@ -238,7 +278,6 @@ void Check(std::string_view input) {
   Table whole(options, *whole_disk->Open(topic, 0));
   auto cut = std::make_unique<Table>(options, *cut_disk->Open(topic, 0));
   extractor::Mirror mirror(whole);
-  const Table::Indexer undecodable = extractor::UndecodableChanges();
 
   std::optional<Token> fence;
   for (eventlog::Offset offset = 0; !choices.rest().empty() && offset < 64; ++offset) {
@@ -246,9 +285,10 @@ void Check(std::string_view input) {
     const std::optional<TableEntry> entry = whole.Apply(record);
     cut->Apply(record);
     if (entry) CheckWalks(record.key, *entry);
+    if (entry) CheckChange(entry->value);
     if (topic == Topic::kChanges && !record.key.starts_with('!')) {
       const bool is_readable = mirror.OnReadBack(record.key, entry);
-      const bool is_told = entry && !undecodable(record.key, *entry).empty();
+      const bool is_told = entry && !extractor::IndexUndecodable(record.key, *entry).empty();
       Require(is_readable || is_told, "what cannot be decoded is told");
       mirror.Find(record.key);
       mirror.is_unknown(record.key);

@@ -26,9 +26,10 @@ class MirrorTest : public ::testing::Test {
  protected:
   // What was read is produced, if it is news.
   bool Take(const v1::Entity& read) {
-    const std::optional<v1::Entity> folded = mirror_.Fold(kKey, read, is_contested_);
-    if (folded) mirror_.OnProduced(kKey, std::make_shared<const v1::Entity>(*folded));
-    return folded.has_value();
+    v1::Entity folded = read;
+    if (!mirror_.Fold(kKey, folded, is_contested_)) return false;
+    mirror_.OnProduced(kKey, std::make_shared<const v1::Entity>(folded));
+    return true;
   }
 
   std::unique_ptr<eventlog::LocalStores> stores_ = eventlog::MakeMemoryStores();
