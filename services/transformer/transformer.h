@@ -57,12 +57,12 @@ struct Options {
   Duration first_read_quiet = std::chrono::seconds(1);
   Duration first_read_wait_max = std::chrono::minutes(5);
   /// Changes folded into the local copy before it is written, be their customers derived or not.
-  std::int32_t unpersisted_changes_max = 2000;
+  std::int32_t unpersisted_changes_max = 1000;
   /// Of commands whose acknowledgement is awaited.
   std::int64_t batch_bytes_max = 8 << 20;
   /// State commands that were written and not read back yet; the version gate knows them from
   /// memory, some 300 bytes each.
-  std::int32_t unread_commands_max = 4000;
+  std::int32_t unread_commands_max = 2000;
   /// A new mapping and a removed sync wait beyond so many: what changes meanwhile, of whatever
   /// tenant, stands behind no more than these in `commands`.
   std::int32_t remap_unread_commands_max = 250;
