@@ -113,6 +113,9 @@ struct Record {
 
 using ProduceId = std::uint64_t;
 
+/// Brokers keep 4096 unless told otherwise.
+inline constexpr std::size_t kMarkBytesMax = 200;
+
 /// Non-blocking: each call queues, and its result comes as a Fact, exactly one for each id.
 class LogPort {
  public:
@@ -137,8 +140,11 @@ class LogPort {
   virtual void SampleEnd(std::uint64_t id, Topic topic, Partition partition) = 0;
   /// Asks for the group's committed offset: a CommittedOffset fact.
   virtual void FetchCommitted(std::uint64_t id, Topic topic, Partition partition) = 0;
-  /// Commits for the group that everything before `next` is done.
-  virtual void Commit(std::uint64_t id, Topic topic, Partition partition, Offset next) = 0;
+  /// Commits for the group that everything before `next` is done. `mark` is given back with it: of
+  /// which log the position is (log_mark.h). At most kMarkBytesMax of printable ASCII; may be
+  /// empty.
+  virtual void Commit(std::uint64_t id, Topic topic, Partition partition, Offset next,
+                      std::string mark) = 0;
   /// Renews the lease of all partitions of this member: a LeaseRenewed fact. It succeeds only
   /// while the group takes this member for the owner.
   virtual void RenewLease(std::uint64_t id) = 0;
@@ -198,6 +204,8 @@ struct CommittedOffset {
   Partition partition = 0;
   /// None: nothing was ever committed, or it has expired.
   std::optional<Offset> next;
+  /// What was committed with it. Empty: nothing, or by version 0.1.
+  std::string mark;
   std::string error;
 };
 struct CommitDone {

@@ -202,13 +202,6 @@ void Owner::Commit(Topic topic, Partition partition, Offset next) {
   if (commit.id == 0 && !commit.retry_at) s.SendCommit(*o, topic, commit);
 }
 
-bool Owner::has_committed(Topic topic, Partition partition) const {
-  const Owned* const o = std::as_const(*state_).Find(partition);
-  if (o == nullptr) return false;
-  const auto commit = o->commits.find(topic);
-  return commit != o->commits.end() && commit->second.done >= 0;
-}
-
 void Owner::Pause(Topic topic, Partition partition) {
   if (state_->Find(partition) != nullptr) state_->log.PauseReading(topic, partition);
 }

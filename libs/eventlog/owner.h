@@ -74,8 +74,10 @@ struct Takeover {
   std::vector<Topic> rebuilt;
   /// Of each persists_when_told table: where its local copy had durably got to before this start.
   std::vector<std::pair<Topic, Offset>> persisted_before;
-  /// Streams and tables: the group's committed offset. None: never committed.
+  /// Streams and tables: the group's committed offset in this log. None: never committed.
   std::vector<std::pair<Topic, std::optional<Offset>>> committed;
+  /// Of these the group's position was of a log that this one has replaced: what that held is lost.
+  std::vector<Topic> replaced;
   /// Rule 37. These streams are followed from where the log begins now. The group's position stays
   /// where it is, so that the next owner is told too, until the stage commits another; that it
   /// does when it is certain that what is missing will be read from the source again.
@@ -144,10 +146,9 @@ class Owner {
 
   /// Rule 32: what was folded from a persists_when_told table up to now is durable after this.
   absl::Status Persist(Topic topic, Partition partition);
-  /// Commits for the group, coalesced: only the newest position of a partition is sent.
+  /// Commits for the group, with what tells the next owner of which log it is; coalesced: only the
+  /// newest position of a partition is sent.
   void Commit(Topic topic, Partition partition, Offset next);
-  /// Of this ownership at least one was acknowledged: the group's position is of this very log.
-  bool has_committed(Topic topic, Partition partition) const;
   /// Backpressure on what this owner reads.
   void Pause(Topic topic, Partition partition);
   void Resume(Topic topic, Partition partition);

@@ -21,7 +21,17 @@ void Owner::State::SendCommit(Owned& o, Topic topic, CommitState& commit) {
   commit.id = ++last_id;
   commit.sent = commit.wanted;
   commit.retry_at.reset();
-  log.Commit(commit.id, topic, o.partition, commit.sent);
+  log.Commit(commit.id, topic, o.partition, commit.sent, MarkOf(o, topic));
+}
+
+std::string Owner::State::MarkOf(const Owned& o, Topic topic) {
+  LogMark mark;
+  if (const StreamState* const stream = o.FindStream(topic)) {
+    mark.seen = stream->newest;
+  } else {
+    mark.generation = o.generation;
+  }
+  return FormatMark(mark);
 }
 
 void Owner::State::OnCommitDone(const CommitDone& fact) {
@@ -106,8 +116,14 @@ void Owner::State::OnFetched(const Fetched& fact) {
     if (touched.empty() || touched.back() != record.partition) touched.push_back(record.partition);
     if (!IsTable(record.topic)) {
       StreamState* const stream = o->FindStream(record.topic);
-      if (stream == nullptr || !stream->is_following || record.offset < stream->next) continue;
+      if (stream == nullptr) continue;
+      if (stream->is_proving) {
+        OnProof(*o, *stream, LogMark::Seen{record.offset, record.appended_at});
+        continue;
+      }
+      if (!stream->is_following || record.offset < stream->next) continue;
       stream->next = record.offset + 1;
+      stream->newest = {record.offset, record.appended_at};
       listener.OnStreamRecord(record);
       continue;
     }
@@ -176,6 +192,16 @@ void Owner::State::Restart(Owned& o) {
 void Owner::State::OnCaughtUp(const CaughtUp& fact) {
   Owned* const o = Find(fact.partition);
   if (o == nullptr) return;
+  if (StreamState* const stream = o->FindStream(fact.topic)) {
+    if (!stream->is_proving) return;
+    if (fact.next <= o->committed[fact.topic].mark.seen->offset) {
+      Restart(*o);  // It ends before where it ended: it was lost meanwhile.
+      return;
+    }
+    OnProof(*o, *stream, std::nullopt);
+    Advance(*o);
+    return;
+  }
   TableState* const table = o->Find(fact.topic);
   if (table == nullptr || table->reading == Reading::kNone) return;
   if (!table->is_founded && fact.next < table->founding_end) {
@@ -200,7 +226,7 @@ void Owner::State::OnOutOfRange(const OutOfRange& fact) {
   if (o == nullptr) return;
   if (StreamState* const stream = o->FindStream(fact.topic)) {
     // Rule 37: what is missing is found when the partition is taken over anew.
-    if (stream->is_following) Restart(*o);
+    if (stream->is_following || stream->is_proving) Restart(*o);
     return;
   }
   TableState* const table = o->Find(fact.topic);
@@ -268,6 +294,7 @@ void Owner::State::OnCommittedOffset(const CommittedOffset& fact) {
   }
   committed.is_known = true;
   committed.next = fact.next;
+  committed.mark = ParseMark(fact.mark);
   Advance(*o);
 }
 

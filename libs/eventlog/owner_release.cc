@@ -39,7 +39,7 @@ void Owner::State::Give(Owned& o) {
     }
   }
   for (const StreamState& stream : o.streams) {
-    if (stream.is_following) log.StopReading(stream.topic, partition);
+    if (stream.is_following || stream.is_proving) log.StopReading(stream.topic, partition);
   }
   const bool was_told = o.serves();
   const auto found = owned.find(partition);

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "libs/eventlog/log_mark.h"
 #include "libs/eventlog/owner.h"
 
 // The inside of Owner: owner_takeover.cc (from the assignment to readiness), owner_following.cc
@@ -74,6 +75,8 @@ struct CommittedState {
   std::uint64_t id = 0;
   bool is_known = false;
   std::optional<Offset> next;
+  LogMark mark;
+  bool is_of_another_log = false;
   std::optional<Instant> due;
 };
 
@@ -87,6 +90,11 @@ struct StreamState {
   Offset next = 0;
   // Where the group stood, if what follows it is gone.
   std::optional<Offset> expired_from;
+  // The record that the group's position names is being read, or it was found what that is of.
+  bool is_proving = false;
+  bool is_proven = false;
+  // For the marks of our own commits.
+  std::optional<LogMark::Seen> newest;
   bool is_following = false;
 };
 
@@ -290,6 +298,10 @@ struct Owner::State {
   // Takes every step that has become possible.
   void Advance(Owned& o);
   void TryFence(Owned& o);
+  // Of which log the group's position is. False: asked for.
+  bool Prove(Owned& o, StreamState& stream, CommittedState& committed);
+  void OnProof(Owned& o, StreamState& stream, const std::optional<LogMark::Seen>& found);
+  void ProveTable(const Owned& o, const TableState& table, CommittedState& committed) const;
   // Rule 13: clean only if the newest older fence of every own table was released.
   bool IsUnclean(const Owned& o) const;
   void Ready(Owned& o);
@@ -314,6 +326,7 @@ struct Owner::State {
   // ---- owner_following.cc: commits ----
 
   void SendCommit(Owned& o, Topic topic, CommitState& commit);
+  static std::string MarkOf(const Owned& o, Topic topic);
   void OnCommitDone(const CommitDone& fact);
 
   // ---- facts, each where its subject is ----

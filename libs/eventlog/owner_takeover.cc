@@ -315,10 +315,7 @@ void Owner::State::TryFence(Owned& o) {
   for (StreamState& stream : o.streams) {
     CommittedState& committed = o.committed[stream.topic];
     if (!stream.is_sampled || !committed.is_known) return;
-    // It is not the topic that was read: it was lost, and a commit that was under way landed in the
-    // new one. Waiting would only let that grow until the position lies within it, and hides what
-    // was lost. The stage is told that nothing was committed.
-    if (committed.next && *committed.next > stream.end) committed.next.reset();
+    if (!stream.is_proven && !Prove(o, stream, committed)) return;
     // Rule 37. Nothing committed means that nothing was read, so records that are gone were not
     // read either.
     const Offset from = committed.next.value_or(0);
@@ -337,6 +334,49 @@ void Owner::State::TryFence(Owned& o) {
   } else {
     FenceNext(o);
   }
+}
+
+// A commit that was under way when its topic was lost may land in the new one. Whoever believed it
+// would never learn of the loss.
+bool Owner::State::Prove(Owned& o, StreamState& stream, CommittedState& committed) {
+  if (stream.is_proving) return false;
+  const std::optional<LogMark::Seen>& seen = committed.mark.seen;
+  if (committed.next && (*committed.next > stream.end || (seen && seen->offset >= stream.end))) {
+    OnProof(o, stream, std::nullopt);
+  } else if (committed.next && seen && seen->offset >= stream.begin) {
+    stream.is_proving = true;
+    log.StartReading(stream.topic, o.partition, seen->offset);
+  } else {
+    // Nothing is committed, or nothing that is kept tells of which log it is.
+    stream.is_proven = true;
+  }
+  return stream.is_proven;
+}
+
+void Owner::State::OnProof(Owned& o, StreamState& stream,
+                           const std::optional<LogMark::Seen>& found) {
+  if (stream.is_proving) log.StopReading(stream.topic, o.partition);
+  stream.is_proving = false;
+  stream.is_proven = true;
+  CommittedState& committed = o.committed[stream.topic];
+  if (found && found == committed.mark.seen) {
+    stream.newest = found;
+    return;
+  }
+  committed.next.reset();
+  committed.is_of_another_log = true;
+}
+
+void Owner::State::ProveTable(const Owned& o, const TableState& table,
+                              CommittedState& committed) const {
+  if (!committed.next) return;
+  // Compaction removes what a position could name; but a table that was lost says so, and with it
+  // the generation has grown.
+  const Table& t = *table.table;
+  const bool is_of_lost = t.founded_after_loss() && committed.mark.generation != o.generation;
+  if (!is_of_lost && *committed.next <= t.next_offset()) return;
+  committed.next.reset();
+  committed.is_of_another_log = true;
 }
 
 bool Owner::State::IsUnclean(const Owned& o) const {
@@ -373,8 +413,10 @@ void Owner::State::Ready(Owned& o) {
     CheckStore(table);
     SampleLater(table, SampleOf::kEnd, SampleInterval());
   }
-  for (const auto& [topic, committed] : o.committed) {
+  for (auto& [topic, committed] : o.committed) {
+    if (const TableState* const table = o.Find(topic)) ProveTable(o, *table, committed);
     takeover.committed.emplace_back(topic, committed.next);
+    if (committed.is_of_another_log) takeover.replaced.push_back(topic);
   }
   for (const StreamState& stream : o.streams) {
     if (!stream.expired_from) continue;

@@ -121,8 +121,8 @@ class MeasuredLog final : public eventlog::LogPort {
     log_.FetchCommitted(id, topic, partition);
   }
   void Commit(std::uint64_t id, eventlog::Topic topic, eventlog::Partition partition,
-              eventlog::Offset next) override {
-    log_.Commit(id, topic, partition, next);
+              eventlog::Offset next, std::string mark) override {
+    log_.Commit(id, topic, partition, next, std::move(mark));
   }
   void RenewLease(std::uint64_t id) override { log_.RenewLease(id); }
   void FinishRevoking() override { log_.FinishRevoking(); }

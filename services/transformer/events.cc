@@ -155,14 +155,20 @@ void TransformerStage::OnEventsExpired(PartitionWork& work,
 void TransformerStage::FindLostEvents(PartitionWork& work, const eventlog::Takeover& takeover) {
   // Until the first command of its generation: none is written before the sources are asked.
   const bool commands_are_lost = table(Topic::kCommands, work.partition).IsEmptySinceLoss();
-  const auto committed = [&takeover](Topic topic) {
+  const auto has = [&takeover](Topic topic) {
     return std::any_of(
         takeover.committed.begin(), takeover.committed.end(),
         [&](const auto& position) { return position.first == topic && position.second; });
   };
+  const auto is_replaced = [&takeover](Topic topic) {
+    return std::find(takeover.replaced.begin(), takeover.replaced.end(), topic) !=
+           takeover.replaced.end();
+  };
+  const bool has_events = has(Topic::kEvents);
   // Whoever has committed the one has committed the other before.
-  const bool has_events = committed(Topic::kEvents);
-  const bool events_are_lost = !has_events && committed(Topic::kChanges);
+  const bool events_are_lost =
+      is_replaced(Topic::kEvents) ||
+      (!has_events && (has(Topic::kChanges) || is_replaced(Topic::kChanges)));
   // What is still in `events` is read from there again, as it was (Owner).
   if ((!has_events || commands_are_lost) && !work.events_begin) work.events_begin = 0;
   if ((!commands_are_lost && !events_are_lost) || !work.read_again.empty()) return;

@@ -123,11 +123,6 @@ void TransformerStage::OnReady(const eventlog::Takeover& takeover) {
   }
   work.committed = committed.value_or(0);
   const eventlog::Table& changes = table(Topic::kChanges, partition);
-  // A position may be of a topic that was lost, committed when it was already gone: then it lies
-  // beyond the end, and within when the new one has grown. What was mapped in this generation was
-  // so behind a commit in it (FinishRemap).
-  work.is_position_sure = !changes.founded_after_loss() || HasMapped(work);
-  if (!work.is_position_sure || work.committed > changes.next_offset()) work.committed = 0;
 
   // Rule 33: what was committed is derived and durable; whatever is named behind it may not be.
   std::vector<std::string> keys;

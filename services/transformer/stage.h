@@ -126,8 +126,6 @@ struct PartitionWork {
   std::int64_t unacknowledged_bytes = 0;
   /// Of `changes`: committed for the group.
   eventlog::Offset committed = 0;
-  /// That position is certainly of this `changes`, not of one that was lost.
-  bool is_position_sure = true;
 };
 
 /// Rows of the index over `changes`: by customer, by offset, and of what cannot be decoded.
@@ -212,8 +210,6 @@ class TransformerStage : public Transformer, private eventlog::OwnerListener {
   void FinishRemap(PartitionWork& work, const SyncKey& name, SyncWork& sync);
   void ForgetMapped(PartitionWork& work, const SyncKey& name, SyncWork& sync);
   std::int64_t MappedRevision(const PartitionWork& work, const SyncKey& name);
-  /// Of any sync, in this generation.
-  bool HasMapped(const PartitionWork& work);
   /// Syncs of which `commands` has entries: of one tenant, or of all (empty).
   std::set<SyncKey> SyncsInCommands(const PartitionWork& work, std::string_view tenant) const;
 

@@ -58,12 +58,6 @@ std::int64_t TransformerStage::MappedRevision(const PartitionWork& work, const S
   return command.mapped().generation() == work.generation ? command.mapped().revision() : 0;
 }
 
-bool TransformerStage::HasMapped(const PartitionWork& work) {
-  const std::set<SyncKey> names = SyncsInCommands(work, "");
-  return std::any_of(names.begin(), names.end(),
-                     [&](const SyncKey& name) { return MappedRevision(work, name) != 0; });
-}
-
 void TransformerStage::Refresh(PartitionWork& work, const std::string& tenant) {
   const tenants::TenantState* state = directory_.Find(tenant);
   // A removed tenant has a snapshot that says so. None is there only as long as control has not
@@ -193,8 +187,6 @@ void TransformerStage::FinishRemap(PartitionWork& work, const SyncKey& name, Syn
   for (const Customer& customer : work.held) {
     if (customer.tenant == name.first && customer.connection == sync.sync.source()) return;
   }
-  // The next owner believes the position from here on.
-  if (!work.is_position_sure && !owner_->has_committed(Topic::kChanges, work.partition)) return;
   // Rule 36: all outputs of the revision are acknowledged.
   v1::Command command;
   command.mutable_mapped()->set_revision(sync.remapping);

@@ -84,9 +84,10 @@ class Driver {
   }
 
   /// The error.
-  std::string Commit(eventlog::Topic topic, eventlog::Partition partition, eventlog::Offset next) {
+  std::string Commit(eventlog::Topic topic, eventlog::Partition partition, eventlog::Offset next,
+                     std::string mark = "") {
     const std::uint64_t id = ++last_question_;
-    member_->Commit(id, topic, partition, next);
+    member_->Commit(id, topic, partition, next, std::move(mark));
     if (!Until([&] { return commits.contains(id); })) return "no answer";
     return commits[id].error;
   }

@@ -272,6 +272,29 @@ TEST_F(LogConformance, ResumesFromTheCommittedOffset) {
   EXPECT_EQ(JoinAlone("other")->Committed(Topic::kEvents, 0).next, std::nullopt);
 }
 
+TEST_F(LogConformance, GivesBackWhatWasCommittedWithAPosition) {
+  const std::string longest(eventlog::kMarkBytesMax, 'm');
+  {
+    const auto member = JoinAlone("g");
+    EXPECT_EQ(member->Commit(Topic::kEvents, 0, 4, "generation=5 seen=3@1767225600123456"), "");
+    EXPECT_EQ(member->Committed(Topic::kEvents, 0).mark, "generation=5 seen=3@1767225600123456");
+    EXPECT_EQ(member->Commit(Topic::kChanges, 0, 1, longest), "");
+    // Those of a version that wrote none.
+    EXPECT_EQ(member->Commit(Topic::kEvents, 1, 9, "seen=8@17"), "");
+    EXPECT_EQ(member->Commit(Topic::kEvents, 1, 10), "");
+    EXPECT_TRUE(member->log().Close(seconds(10)).ok());
+  }
+  log_->Reopen();
+  const auto member = JoinAlone("g");
+  EXPECT_EQ(member->Committed(Topic::kEvents, 0).next, 4);
+  EXPECT_EQ(member->Committed(Topic::kEvents, 0).mark, "generation=5 seen=3@1767225600123456");
+  EXPECT_EQ(member->Committed(Topic::kChanges, 0).next, 1);
+  EXPECT_EQ(member->Committed(Topic::kChanges, 0).mark, longest);
+  EXPECT_EQ(member->Committed(Topic::kEvents, 1).next, 10);
+  EXPECT_EQ(member->Committed(Topic::kEvents, 1).mark, "");
+  EXPECT_EQ(member->Committed(Topic::kChanges, 1).mark, "");
+}
+
 TEST_F(LogConformance, TellsThatAPositionLiesBehindTheEnd) {
   const auto member = JoinAlone("g");
   member->ProduceAndWait(Topic::kEvents, 0, "k", "v");

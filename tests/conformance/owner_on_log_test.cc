@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <map>
@@ -14,6 +15,7 @@
 #include "libs/eventlog/clock.h"
 #include "libs/eventlog/lmdb_stores.h"
 #include "libs/eventlog/owner.h"
+#include "tests/conformance/driver.h"
 #include "tests/conformance/log_under_test.h"
 #include "tests/conformance/temporary_directory.h"
 
@@ -54,6 +56,7 @@ class Service final : public eventlog::OwnerListener {
     options.service = "loader";
     options.instance = instance;
     options.writes = {Topic::kRecords};
+    options.streams = {Topic::kEvents};
     options.is_leased = lease > Duration::zero();
     options.lease = lease;
     options.pause_bound = lease / 2;
@@ -118,13 +121,15 @@ class Service final : public eventlog::OwnerListener {
   eventlog::Owner& owner() { return *owner_; }
   std::map<Partition, eventlog::Takeover> takeovers;
   std::vector<Partition> gone;
+  /// Keys, of all partitions.
+  std::vector<std::string> stream;
 
  private:
   void OnReady(const eventlog::Takeover& takeover) override {
     takeovers[takeover.partition] = takeover;
   }
   void OnEntry(Topic, Partition, std::string_view, const std::optional<TableEntry>&) override {}
-  void OnStreamRecord(const Record&) override {}
+  void OnStreamRecord(const Record& record) override { stream.push_back(record.key); }
   void OnWritten(ProduceId, Offset) override { ++acknowledged_; }
   void OnGone(Partition partition) override { gone.push_back(partition); }
   void OnRevoking(Partition partition, Instant) override { owner_->Release(partition); }
@@ -174,6 +179,54 @@ TEST_F(OwnerOnLog, AFreshLogIsTakenOverAtOnceAndCleanly) {
   ASSERT_TRUE(service.UntilReady());
   ASSERT_THAT(service.takeovers, SizeIs(kPartitions));
   for (const auto& [partition, takeover] : service.takeovers) EXPECT_FALSE(takeover.unclean);
+}
+
+// Rule 37: a position says of which stream it is; that of another one counts for nothing.
+TEST_F(OwnerOnLog, GoesOnInAStreamOnlyWhereItsPositionIsOfThatStream) {
+  const auto has_replaced = [](Service& service, Partition partition) {
+    const std::vector<Topic>& replaced = service.takeovers[partition].replaced;
+    return std::find(replaced.begin(), replaced.end(), Topic::kEvents) != replaced.end();
+  };
+  {
+    Service service(*log_, first_copy_.path());
+    ASSERT_TRUE(service.UntilReady());
+    for (const char* const key : {"1", "2", "3", "4"}) {
+      for (const Partition partition : {0, 1}) {
+        service.owner().Append(Topic::kEvents, partition, key, "v", {});
+      }
+    }
+    ASSERT_TRUE(service.Until([&] { return service.stream.size() == 8; }));
+    service.owner().Commit(Topic::kEvents, 0, 3);
+    service.owner().Commit(Topic::kEvents, 1, 3);
+    const Instant until = eventlog::BootTime() + seconds(3);
+    ASSERT_TRUE(service.Until([&] { return eventlog::BootTime() >= until; }));
+    EXPECT_TRUE(service.Leave());
+  }
+  log_->Reopen();
+  {
+    Service service(*log_, first_copy_.path());
+    ASSERT_TRUE(service.UntilReady());
+    EXPECT_FALSE(has_replaced(service, 0));
+    EXPECT_FALSE(has_replaced(service, 1));
+    ASSERT_TRUE(service.Until([&] { return service.stream.size() == 2; }));
+    EXPECT_EQ(service.stream, (std::vector<std::string>{"4", "4"}));
+    EXPECT_TRUE(service.Leave());
+  }
+  {
+    // As if it had landed in a stream that was made anew.
+    auto joined = log_->Join("loader", "dead");
+    ASSERT_TRUE(joined.ok()) << joined.status();
+    Driver member(*std::move(joined));
+    ASSERT_TRUE(member.UntilAssigned(kPartitions));
+    ASSERT_EQ(member.Commit(Topic::kEvents, 0, 3, "seen=3@1767225600123456"), "");
+    EXPECT_TRUE(member.log().Close(seconds(10)).ok());
+  }
+  log_->Reopen();
+  Service service(*log_, first_copy_.path());
+  ASSERT_TRUE(service.UntilReady());
+  EXPECT_TRUE(has_replaced(service, 0));
+  EXPECT_FALSE(has_replaced(service, 1));
+  ASSERT_TRUE(service.Until([&] { return service.stream.size() == 5; }));
 }
 
 TEST_F(OwnerOnLog, ReadsItsTableBackWithDeletionsAndAgainFromItsLocalCopy) {

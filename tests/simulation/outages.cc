@@ -1,5 +1,6 @@
 #include "tests/simulation/outages.h"
 
+#include <algorithm>
 #include <array>
 #include <string>
 #include <utility>
@@ -14,7 +15,7 @@ using std::chrono::hours;
 using std::chrono::minutes;
 using std::chrono::seconds;
 
-constexpr std::array<std::pair<Outage, std::string_view>, 9> kNames = {
+constexpr std::array<std::pair<Outage, std::string_view>, 11> kNames = {
     {{Outage::kNone, "none"},
      {Outage::kLog, "log"},
      {Outage::kControl, "control"},
@@ -23,7 +24,9 @@ constexpr std::array<std::pair<Outage, std::string_view>, 9> kNames = {
      {Outage::kEvents, "events"},
      {Outage::kPeople, "people"},
      {Outage::kRebalances, "rebalances"},
-     {Outage::kTargets, "targets"}}};
+     {Outage::kTargets, "targets"},
+     {Outage::kLateCommit, "late-commit"},
+     {Outage::kLateCommitWithoutMark, "late-commit-without-mark"}}};
 constexpr std::array<std::string_view, 3> kStages = {"extractor", "transformer", "loader"};
 constexpr int kTargetsAwayDays = 10;
 
@@ -68,6 +71,11 @@ void Outages::Plan(Outage outage, Instant begin, Instant end) {
         return Rebalance(end);
       case Outage::kTargets:
         return LoseTargets();
+      case Outage::kLateCommit:
+      case Outage::kLateCommitWithoutMark:
+        s_.time.After(seconds(30),
+                      [this, end, outage] { CommitLate(end, outage == Outage::kLateCommit); });
+        return;
     }
   });
 }
@@ -123,6 +131,41 @@ void Outages::LoseEvents() {
       s_.log.ExpireBefore(Topic::kEvents, p, end);
     }
   });
+}
+
+void Outages::CommitLate(Instant end, bool with_mark) {
+  ForEach("transformer", [](Node& node) { node.Kill("for long"); });
+  // What comes meanwhile nobody has handled when it is lost.
+  s_.time.After(seconds(20), [this, end, with_mark] {
+    std::map<eventlog::Partition, eventlog::Offset> positions;
+    for (eventlog::Partition p = 0; p < s_.partitions; ++p) {
+      const std::optional<eventlog::Offset> next =
+          s_.log.committed("transformer", Topic::kEvents, p);
+      const std::string mark = s_.log.mark("transformer", Topic::kEvents, p);
+      s_.log.Lose(Topic::kEvents, p);
+      if (!next) continue;
+      s_.log.LandCommit("transformer", Topic::kEvents, p, *next, with_mark ? mark : "");
+      // Nothing hides in front of the first.
+      if (*next > 0) positions[p] = *next;
+    }
+    s_.trace.Line("log", "loses events, and gets commits of the lost ones");
+    s_.checks.OnLost(Topic::kEvents);
+    StartTransformersBeyond(positions, end - seconds(20));
+  });
+}
+
+void Outages::StartTransformersBeyond(
+    const std::map<eventlog::Partition, eventlog::Offset>& positions, Instant at_last) {
+  const bool are_passed = std::ranges::all_of(positions, [this](const auto& position) {
+    return s_.log.end(Topic::kEvents, position.first) > position.second;
+  });
+  if (are_passed || s_.time.now().steady >= at_last) {
+    if (are_passed && !positions.empty()) ++positions_outgrown_;
+    ForEach("transformer", [](Node& node) { node.Start(Disk::kKept); });
+    return;
+  }
+  s_.time.After(seconds(1),
+                [this, positions, at_last] { StartTransformersBeyond(positions, at_last); });
 }
 
 void Outages::Rebalance(Instant end) {

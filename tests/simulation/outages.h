@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <set>
 #include <string>
 #include <string_view>
@@ -21,6 +22,8 @@ class Outages {
   std::int64_t expired_unread() const { return expired_unread_; }
   /// What people did to records at CRMs.
   std::int64_t deeds() const { return deeds_; }
+  /// A new `events` had grown beyond what was committed in the lost one.
+  std::int64_t positions_outgrown() const { return positions_outgrown_; }
 
  private:
   void ForEach(std::string_view service, const std::function<void(Node&)>& each);
@@ -30,6 +33,9 @@ class Outages {
   void LoseOffsets();
   void LoseEvents();
   void LoseTargets();
+  void CommitLate(Instant end, bool with_mark);
+  void StartTransformersBeyond(const std::map<eventlog::Partition, eventlog::Offset>& positions,
+                               Instant at_last);
   void Rebalance(Instant end);
   void Meddle(Instant end);
 
@@ -37,6 +43,7 @@ class Outages {
   bool control_is_away_ = false;
   std::int64_t expired_unread_ = 0;
   std::int64_t deeds_ = 0;
+  std::int64_t positions_outgrown_ = 0;
   std::set<std::string> meddled_;
 };
 

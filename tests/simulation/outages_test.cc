@@ -74,6 +74,24 @@ TEST(OutagesTest, EventsThatExpireUnreadAreReadFromTheSourceAgain) {
   }
 }
 
+// Rule 37: a dead owner's commit lands in a new `events`, and does not hide what was lost, however
+// far that has grown. Version 0.1 wrote positions that did.
+TEST(OutagesTest, ACommitThatLandsInANewStreamOfEventsHidesNothing) {
+  for (const bool faults : {false, true}) {
+    std::int64_t outgrown = 0;
+    SimulationOptions options = Long(Outage::kLateCommit, minutes(4));
+    options.faults = faults;
+    for (const SimulationResult& result : Hold(options, 10)) outgrown += result.positions_outgrown;
+    EXPECT_GT(outgrown, 5);
+  }
+  int hidden = 0;
+  SimulationOptions options = Long(Outage::kLateCommitWithoutMark, minutes(4));
+  for (options.seed = 1; options.seed <= 10; ++options.seed) {
+    if (!Simulate(options).problems.empty()) ++hidden;
+  }
+  EXPECT_GT(hidden, 0);
+}
+
 // What people do at a CRM nobody tells us: the sweep finds and repairs it, makes what was deleted
 // again once, and nobody goes round in a circle.
 TEST(OutagesTest, WhatPeopleDoAtACrmIsRepairedAndMakesNothingTwice) {

@@ -65,7 +65,7 @@ int main(int argc, char** argv) {
   app.add_flag("--no-faults", no_faults, "nothing goes wrong");
   app.add_option("--outage", outage_name,
                  "away for long or lost as a whole: log, control, disks, offsets, events, "
-                 "rebalances, targets");
+                 "rebalances, targets, late-commit, late-commit-without-mark");
   app.add_flag("--beyond-settle", beyond_settle, "CRMs also do what they were asked later than L");
   app.add_flag("--no-sweep", no_sweep, "rule 15 is switched off");
   app.add_flag("--unknown-field", unknown_field, "every record has a field that nobody knows");

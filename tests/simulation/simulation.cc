@@ -569,6 +569,7 @@ class Simulation : private Node::Events {
     result.parked = checks_.counts().parked;
     result.expired_unread = outages_.expired_unread();
     result.deeds = outages_.deeds();
+    result.positions_outgrown = outages_.positions_outgrown();
     result.unknown_outcomes = network_.unknown_outcomes();
     for (const std::unique_ptr<simulator::World>& world : worlds_) {
       result.mutations += world->mutations();

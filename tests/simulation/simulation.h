@@ -30,6 +30,11 @@ enum class Outage : std::uint8_t {
   kRebalances,
   /// The CRMs of a tenant, for ten days and in every way.
   kTargets,
+  /// `events` is lost while no transformer runs, the last commit of one lands in the new topic, and
+  /// that has grown beyond it before one runs again.
+  kLateCommit,
+  /// The same of version 0.1, whose positions do not say of which log they are.
+  kLateCommitWithoutMark,
 };
 /// By the names that `simulate --outage` takes.
 std::optional<Outage> OutageOf(std::string_view name);
@@ -89,6 +94,8 @@ struct SimulationResult {
   /// Events that nobody had read when they expired.
   std::int64_t expired_unread = 0;
   std::int64_t deeds = 0;
+  /// See Outages.
+  std::int64_t positions_outgrown = 0;
   /// Only beyond L.
   std::int64_t regressions = 0;
   std::int64_t shown = 0;

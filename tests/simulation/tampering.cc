@@ -213,11 +213,12 @@ void TamperedLog::FetchCommitted(std::uint64_t id, Topic topic, Partition partit
   member_.FetchCommitted(id, topic, partition);
 }
 
-void TamperedLog::Commit(std::uint64_t id, Topic topic, Partition partition, Offset next) {
+void TamperedLog::Commit(std::uint64_t id, Topic topic, Partition partition, Offset next,
+                         std::string mark) {
   if (breaks(RuleBreak::kCommitFirst) && is("transformer")) {
     next = std::max(next, position_[{topic, partition}] + 1);
   }
-  member_.Commit(id, topic, partition, next);
+  member_.Commit(id, topic, partition, next, std::move(mark));
 }
 
 void TamperedLog::RenewLease(std::uint64_t id) { member_.RenewLease(id); }
@@ -318,7 +319,7 @@ bool TamperedLog::FalsifyRecord(Record& record) {
   position_[where] = record.offset;
   if (breaks(RuleBreak::kCommitFirst) && is("transformer") &&
       (record.topic == Topic::kChanges || record.topic == Topic::kEvents)) {
-    member_.Commit(kAside, record.topic, record.partition, record.offset + 1);
+    member_.Commit(kAside, record.topic, record.partition, record.offset + 1, "");
   }
   if (!eventlog::IsTable(record.topic)) {
     if (breaks(RuleBreak::kPresentEntities) && record.topic == Topic::kEvents && record.value) {

@@ -61,7 +61,7 @@ class TamperedLog : public eventlog::LogPort, public std::enable_shared_from_thi
   void FetchCommitted(std::uint64_t id, eventlog::Topic topic,
                       eventlog::Partition partition) override;
   void Commit(std::uint64_t id, eventlog::Topic topic, eventlog::Partition partition,
-              eventlog::Offset next) override;
+              eventlog::Offset next, std::string mark) override;
   void RenewLease(std::uint64_t id) override;
   void FinishRevoking() override;
 

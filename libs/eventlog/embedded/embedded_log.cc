@@ -370,26 +370,31 @@ class EmbeddedLog::Member final : public LogMember {
     CommittedOffset fact{.id = id, .topic = topic, .partition = partition};
     fact.error = Refusal(topic, partition);
     if (fact.error.empty()) {
-      const auto committed = core_->storage().Committed(group_, topic, partition);
-      if (committed.ok()) {
-        fact.next = *committed;
-      } else {
+      auto committed = core_->storage().Committed(group_, topic, partition);
+      if (!committed.ok()) {
         fact.error = std::string(committed.status().message());
+      } else if (*committed) {
+        fact.next = (*committed)->next;
+        fact.mark = std::move((*committed)->mark);
       }
     }
     mailbox_->inbox.Push(std::move(fact));
   }
 
-  void Commit(std::uint64_t id, Topic topic, Partition partition, Offset next) override {
+  void Commit(std::uint64_t id, Topic topic, Partition partition, Offset next,
+              std::string mark) override {
     if (std::string error = Refusal(topic, partition); !error.empty()) {
       mailbox_->inbox.Push(CommitDone{.id = id, .error = std::move(error)});
       return;
     }
-    core_->Submit(
-        {.mailbox = mailbox_,
-         .id = id,
-         .bytes = 0,
-         .operation = {.group = group_, .topic = topic, .partition = partition, .offset = next}});
+    core_->Submit({.mailbox = mailbox_,
+                   .id = id,
+                   .bytes = 0,
+                   .operation = {.group = group_,
+                                 .topic = topic,
+                                 .partition = partition,
+                                 .offset = next,
+                                 .mark = std::move(mark)}});
   }
 
   void RenewLease(std::uint64_t id) override {

@@ -134,10 +134,12 @@ class Storage::Batch {
   }
 
   int Commit(const Operation& operation) {
-    std::string next;
-    lmdb::AppendBigEndian(next, operation.offset);
+    // Version 0.1 wrote no mark, and reads none.
+    std::string value;
+    lmdb::AppendBigEndian(value, operation.offset);
+    value.append(operation.mark);
     return Put(txn_, storage_.committed_,
-               Place(operation.topic, operation.partition) + *operation.group, next);
+               Place(operation.topic, operation.partition) + *operation.group, value);
   }
 
   /// One removal that is due. An entry goes when a younger one of its key has lain there for C; a
@@ -500,8 +502,9 @@ absl::Status Storage::Read(Topic topic, Partition partition, Offset from, std::i
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::optional<Offset>> Storage::Committed(const std::string& group, Topic topic,
-                                                         Partition partition) const {
+absl::StatusOr<std::optional<Storage::Position>> Storage::Committed(const std::string& group,
+                                                                    Topic topic,
+                                                                    Partition partition) const {
   std::shared_lock map_lock(map_mutex_);
   lmdb::Transaction reading;
   int code = reading.Begin(env_, MDB_RDONLY);
@@ -509,9 +512,9 @@ absl::StatusOr<std::optional<Offset>> Storage::Committed(const std::string& grou
   if (code == MDB_SUCCESS) {
     code = Get(reading.get(), committed_, Place(topic, partition) + group, value);
   }
-  if (code == MDB_NOTFOUND) return std::optional<Offset>();
+  if (code == MDB_NOTFOUND) return std::optional<Position>();
   if (code != MDB_SUCCESS) return ToStatus(code, "reading a committed offset");
-  return std::optional<Offset>(lmdb::ReadBigEndian<Offset>(value, 0));
+  return Position{lmdb::ReadBigEndian<Offset>(value, 0), std::string(value.substr(sizeof(Offset)))};
 }
 
 absl::StatusOr<PartitionSetUp> Storage::Inspect(Topic table, Partition partition) const {

@@ -41,6 +41,8 @@ class Storage {
     Partition partition = 0;
     /// Of an append: the result. Of a commit: what is committed.
     Offset offset = 0;
+    /// Of a commit.
+    std::string mark;
     std::string key;
     std::optional<std::string> value;
     Headers headers;
@@ -79,8 +81,12 @@ class Storage {
   absl::Status Read(Topic topic, Partition partition, Offset from, std::int64_t bytes_max,
                     std::vector<Record>& records, Offset& next) const;
 
-  absl::StatusOr<std::optional<Offset>> Committed(const std::string& group, Topic topic,
-                                                  Partition partition) const;
+  struct Position {
+    Offset next = 0;
+    std::string mark;
+  };
+  absl::StatusOr<std::optional<Position>> Committed(const std::string& group, Topic topic,
+                                                    Partition partition) const;
   /// Looks at keys that begin with `!`, and whether there are others; not at all records.
   absl::StatusOr<PartitionSetUp> Inspect(Topic table, Partition partition) const;
 

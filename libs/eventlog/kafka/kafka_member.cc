@@ -4,6 +4,7 @@
 #include <array>
 #include <atomic>
 #include <chrono>
+#include <cstring>
 #include <future>
 #include <map>
 #include <optional>
@@ -200,10 +201,11 @@ class Member final : public LogMember {
                               .partition = partition});
   }
 
-  void Commit(std::uint64_t id, Topic topic, Partition partition, Offset next) override {
+  void Commit(std::uint64_t id, Topic topic, Partition partition, Offset next,
+              std::string mark) override {
     std::string error = Refusal(topic, partition);
     if (error.empty()) {
-      error = SendCommit(TopicName(options(), topic), partition, next, {.id = id});
+      error = SendCommit(TopicName(options(), topic), partition, next, mark, {.id = id});
     }
     if (!error.empty()) Push(CommitDone{.id = id, .error = std::move(error)});
   }
@@ -217,7 +219,7 @@ class Member final : public LogMember {
     const std::vector<Partition>& held = is_revoking_ ? revoking_ : assigned_;
     if (error.empty() && held.empty()) error = "the group has given this member nothing";
     if (error.empty()) {
-      error = SendCommit(TopicName(options(), Topic::kOutcomes), held.front(), 0,
+      error = SendCommit(TopicName(options(), Topic::kOutcomes), held.front(), 0, "",
                          {.id = id, .sent_at = sent_at});
     }
     if (!error.empty()) Push(LeaseRenewed{.id = id, .sent_at = sent_at, .error = std::move(error)});
@@ -500,9 +502,17 @@ class Member final : public LogMember {
 
   /// Empty: its result will come.
   std::string SendCommit(const std::string& topic, Partition partition, Offset next,
-                         CommitTag content) {
+                         std::string_view mark, CommitTag content) {
     const Partitions list(rd_kafka_topic_partition_list_new(1));
-    rd_kafka_topic_partition_list_add(list.get(), topic.c_str(), partition)->offset = next;
+    rd_kafka_topic_partition_t* const place =
+        rd_kafka_topic_partition_list_add(list.get(), topic.c_str(), partition);
+    place->offset = next;
+    if (!mark.empty()) {
+      // Freed with the list, by librdkafka's own free.
+      place->metadata = rd_kafka_mem_malloc(nullptr, mark.size());
+      place->metadata_size = mark.size();
+      std::memcpy(place->metadata, mark.data(), mark.size());
+    }
     auto tag = std::make_unique<CommitTag>(content);
     const rd_kafka_resp_err_t code = rd_kafka_commit_queue(
         handles_->member.get(), list.get(), handles_->commit_queue.get(), nullptr, tag.get());

@@ -21,6 +21,7 @@ using Place = std::pair<Topic, Partition>;
 
 struct Answer {
   Offset offset = -1;
+  std::string mark;
   std::string error;
 };
 
@@ -47,7 +48,11 @@ Answer Find(const KafkaOptions& options, rd_kafka_resp_err_t error,
   // The whole request's error may be that of one partition.
   if (found == nullptr) return {.error = rd_kafka_err2str(error)};
   if (found->err != RD_KAFKA_RESP_ERR_NO_ERROR) return {.error = rd_kafka_err2str(found->err)};
-  return {.offset = found->offset};
+  Answer answer{.offset = found->offset};
+  if (found->metadata != nullptr) {
+    answer.mark.assign(static_cast<const char*>(found->metadata), found->metadata_size);
+  }
+  return answer;
 }
 
 }  // namespace
@@ -216,7 +221,10 @@ void Questions::AnswerCommitted(const std::vector<Question>& questions) {
     if (fact.error.empty() && error != RD_KAFKA_RESP_ERR_NO_ERROR) {
       fact.error = rd_kafka_err2str(error);
     }
-    if (fact.error.empty() && answer.offset >= 0) fact.next = answer.offset;
+    if (fact.error.empty() && answer.offset >= 0) {
+      fact.next = answer.offset;
+      fact.mark = answer.mark;
+    }
     facts.push_back(std::move(fact));
   }
   inbox_.PushAll(std::move(facts));

@@ -49,7 +49,7 @@ struct SimulatedLog::State {
   std::map<TopicPartition, PartitionLog> logs;
   // Of each group: who owns a partition, and what was committed.
   std::map<std::pair<std::string, Partition>, SimulatedMember::State*> owners;
-  std::map<std::tuple<std::string, Topic, Partition>, Offset> commits;
+  std::map<std::tuple<std::string, Topic, Partition>, std::pair<Offset, std::string>> commits;
   // In the order of joining: each reader draws its delay.
   std::map<std::uint64_t, SimulatedMember::State*> members;
   std::function<void(const Record&, const std::string&)> observer;
@@ -403,17 +403,21 @@ void SimulatedMember::FetchCommitted(std::uint64_t id, Topic topic, Partition pa
     fact.topic = topic;
     fact.partition = partition;
     const auto found = s.log->commits.find({s.group, topic, partition});
-    if (found != s.log->commits.end()) fact.next = found->second;
+    if (found != s.log->commits.end()) {
+      fact.next = found->second.first;
+      fact.mark = found->second.second;
+    }
     s.TellLater(fact);
   });
 }
 
-void SimulatedMember::Commit(std::uint64_t id, Topic topic, Partition partition, Offset next) {
-  state_->AtTheLog([id, topic, partition, next](State& s) {
+void SimulatedMember::Commit(std::uint64_t id, Topic topic, Partition partition, Offset next,
+                             std::string mark) {
+  state_->AtTheLog([id, topic, partition, next, mark = std::move(mark)](State& s) {
     CommitDone fact;
     fact.id = id;
     if (s.Owns(partition)) {
-      s.log->commits[{s.group, topic, partition}] = next;
+      s.log->commits[{s.group, topic, partition}] = {next, mark};
     } else {
       fact.error = "not the owner";
     }
@@ -559,6 +563,11 @@ void SimulatedLog::ForgetCommits(std::string_view group) {
                 [&](const auto& commit) { return std::get<0>(commit.first) == group; });
 }
 
+void SimulatedLog::LandCommit(std::string_view group, Topic topic, Partition partition, Offset next,
+                              std::string mark) {
+  state_->commits[{std::string(group), topic, partition}] = {next, std::move(mark)};
+}
+
 std::vector<Partition> SimulatedLog::Owned(const SimulatedMember& member) const {
   std::vector<Partition> out;
   for (const auto& [where, owner] : state_->owners) {
@@ -652,7 +661,12 @@ std::optional<Offset> SimulatedLog::committed(std::string_view group, Topic topi
                                               Partition partition) const {
   const auto found = state_->commits.find({std::string(group), topic, partition});
   if (found == state_->commits.end()) return std::nullopt;
-  return found->second;
+  return found->second.first;
+}
+
+std::string SimulatedLog::mark(std::string_view group, Topic topic, Partition partition) const {
+  const auto found = state_->commits.find({std::string(group), topic, partition});
+  return found == state_->commits.end() ? std::string() : found->second.second;
 }
 
 std::int32_t SimulatedLog::partitions() const { return state_->options.partitions; }

@@ -64,7 +64,8 @@ class SimulatedMember : public LogPort {
   void ResumeReading(Topic topic, Partition partition) override;
   void SampleEnd(std::uint64_t id, Topic topic, Partition partition) override;
   void FetchCommitted(std::uint64_t id, Topic topic, Partition partition) override;
-  void Commit(std::uint64_t id, Topic topic, Partition partition, Offset next) override;
+  void Commit(std::uint64_t id, Topic topic, Partition partition, Offset next,
+              std::string mark) override;
   void RenewLease(std::uint64_t id) override;
   void FinishRevoking() override;
 
@@ -119,6 +120,9 @@ class SimulatedLog {
   void BeAwayFor(Duration duration);
   /// What this group has committed is gone, as it is when it was away for long.
   void ForgetCommits(std::string_view group);
+  /// What a member that is gone has committed lands only now.
+  void LandCommit(std::string_view group, Topic topic, Partition partition, Offset next,
+                  std::string mark);
   std::vector<Partition> Owned(const SimulatedMember& member) const;
   /// Nothing that anybody has produced is still on its way.
   bool quiet() const;
@@ -143,6 +147,8 @@ class SimulatedLog {
   const std::vector<Record>& records(Topic topic, Partition partition) const;
   Offset end(Topic topic, Partition partition) const;
   std::optional<Offset> committed(std::string_view group, Topic topic, Partition partition) const;
+  /// What was committed with it.
+  std::string mark(std::string_view group, Topic topic, Partition partition) const;
   std::int32_t partitions() const;
   /// Sees every record in the moment in which it is durable. `by` is group/instance, or empty.
   void OnAppend(std::function<void(const Record&, const std::string& by)> observer);

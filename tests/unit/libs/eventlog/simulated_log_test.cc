@@ -151,6 +151,26 @@ TEST(SimulatedLogTest, ARenewalThatIsAnsweredLateWasGrantedInTime) {
   EXPECT_EQ(late[0].sent_at, sent_at);
 }
 
+TEST(SimulatedLogTest, GivesBackWhatWasCommittedWithAPosition) {
+  VirtualTime time;
+  SimulatedLog log({}, time, 1);
+  const auto member = log.Join("g", "a");
+  log.Assign(*member, {0});
+  member->Commit(1, Topic::kEvents, 0, 4, "seen=3@17");
+  time.RunFor(seconds(1));
+  member->FetchCommitted(2, Topic::kEvents, 0);
+  time.RunFor(seconds(1));
+
+  std::vector<std::string> marks;
+  for (const Fact& fact : member->Poll()) {
+    if (const auto* const position = std::get_if<CommittedOffset>(&fact)) {
+      EXPECT_EQ(position->next, 4);
+      marks.push_back(position->mark);
+    }
+  }
+  EXPECT_EQ(marks, std::vector<std::string>{"seen=3@17"});
+}
+
 TEST(SimulatedLogTest, AnEvictedMemberCanNeitherRenewNorCommit) {
   VirtualTime time;
   SimulatedLog log({}, time, 1);
@@ -159,7 +179,7 @@ TEST(SimulatedLogTest, AnEvictedMemberCanNeitherRenewNorCommit) {
   log.Evict(*member, seconds(1));
 
   member->RenewLease(1);
-  member->Commit(2, Topic::kEvents, 0, 10);
+  member->Commit(2, Topic::kEvents, 0, 10, "");
   time.RunFor(seconds(2));
 
   bool lost = false;

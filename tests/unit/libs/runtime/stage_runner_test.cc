@@ -70,7 +70,8 @@ class FakeMember final : public eventlog::LogMember {
   void ResumeReading(eventlog::Topic, eventlog::Partition) override {}
   void SampleEnd(std::uint64_t, eventlog::Topic, eventlog::Partition) override {}
   void FetchCommitted(std::uint64_t, eventlog::Topic, eventlog::Partition) override {}
-  void Commit(std::uint64_t, eventlog::Topic, eventlog::Partition, eventlog::Offset) override {}
+  void Commit(std::uint64_t, eventlog::Topic, eventlog::Partition, eventlog::Offset,
+              std::string) override {}
   void RenewLease(std::uint64_t) override {}
   void FinishRevoking() override {}
   std::vector<eventlog::Fact> Poll(Duration) override {
