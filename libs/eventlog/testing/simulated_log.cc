@@ -169,11 +169,6 @@ struct SimulatedMember::State : std::enable_shared_from_this<SimulatedMember::St
                       [self = shared_from_this(), produced] { self->Tell(produced); });
       return;
     }
-    // Who wrote what it had read again has kept the field.
-    if (log->options.adds_unknown_field && next.record.value && !next.record.key.starts_with('!') &&
-        !next.record.value->ends_with(kUnknownField)) {
-      *next.record.value += kUnknownField;
-    }
     const Offset offset = log->Append(std::move(next.record), name());
     produced.offset = offset;
     if (next.fails) produced.error = "timed out";
@@ -323,6 +318,12 @@ void SimulatedMember::Produce(ProduceId id, Topic topic, Partition partition, st
   pending.id = id;
   pending.record =
       Record{topic, partition, 0, std::move(key), std::move(value), std::move(headers), WallTime{}};
+  // Who wrote what it had read again has kept the field.
+  std::optional<std::string>& bytes = pending.record.value;
+  if (s.log->options.adds_unknown_field && bytes && !pending.record.key.starts_with('!') &&
+      !bytes->ends_with(kUnknownField)) {
+    *bytes += kUnknownField;
+  }
   if (s.fail_next_produce) {
     const bool lands = *s.fail_next_produce;
     s.fail_next_produce.reset();
