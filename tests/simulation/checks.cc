@@ -503,11 +503,17 @@ std::vector<std::string> Checks::NotAtRest(const Orders& orders) {
                              Ordered(record.status_version()) == Ordered(command.version());
       if (is_parked) {
         ++counts_.parked;
-        if (record.reason() == v1::REASON_IDENTITY_CONFLICT &&
-            command.state().presence() == v1::DesiredState::PRESENCE_GONE &&
-            sharing_.contains({parts.tenant, parts.source_id})) {
-          continue;
+        bool is_of_gone = false;
+        for (const auto& [customer, owner] : sharing_) {
+          if (customer.first != parts.tenant) continue;
+          const std::string other =
+              ids::StateKey(parts.tenant, parts.sync, parts.object, "customers", customer.second);
+          is_of_gone =
+              is_of_gone || (gone.contains(other) &&
+                             (other == key || (owner == parts.source_id &&
+                                               record.detail().find(other) != std::string::npos)));
         }
+        if (record.reason() == v1::REASON_IDENTITY_CONFLICT && is_of_gone) continue;
         problems.push_back("parked: " + key + ": " + v1::Reason_Name(record.reason()) + " " +
                            record.detail());
       } else if (!is_resolved) {

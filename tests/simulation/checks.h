@@ -45,9 +45,11 @@ class Checks : public TransmissionObserver {
   /// People delete records: an action on one of them has its end when it is parked for that.
   void PeopleMeddle() { people_meddle_ = true; }
   /// For a while this customer has the e-mail of another. If it goes away meanwhile, its last state
-  /// stays parked as a conflict that names both (rule 25).
-  void SharesEmail(const std::string& tenant, const std::string& customer) {
-    sharing_.insert({tenant, customer});
+  /// stays parked as a conflict that names both (rule 25); or the other one's does, if the record
+  /// of the one that is gone had the e-mail first.
+  void SharesEmail(const std::string& tenant, const std::string& customer,
+                   const std::string& owner) {
+    sharing_[{tenant, customer}] = owner;
   }
   /// Ids beyond the first that the sweep has found, over all records and actions of a tenant.
   std::int64_t ShownOf(const std::string& tenant);
@@ -96,7 +98,7 @@ class Checks : public TransmissionObserver {
       tables_;
   std::map<std::string, Key> keys_;
   // (tenant, customer)
-  std::set<std::pair<std::string, std::string>> sharing_;
+  std::map<std::pair<std::string, std::string>, std::string> sharing_;
   std::set<std::string> dropped_;
   // (tenant, sync, customer)
   std::set<std::tuple<std::string, std::string, std::string>> rest_as_dropped_;

@@ -99,7 +99,7 @@ void Trouble::PlanSharedEmail() {
       static_cast<void>(
           world.Set(s_.time.now().wall, "customers", id, R"({"email":")" + text + R"("})"));
     };
-    s_.checks.SharesEmail("tenant" + std::to_string(tenant), second->first);
+    s_.checks.SharesEmail("tenant" + std::to_string(tenant), second->first, first->first);
     set(*email->string());
     s_.time.After(length, [set, id = second->first] { set("own." + id + "@example.com"); });
   });
