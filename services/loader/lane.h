@@ -100,6 +100,9 @@ struct Lane {
   bool intent_unsent = false;
   /// Since the last doubt.
   bool looked_up = false;
+  /// Of a state: when, and by what a target matches (match_locks).
+  Instant looked_up_at{};
+  std::vector<std::string> looked_up_for;
   bool no_batch = false;
   /// A record that this lane found or made, held before it is in the index.
   std::string claim;

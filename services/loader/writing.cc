@@ -110,8 +110,14 @@ void LoaderStage::BeginState(Lane& lane, std::uint64_t batch) {
     const v1::Sync* sync = directory_.FindSync(lane.parts.tenant, lane.parts.sync);
     const bool target_is_empty = sync != nullptr && sync->target_is_empty() &&
                                  lane.doubt == Doubt::kNone && lane.entry.sends() == 0;
+    const Duration lag = IndexLagOf(lane.target);
+    // What nobody had then somebody may have now: this version may match by other words, and a
+    // rival that has made one since has kept them for S from there (rule 25).
+    if (lane.looked_up &&
+        (lane.looked_up_for != lane.match_locks || now_.steady - lane.looked_up_at > lag)) {
+      lane.looked_up = false;
+    }
     if (!lane.looked_up && !target_is_empty) {
-      const Duration lag = IndexLagOf(lane.target);
       const Instant visible = lane.doubt == Doubt::kSettled
                                   ? lane.settle_until + lag
                                   : partitions_[lane.partition].lookups_from;
@@ -203,6 +209,8 @@ void LoaderStage::NextLookup(Lane& lane) {
   if (lookup == nullptr) {
     // Certainly nowhere: make it.
     lane.looked_up = true;
+    lane.looked_up_at = now_.steady;
+    lane.looked_up_for = lane.match_locks;
     if (lane.parts.kind == ids::CommandKey::Kind::kAction) {
       BeginAction(lane);
     } else {

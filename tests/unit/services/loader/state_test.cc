@@ -372,6 +372,33 @@ TEST_F(LoaderStateTest, Rule25_TheSecondClaimantIsParkedAsAConflictThatNamesBoth
   EXPECT_THAT(*rig_.Contacts().array(), SizeIs(2));
 }
 
+// Seed 3013890 of the simulation: looked up with one e-mail, throttled, and made with another.
+TEST_F(LoaderStateTest, Rule26_WhatALookUpHasNotFoundByOtherWordsIsLookedUpAgain) {
+  const std::string first = rig_.Contact(1, "one@x.test", "One", 1);
+  rig_.Start();
+  rig_.Run(seconds(5));
+  rig_.Faults(R"([{"target":"highlevel","match":"POST /contacts/upsert","kind":"throttle",)"
+              R"("count":1,"retry_after":10}])");
+  const std::string second = rig_.Contact(2, "two@x.test", "Two", 1);
+  rig_.Run(seconds(2));
+  ASSERT_EQ(rig_.Entry(second).id(), "");
+
+  rig_.Contact(2, "one@x.test", "Two", 2);
+  rig_.Run(seconds(30));
+
+  ASSERT_THAT(*rig_.Contacts().array(), SizeIs(1));
+  EXPECT_EQ(*(*rig_.Contacts().array())[0].Find("firstName")->string(), "One");
+  EXPECT_EQ(rig_.Entry(second).reason(), v1::REASON_IDENTITY_CONFLICT);
+  EXPECT_THAT(rig_.Entry(second).detail(), HasSubstr(first));
+
+  // With an e-mail of its own it is a contact of its own.
+  rig_.Contact(2, "two@x.test", "Two", 3);
+  EXPECT_EQ(rig_.Decide(second, true), "");
+  rig_.Run(seconds(20));
+  EXPECT_EQ(rig_.Entry(second).outcome(), v1::OUTCOME_APPLIED);
+  EXPECT_THAT(*rig_.Contacts().array(), SizeIs(2));
+}
+
 TEST_F(LoaderStateTest, Rule26_AfterAnUnknownCreateItIsLookedUpAndAdopted) {
   // It would look once more.
   rig_.options.sweep_period = {};
