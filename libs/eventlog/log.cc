@@ -81,17 +81,19 @@ std::optional<std::string_view> FindHeader(const Headers& headers, std::string_v
 }
 
 Headers ToHeaders(const RecordMeta& meta) {
-  constexpr std::string_view kContentType = "application/protobuf";
-  constexpr std::size_t kNamesAndOneMore = 150;
+  constexpr std::size_t kNamesAndOneMore = 120;
   Headers headers;
-  headers.reserve(8, kNamesAndOneMore + meta.id.size() + meta.source.size() + meta.type.size() +
-                         meta.time.size() + meta.traceparent.size());
+  if (meta.id.empty()) {
+    headers.reserve(2, kNamesAndOneMore);
+    if (!meta.traceparent.empty()) headers.emplace_back("traceparent", meta.traceparent);
+    return headers;
+  }
+  headers.reserve(6, kNamesAndOneMore + meta.id.size() + meta.source.size() + meta.type.size() +
+                         meta.traceparent.size());
   headers.emplace_back("ce_specversion", "1.0");
   headers.emplace_back("ce_id", meta.id);
   headers.emplace_back("ce_source", meta.source);
   headers.emplace_back("ce_type", meta.type);
-  headers.emplace_back("ce_time", meta.time);
-  headers.emplace_back("content-type", kContentType);
   if (!meta.traceparent.empty()) headers.emplace_back("traceparent", meta.traceparent);
   return headers;
 }
@@ -111,7 +113,6 @@ RecordMeta MetaOf(const Headers& headers) {
     if (name == "ce_id") meta.id = value;
     if (name == "ce_source") meta.source = value;
     if (name == "ce_type") meta.type = value;
-    if (name == "ce_time") meta.time = value;
     if (name == "traceparent") meta.traceparent = value;
   }
   return meta;

@@ -42,8 +42,8 @@ bool IsTable(Topic topic);
 using Partition = std::int32_t;
 using Offset = std::int64_t;
 
-/// Names and values in their order, in one piece of memory: every record has some eight of them,
-/// and hardly anybody looks at more than one. A view of one lives until its Headers change.
+/// Names and values in their order, in one piece of memory: a record has up to six of them, and
+/// hardly anybody looks at more than one. A view of one lives until its Headers change.
 class Headers {
  public:
   using value_type = std::pair<std::string_view, std::string_view>;
@@ -228,18 +228,17 @@ using Fact = std::variant<Assigned, Revoking, Lost, Produced, Fetched, CaughtUp,
 
 /// What identifies a record, once, in its headers (CloudEvents, binary mode), and its trace.
 struct RecordMeta {
+  /// Empty: what nobody but its writer reads (`cursors`, `records`) has a token and a trace alone.
   std::string id;
   /// `/chargify/<tenant>/<connection>`, `/transformer`, …
   std::string source;
   /// `tributary.change.v1`, …
   std::string type;
-  /// RFC 3339 in UTC.
-  std::string time;
   /// W3C trace context. Empty: none.
   std::string traceparent;
 };
-/// Headers ce_specversion, ce_id, ce_source, ce_type, ce_time, content-type and traceparent, with
-/// room for one more.
+/// Headers ce_specversion, ce_id, ce_source, ce_type and traceparent (without an id that one
+/// alone), with room for one more.
 Headers ToHeaders(const RecordMeta& meta);
 /// The same trace with another span: the first 16 of `hex_digits`.
 std::string WithSpan(std::string traceparent, std::string_view hex_digits);

@@ -2,7 +2,6 @@
 #include <utility>
 
 #include "libs/eventlog/owner_state.h"
-#include "libs/time/rfc3339.h"
 #include "tributary/v1/log.pb.h"
 
 namespace tributary::eventlog {

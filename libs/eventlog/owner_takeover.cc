@@ -3,7 +3,6 @@
 
 #include "libs/eventlog/owner_state.h"
 #include "libs/ids/keys.h"
-#include "libs/time/rfc3339.h"
 #include "tributary/v1/log.pb.h"
 
 namespace tributary::eventlog {
@@ -191,7 +190,6 @@ RecordMeta Owner::State::ControlMeta(std::string id, std::string type) const {
   meta.id = std::move(id);
   meta.source = "/" + options.service + "/" + options.instance;
   meta.type = std::move(type);
-  meta.time = FormatRfc3339(now.wall);
   return meta;
 }
 

@@ -13,7 +13,6 @@
 
 #include "libs/eventlog/owner.h"
 #include "libs/ids/keys.h"
-#include "libs/time/rfc3339.h"
 #include "tributary/v1/tenants.pb.h"
 
 namespace tributary::control {
@@ -179,10 +178,7 @@ class Publisher : public Stage, private eventlog::OwnerListener {
                     static_cast<unsigned long long>(random_()));
       return std::string(text.data());
     };
-    return {.id = word() + word(),
-            .source = "/control",
-            .type = type,
-            .time = FormatRfc3339(now_.wall)};
+    return {.id = word() + word(), .source = "/control", .type = type};
   }
 
   void OnReady(const eventlog::Takeover& takeover) override {

@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "libs/ids/keys.h"
-#include "libs/time/rfc3339.h"
 #include "services/extractor/entity_times.h"
 #include "services/extractor/stage.h"
 
@@ -299,14 +298,6 @@ void Extractor::OnGone(Partition partition) {
 Owned* Extractor::FindOwned(Partition partition) {
   const auto found = owned_.find(partition);
   return found == owned_.end() ? nullptr : found->second.get();
-}
-
-const std::string& Extractor::NowText() {
-  if (now_text_.empty() || now_text_of_ != now_.wall) {
-    now_text_ = FormatRfc3339(now_.wall);
-    now_text_of_ = now_.wall;
-  }
-  return now_text_;
 }
 
 std::string Extractor::SiteKey(std::string_view tenant, std::string_view connection) {

@@ -117,7 +117,6 @@ eventlog::RecordMeta Site::Meta(std::string id, std::string_view type) const {
   eventlog::RecordMeta meta;
   meta.source = origin;
   meta.type = std::string(type);
-  meta.time = stage.NowText();
   const std::string trace = ids::TraceId(id);
   meta.traceparent = ids::TraceParent(trace, ids::RootSpanId(trace));
   meta.id = std::move(id);
@@ -140,10 +139,8 @@ eventlog::ProduceId Site::WriteChange(std::string_view change_key, const v1::Cha
 
 eventlog::ProduceId Site::WriteCursor(std::string_view stream, const v1::Cursor& cursor) {
   const std::string cursor_key = ids::CursorKey(tenant, settings.name(), stream);
-  std::string id = cursor_key + "@" + std::to_string(owned.token.generation()) + "." +
-                   std::to_string(owned.token.offset()) + "." + std::to_string(++owned.reads);
   return stage.owner_.Write(Topic::kCursors, owned.partition, cursor_key,
-                            cursor.SerializeAsString(), Meta(std::move(id), "tributary.cursor.v1"));
+                            cursor.SerializeAsString(), eventlog::RecordMeta());
 }
 
 eventlog::ProduceId Site::AppendEvent(const v1::SourceEvent& event) {

@@ -204,13 +204,8 @@ void Extractor::ReadEventsAgain(Owned& owned, const std::string& tenant,
   if (!entry || entry->is_void || !cursor.ParseFromString(entry->value)) return;
   cursor.clear_since_id();
   SetTime(cursor.mutable_read_again_from(), from);
-  eventlog::RecordMeta meta;
-  meta.source = "/chargify/" + tenant + "/" + connection;
-  meta.type = "tributary.cursor.v1";
-  meta.time = NowText();
-  meta.id = key + "@notification." + std::to_string(offset);
-  const eventlog::ProduceId id =
-      owner_.Write(Topic::kCursors, owned.partition, key, cursor.SerializeAsString(), meta);
+  const eventlog::ProduceId id = owner_.Write(Topic::kCursors, owned.partition, key,
+                                              cursor.SerializeAsString(), eventlog::RecordMeta());
   if (id != 0) owned.set_back[id] = offset;
 }
 

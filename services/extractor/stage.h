@@ -151,9 +151,6 @@ class Extractor final : public ReadingStage, private eventlog::OwnerListener {
 
   // ---- sites ----
 
-  /// The time of day for headers; a batch of records shares it.
-  const std::string& NowText();
-
   static std::string SiteKey(std::string_view tenant, std::string_view connection);
 
   Site* FindSite(const std::string& key);
@@ -230,8 +227,6 @@ class Extractor final : public ReadingStage, private eventlog::OwnerListener {
   std::int64_t sites_made_ = 0;
   std::unordered_map<std::int64_t, Site*> site_by_number_;
   std::unordered_map<eventlog::ProduceId, std::int64_t> writes_;
-  std::string now_text_;
-  WallTime now_text_of_{};
   Counters counters_;
   SetAsideRecords set_aside_;
   Instant status_due_{};

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "libs/ids/keys.h"
-#include "libs/time/rfc3339.h"
 #include "tributary/v1/config.pb.h"
 
 namespace tributary::transformer {
@@ -454,10 +453,6 @@ eventlog::ProduceId TransformerStage::Put(PartitionWork& work, const std::string
   meta_.id = key;
   for (const std::int64_t part : {version.generation(), version.offset(), version.revision()}) {
     meta_.id.append("/").append(std::to_string(part));
-  }
-  if (meta_.time.empty() || meta_time_ != now_.wall) {
-    meta_time_ = now_.wall;
-    meta_.time = FormatRfc3339(now_.wall);
   }
   const std::string made = command.trace_id().empty() ? ids::TraceId(meta_.id) : std::string();
   const std::string_view trace = made.empty() ? command.trace_id() : made;

@@ -103,7 +103,6 @@ RecordMeta MetaFor(std::size_t i) {
   return {.id = "0123456789abcdef0123456789" + std::to_string(100'000 + i),
           .source = "/chargify/acme/billing",
           .type = "tributary.change.v1",
-          .time = "2026-11-21T12:00:00.000000Z",
           .traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"};
 }
 
