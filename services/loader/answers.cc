@@ -21,7 +21,11 @@ void LoaderStage::OnCallAnswer(Lane& lane, const connector::Interpreted& answer,
       answer.answer == AnswerClass::kDone || answer.answer == AnswerClass::kUnknown;
   if (may_be_done) lane.tags_before.reset();
   const bool may_go_again = completion.refused_at_send;
-  lane.next_entry = may_be_done || may_go_again ? lane.entry : WithoutPromises(lane);
+  if (may_be_done || may_go_again) {
+    lane.next_entry = lane.entry;
+  } else {
+    BeginNextEntry(lane);
+  }
   Target* target = FindTarget(lane.target);
   const bool was_refused_here = completion.refused_at_send;
   if (answer.unreadable) ++counters_.unreadable;
@@ -70,7 +74,7 @@ void LoaderStage::OnCallAnswer(Lane& lane, const connector::Interpreted& answer,
 void LoaderStage::PutBack(Lane& lane) {
   lane.next_entry.clear_intent();
   lane.next_entry.set_in_doubt(lane.doubt != Doubt::kNone);
-  Conclude(lane, std::nullopt);
+  ConcludeUnreported(lane);
 }
 
 bool LoaderStage::Adopt(Lane& lane, const std::string& id, std::string* conflict) {
@@ -222,7 +226,7 @@ void LoaderStage::OnMissing(Lane& lane, const connector::Interpreted& answer, in
   next.set_detail(answer.detail);
   *next.mutable_status_version() = lane.command->version();
   lane.looked_up = false;
-  Conclude(lane, std::nullopt);
+  ConcludeUnreported(lane);
 }
 
 void LoaderStage::OnUnknown(Lane& lane, const connector::Interpreted& answer,
@@ -423,7 +427,7 @@ void LoaderStage::OnBatchAnswer(const Flight& flight, const http::Completion& co
     if (!whole_is_good && answers[i].answer == AnswerClass::kRefused && !answers[i].misconfigured) {
       // One bad record refuses them all: each on its own tells which.
       lane->no_batch = true;
-      lane->next_entry = WithoutPromises(*lane);
+      BeginNextEntry(*lane);
       PutBack(*lane);
       continue;
     }

@@ -348,7 +348,7 @@ void LoaderStage::ConcludeComparison(Lane& lane) {
     for (const std::string& path : shown.differing) fields += (fields.empty() ? "" : ", ") + path;
     RepairFromSweep(lane, v1::REASON_DIFFERS, "is not as it was written: " + fields);
   }
-  Conclude(lane, std::nullopt);
+  ConcludeUnreported(lane);
 }
 
 void LoaderStage::ConcludeMissing(Lane& lane) {
@@ -392,7 +392,7 @@ void LoaderStage::ConcludeMissing(Lane& lane) {
   }
   *comparison.mutable_remade() = lane.command->version();
   RepairFromSweep(lane, v1::REASON_MISSING, detail);
-  Conclude(lane, std::nullopt);
+  ConcludeUnreported(lane);
 }
 
 // ---- what people see and decide ----
@@ -437,7 +437,7 @@ std::string LoaderStage::DecideShown(Lane& lane, bool replay) {
                           ? lane.parts.action_id
                           : TextOf(lane.entry.resolved());
   lane.traceparent = TraceParentOf(lane.key, lane.version_text, nullptr);
-  Conclude(lane, std::nullopt);
+  ConcludeUnreported(lane);
   return "";
 }
 

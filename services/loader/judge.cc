@@ -191,7 +191,7 @@ void LoaderStage::Evaluate(Lane& lane) {
   if (lane.repair_wanted) {
     // Written again as it is now, open intent and flag included (rule 16, end).
     lane.next_entry = lane.entry;
-    Conclude(lane, std::nullopt);
+    ConcludeUnreported(lane);
     return;
   }
   if (state->second.revoking) {
@@ -244,7 +244,7 @@ void LoaderStage::Evaluate(Lane& lane) {
       lane.next_entry.clear_reason();
       lane.next_entry.clear_detail();
       lane.next_entry.clear_retry_at();
-      Conclude(lane, std::nullopt);
+      ConcludeUnreported(lane);
       return;
     }
     case Verdict::Kind::kResolve:
@@ -256,7 +256,7 @@ void LoaderStage::Evaluate(Lane& lane) {
         return;
       }
       TakeCommand(lane, lane.desired, lane.desired_bytes);
-      lane.next_entry = WithoutPromises(lane);
+      BeginNextEntry(lane);
       if (lane.parts.kind == ids::CommandKey::Kind::kAction) {
         FinishAction(lane, verdict.outcome, verdict.reason, verdict.detail, 0);
       } else if (verdict.kind == Verdict::Kind::kPark) {

@@ -23,8 +23,9 @@ std::string HoldName(const TargetKey& target, const std::string& object, const s
 
 }  // namespace
 
-Lane* LoaderStage::FindLane(const std::string& key) {
-  const auto found = lanes_.find(key);
+Lane* LoaderStage::FindLane(std::string_view key) {
+  // Debian builds Abseil with a string_view of its own.
+  const auto found = lanes_.find(absl::string_view(key.data(), key.size()));
   return found == lanes_.end() ? nullptr : &found->second;
 }
 

@@ -93,10 +93,9 @@ void LoaderStage::ScanMore(Target& target) {
                             entry.is_void || TargetOf(*parts) != target.key) {
                           return true;
                         }
-                        std::string name(key);
-                        const Lane* const lane = FindLane(name);
+                        const Lane* const lane = FindLane(key);
                         if (lane != nullptr ? !lane->busy() : MayBeOpen(*parts, key, entry.value)) {
-                          found.emplace_back(std::move(name), *std::move(parts));
+                          found.emplace_back(key, *std::move(parts));
                         }
                         return true;
                       });

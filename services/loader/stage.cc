@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "libs/time/rfc3339.h"
 #include "services/loader/entries.h"
 #include "services/loader/index_rows.h"
 #include "tributary/v1/config.pb.h"
@@ -284,7 +283,7 @@ std::string LoaderStage::failure() const { return owner_->failure(); }
 void LoaderStage::OnReplacing(Topic topic, Partition partition, std::string_view key) {
   before_ = {};
   if (topic == Topic::kTenants || key.starts_with('!') || !partitions_.contains(partition)) return;
-  const Lane* const lane = FindLane(std::string(key));
+  const Lane* const lane = FindLane(key);
   std::optional<ids::CommandKey> parts = lane != nullptr ? lane->parts : ids::ParseCommandKey(key);
   if (!parts || parts->kind == ids::CommandKey::Kind::kMapped) return;
   before_.has_lane = lane != nullptr;
@@ -570,12 +569,14 @@ void LoaderStage::OnGone(Partition partition) {
   }
   const auto lane_is_ours = [&](const Lane* lane) { return lane->partition == partition; };
   std::erase_if(todo_, lane_is_ours);
-  std::erase_if(writes_, [&](const auto& w) { return lane_is_ours(w.second); });
-  for (auto& [name, lanes] : holders_) std::erase_if(lanes, lane_is_ours);
-  std::erase_if(holders_, [](const auto& h) { return h.second.empty(); });
+  absl::erase_if(writes_, [&](const auto& w) { return lane_is_ours(w.second); });
+  for (auto& [name, lanes] : holders_) {
+    lanes.erase(std::remove_if(lanes.begin(), lanes.end(), lane_is_ours), lanes.end());
+  }
+  absl::erase_if(holders_, [](const auto& h) { return h.second.empty(); });
   std::erase_if(timers_, [&](const auto& t) { return keys.contains(t.second); });
-  std::erase_if(match_locks_, [&](const auto& m) { return keys.contains(m.second.key); });
-  std::erase_if(lanes_, [&](const auto& l) { return l.second.partition == partition; });
+  absl::erase_if(match_locks_, [&](const auto& m) { return keys.contains(m.second.key); });
+  absl::erase_if(lanes_, [&](const auto& l) { return l.second.partition == partition; });
   for (auto& [key, target] : targets_) {
     if (target.partition == partition) LeaveQuota(target);
   }
@@ -624,14 +625,6 @@ void LoaderStage::Work() {
     if (state.revoking) revoking.push_back(partition);
   }
   for (const Partition partition : revoking) ReleaseIfDone(partition);
-}
-
-const std::string& LoaderStage::TimeText() {
-  if (time_text_.empty() || time_text_of_ != now_.wall) {
-    time_text_of_ = now_.wall;
-    time_text_ = FormatRfc3339(now_.wall);
-  }
-  return time_text_;
 }
 
 void LoaderStage::Log(Logger::Level level, std::string_view message, Logger::Fields fields) {

@@ -7,10 +7,12 @@
 #include <set>
 #include <string>
 #include <string_view>
-#include <unordered_map>
-#include <unordered_set>
 #include <utility>
 #include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/inlined_vector.h"
+#include "absl/container/node_hash_map.h"
 
 #include "libs/connector/interpret.h"
 #include "libs/eventlog/owner.h"
@@ -26,8 +28,7 @@
 // targets.cc (what targets are), credentials.cc, sending.cc (queues, batches, sends), sweep.cc
 // (what is compared with targets, and when), comparison.cc, status.cc (what people see and decide).
 //
-// Unordered containers are for look-ups alone; what is done for each of many goes in the order of
-// their keys.
+// Hash maps are for look-ups alone; what is done for each of many goes in the order of their keys.
 
 namespace tributary::loader {
 
@@ -181,7 +182,7 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
                 v1::ListParkedResponse& response) const;
 
   // ---- lanes.cc ----
-  Lane* FindLane(const std::string& key);
+  Lane* FindLane(std::string_view key);
   /// Makes the lane from the table when there is none. Null pointer: this is no key of a record.
   Lane* LaneOf(const std::string& key);
   Lane& MakeLane(const std::string& key, ids::CommandKey parts);
@@ -251,12 +252,16 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
   void ResolveWithoutCall(Lane& lane, const Verdict& verdict);
   void Park(Lane& lane, v1::Reason reason, const std::string& detail, int http_status);
   void CloseIntent(Lane& lane);
-  /// The entry without what its open intent promised; that request certainly did not leave.
-  static v1::RecordEntry WithoutPromises(Lane& lane);
-  v1::Receipt ReceiptOf(const Lane& lane, v1::Outcome outcome, v1::Reason reason,
-                        const std::string& detail, int http_status) const;
-  /// Receipt, if any, then `next_entry`, then what comes next.
-  void Conclude(Lane& lane, std::optional<v1::Receipt> receipt);
+  /// `next_entry` becomes the entry without what its open intent promised; that request certainly
+  /// did not leave.
+  static void BeginNextEntry(Lane& lane);
+  /// Lives until the next one is made.
+  const v1::Receipt& ReceiptOf(const Lane& lane, v1::Outcome outcome, v1::Reason reason,
+                               const std::string& detail, int http_status);
+  /// Receipt, then `next_entry`, then what comes next.
+  void Conclude(Lane& lane, const v1::Receipt& receipt);
+  /// The same without a receipt.
+  void ConcludeUnreported(Lane& lane);
   void WriteNextEntry(Lane& lane);
   void Rest(Lane& lane);
   void AwaitUntil(Lane& lane, Instant until);
@@ -395,7 +400,6 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
 
   eventlog::Partition PartitionOf(const std::string& tenant) const;
   const eventlog::Table* Table(eventlog::Topic topic, const std::string& tenant) const;
-  const std::string& TimeText();
   SyncStats& StatsOf(const ids::CommandKey& parts) { return stats_[{parts.tenant, parts.sync}]; }
 
   // Constant after construction.
@@ -410,9 +414,10 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
   std::map<TargetKey, Target> targets_;
   /// By scope.
   std::map<std::string, std::shared_ptr<Quota>> quotas_;
-  std::unordered_map<std::string, Lane> lanes_;
-  std::unordered_map<eventlog::ProduceId, Lane*> writes_;
-  std::unordered_map<http::RequestId, Flight> flights_;
+  // Its lanes stay where they are.
+  absl::node_hash_map<std::string, Lane> lanes_;
+  absl::flat_hash_map<eventlog::ProduceId, Lane*> writes_;
+  absl::flat_hash_map<http::RequestId, Flight> flights_;
   http::RequestId next_request_ = 0;
   std::map<std::uint64_t, Batch> batches_;
   std::uint64_t next_batch_ = 0;
@@ -424,10 +429,10 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
   std::set<std::pair<Instant, std::string>> timers_;
   std::set<std::pair<Instant, TargetKey>> target_wakes_;
   /// Lanes by the record of the target that they hold.
-  std::unordered_map<std::string, std::vector<Lane*>> holders_;
+  absl::flat_hash_map<std::string, absl::InlinedVector<Lane*, 1>> holders_;
   /// Actions that wait for an entry of this key.
   std::map<std::string, std::set<std::string>> waiters_;
-  std::unordered_map<std::string, MatchLock> match_locks_;
+  absl::flat_hash_map<std::string, MatchLock> match_locks_;
   std::set<std::pair<Instant, std::string>> match_lock_ends_;
   /// Newest event time of a tenant's actions.
   std::map<std::string, WallTime> newest_event_;
@@ -448,11 +453,9 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
     std::string end;
   };
   Before before_;
-  /// Parsed into again and again, so that its memory stays.
+  // Made again and again, so that their memory stays.
   v1::RecordEntry scratch_entry_;
-  /// `now_.wall` as text.
-  WallTime time_text_of_{};
-  std::string time_text_;
+  v1::Receipt scratch_receipt_;
   Instant next_status_{};
   std::string last_status_;
   bool draining_ = false;

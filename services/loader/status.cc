@@ -236,7 +236,7 @@ std::string LoaderStage::DecideLane(Lane& lane, bool replay) {
   if (desired == nullptr) return "its command is not known";
   if (lane.busy()) return "it is being written just now; try again";
   TakeCommand(lane, lane.desired, lane.desired_bytes);
-  lane.next_entry = WithoutPromises(lane);
+  BeginNextEntry(lane);
   v1::RecordEntry& next = lane.next_entry;
   if (replay) {
     // The same lane as everything else (rule 22).
@@ -258,7 +258,7 @@ std::string LoaderStage::DecideLane(Lane& lane, bool replay) {
     }
     lane.looked_up = false;
     lane.not_before = {};
-    Conclude(lane, std::nullopt);
+    ConcludeUnreported(lane);
     return "";
   }
   if (is_action && entry.outcome() == v1::OUTCOME_UNKNOWN) {
@@ -267,7 +267,7 @@ std::string LoaderStage::DecideLane(Lane& lane, bool replay) {
     next.set_reason(v1::REASON_PERSON);
     next.set_detail("dropped by a person; whether it was done is not known");
     next.clear_since();
-    Conclude(lane, std::nullopt);
+    ConcludeUnreported(lane);
     return "";
   }
   if (is_action) {

@@ -1,6 +1,5 @@
 #include <algorithm>
 
-#include "libs/time/rfc3339.h"
 #include "services/loader/entries.h"
 #include "services/loader/stage.h"
 
@@ -58,7 +57,7 @@ void LoaderStage::Begin(const std::string& key, std::uint64_t batch) {
   }
   lane.connector = target->connector;
   TakeCommand(lane, lane.desired, lane.desired_bytes);
-  lane.next_entry = WithoutPromises(lane);
+  BeginNextEntry(lane);
   lane.claim.clear();
   UpdateHolds(lane);
   lane.next_lookup = 0;
@@ -375,7 +374,7 @@ void LoaderStage::WriteIntent(Lane& lane, const connector::Call& call, http::Req
     }
   }
   lane.next_entry_goes_on = true;
-  Conclude(lane, std::nullopt);
+  ConcludeUnreported(lane);
 }
 
 void LoaderStage::FinishState(Lane& lane) {
@@ -512,33 +511,34 @@ void LoaderStage::Park(Lane& lane, v1::Reason reason, const std::string& detail,
   Conclude(lane, ReceiptOf(lane, v1::OUTCOME_PARKED, reason, detail, http_status));
 }
 
-v1::RecordEntry LoaderStage::WithoutPromises(Lane& lane) {
-  v1::RecordEntry entry = lane.entry;
-  if (lane.tags_before) {
-    entry.mutable_tags()->Clear();
-    for (const std::string& tag : *lane.tags_before) entry.add_tags(tag);
-    lane.tags_before.reset();
-  }
-  return entry;
+void LoaderStage::BeginNextEntry(Lane& lane) {
+  lane.next_entry = lane.entry;
+  if (!lane.tags_before) return;
+  lane.next_entry.mutable_tags()->Clear();
+  for (const std::string& tag : *lane.tags_before) lane.next_entry.add_tags(tag);
+  lane.tags_before.reset();
 }
 
 void LoaderStage::CloseIntent(Lane& lane) {
-  lane.next_entry = WithoutPromises(lane);
+  BeginNextEntry(lane);
   lane.next_entry.clear_intent();
   lane.next_entry.set_in_doubt(lane.doubt != Doubt::kNone);
-  Conclude(lane, std::nullopt);
+  ConcludeUnreported(lane);
 }
 
-v1::Receipt LoaderStage::ReceiptOf(const Lane& lane, v1::Outcome outcome, v1::Reason reason,
-                                   const std::string& detail, int http_status) const {
-  v1::Receipt receipt;
+const v1::Receipt& LoaderStage::ReceiptOf(const Lane& lane, v1::Outcome outcome, v1::Reason reason,
+                                          const std::string& detail, int http_status) {
+  v1::Receipt& receipt = scratch_receipt_;
+  receipt.Clear();
   receipt.set_key(lane.key);
   if (lane.parts.kind == ids::CommandKey::Kind::kAction) {
     receipt.set_action_id(lane.parts.action_id);
     receipt.set_operation(lane.command->action().operation());
   } else {
     *receipt.mutable_version() = lane.command->version();
-    receipt.set_operation(lane.parts.object + (lane.call == nullptr ? "" : "." + lane.call->name));
+    std::string& operation = *receipt.mutable_operation();
+    operation = lane.parts.object;
+    if (lane.call != nullptr) operation.append(".").append(lane.call->name);
   }
   receipt.set_send(lane.next_entry.sends());
   receipt.set_outcome(outcome);
@@ -550,26 +550,26 @@ v1::Receipt LoaderStage::ReceiptOf(const Lane& lane, v1::Outcome outcome, v1::Re
   return receipt;
 }
 
-void LoaderStage::Conclude(Lane& lane, std::optional<v1::Receipt> receipt) {
+void LoaderStage::ConcludeUnreported(Lane& lane) {
   lane.intent_unsent = false;
-  if (!receipt) {
-    WriteNextEntry(lane);
-    return;
-  }
+  WriteNextEntry(lane);
+}
+
+void LoaderStage::Conclude(Lane& lane, const v1::Receipt& receipt) {
+  lane.intent_unsent = false;
   IntegrationCounters& counters = CountersOf(lane.target);
-  ++counters.outcomes[static_cast<std::size_t>(receipt->outcome())];
-  if (receipt->outcome() == v1::OUTCOME_PARKED) {
-    ++counters.parked[static_cast<std::size_t>(receipt->reason())];
+  ++counters.outcomes[static_cast<std::size_t>(receipt.outcome())];
+  if (receipt.outcome() == v1::OUTCOME_PARKED) {
+    ++counters.parked[static_cast<std::size_t>(receipt.reason())];
   }
   lane.phase = Lane::Phase::kReceipt;
   eventlog::RecordMeta meta = MetaOf(
-      lane,
-      ids::ReceiptId(lane.key, lane.version_text, receipt->send(), TextOf(receipt->outcome())),
+      lane, ids::ReceiptId(lane.key, lane.version_text, receipt.send(), TextOf(receipt.outcome())),
       "tributary.receipt.v1");
   // A span of its own behind the command's: there may be several.
   meta.traceparent = eventlog::WithSpan(meta.traceparent, meta.id);
-  lane.write = owner_->Append(Topic::kOutcomes, lane.partition, lane.key,
-                              receipt->SerializeAsString(), meta);
+  lane.write =
+      owner_->Append(Topic::kOutcomes, lane.partition, lane.key, receipt.SerializeAsString(), meta);
   // Refused: the partition is lost, and OnGone forgets the lane.
   if (lane.write != 0) writes_[lane.write] = &lane;
 }
@@ -579,7 +579,6 @@ eventlog::RecordMeta LoaderStage::MetaOf(const Lane& lane, std::string id, std::
   meta.id = std::move(id);
   meta.source = kSource;
   meta.type = type;
-  meta.time = TimeText();
   meta.traceparent = lane.traceparent;
   return meta;
 }
@@ -601,12 +600,9 @@ void LoaderStage::WriteNextEntry(Lane& lane) {
   lane.next_entry_goes_on = false;
   // From now on its own entry says it.
   lane.doubt_is_of_loss = false;
-  // One in all of `records` without a digest: nobody asks for it, it only has to be its own.
-  std::string id = lane.key + "/" + lane.version_text + "/" +
-                   std::to_string(lane.next_entry.sends()) + (is_intent ? "/intent" : "/entry");
   lane.write =
       owner_->Write(Topic::kRecords, lane.partition, lane.key, lane.next_entry.SerializeAsString(),
-                    MetaOf(lane, std::move(id), "tributary.record.v1"));
+                    {.traceparent = lane.traceparent});
   if (lane.write != 0) writes_[lane.write] = &lane;
 }
 
@@ -695,7 +691,6 @@ void LoaderStage::Tombstone(const std::string& key) {
   meta.id = ids::ReceiptId(key, parts->action_id, record.sends(), "tombstone");
   meta.source = kSource;
   meta.type = "tributary.command.v1";
-  meta.time = FormatRfc3339(now_.wall);
   owner_->Append(Topic::kCommands, PartitionOf(parts->tenant), key, std::nullopt, meta);
 }
 
