@@ -4,6 +4,7 @@ running process: what is tried again is done once, what is dropped is not done."
 
 import json
 import sys
+import urllib.request
 
 from dev_run import check, run_test
 from run_end_to_end import fetch
@@ -87,6 +88,14 @@ def body(run):
             fetch(simulator + "/_sim/mutate", {"count": 10})
         return len(actions()) >= 2
     run.wait("two parked actions", enough)
+
+    def reads_of_events():
+        with urllib.request.urlopen(simulator + "/_sim/requests", timeout=60) as answer:
+            return sum(b"/events.json" in line for line in answer)
+
+    # One that began behind the last mutation; what that brings is no action that comes later.
+    reads = reads_of_events()
+    run.wait("what occurred last to be read", lambda: reads_of_events() >= reads + 2)
     run.wait("settled", lambda: run.status()["settled"])
     count = len(actions())
     check(len(records()["notes"]) == notes, "a refused note is there")
