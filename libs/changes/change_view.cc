@@ -7,7 +7,7 @@ namespace {
 
 constexpr char kVarint = 0;
 constexpr char kDelimited = 2;
-// All fields here have a number of one digit or two, so that a tag is one byte.
+// Numbers of fields are below 16 here, so that a tag is one byte.
 constexpr char Tag(int number, char type) { return static_cast<char>(number << 3 | type); }
 
 // Takes fields off the front. What is not there as expected stays, and is found at the end.
