@@ -24,6 +24,7 @@ std::string Problems(const SimulationOptions& options, const SimulationResult& r
 
 SimulationOptions Long(Outage outage, Duration length) {
   SimulationOptions options;
+  options.tenants = 2;
   options.faults = false;
   options.outage = outage;
   options.length = length;

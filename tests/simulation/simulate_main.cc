@@ -47,7 +47,7 @@ int main(int argc, char** argv) {
   CLI::App app("Runs the whole pipeline on virtual time, one history for each seed.");
   std::uint64_t first = 1;
   std::uint64_t seeds = 1;
-  double seconds = 100;
+  double seconds = 0;
   double hours = 0;
   bool trace = false;
   bool no_faults = false;
@@ -59,7 +59,8 @@ int main(int argc, char** argv) {
   bool unknown_field = false;
   app.add_option("--first", first, "first seed");
   app.add_option("--seeds", seeds, "how many");
-  app.add_option("--seconds", seconds, "virtual seconds of mutations and faults in each");
+  app.add_option("--seconds", seconds,
+                 "virtual seconds of mutations and faults in each; 0: 40 or 100, by the seed");
   app.add_option("--hours", hours, "begin no further history after so many hours of real time");
   app.add_flag("--trace", trace, "print everything that happens");
   app.add_flag("--no-faults", no_faults, "nothing goes wrong");

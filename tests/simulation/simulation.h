@@ -43,12 +43,13 @@ std::string_view NameOf(Outage outage);
 /// One seed is one history: stages, log, network, worlds and everything that goes wrong.
 struct SimulationOptions {
   std::uint64_t seed = 1;
-  std::int32_t tenants = 2;
+  /// 0: one or two, by the seed.
+  std::int32_t tenants = 0;
   /// Of each tenant.
   std::int32_t customers = 3;
-  /// How long the source changes and things go wrong, in virtual time. What happens in it grows
-  /// with it.
-  Duration length = std::chrono::seconds(100);
+  /// How long the source changes and things go wrong, in virtual time; zero: 40 or 100 s, by the
+  /// seed. What happens grows with it beyond those.
+  Duration length{};
   bool faults = true;
   Outage outage = Outage::kNone;
   /// CRMs also do what they were asked later than L: older states come over newer ones, actions are

@@ -1,5 +1,6 @@
 #include "tests/simulation/simulation.h"
 
+#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -44,6 +45,8 @@ TEST(SimulationTest, TheSameSeedGivesTheSameTraceByteForByte) {
 
 TEST(SimulationTest, WithoutFaultsEveryRecordEqualsWhatTheSourceSays) {
   SimulationOptions options;
+  options.tenants = 2;
+  options.length = std::chrono::seconds(100);
   options.faults = false;
 
   const SimulationResult result = Simulate(options);
