@@ -91,11 +91,11 @@ constexpr std::string_view kRestRule = R"(
 constexpr std::string_view kUpsertBody = R"(path: /contacts/upsert
         body: {locationId: "{settings.location}")";
 constexpr Duration kUsualLength = seconds(100);
-// Most histories are smaller, with as many faults: a second of work finds at least as much in them
+// Most histories are smaller, with as many faults: a second of work finds as much in them
 // (README.md), and what takes long or two tenants is in the rest.
 constexpr Duration kShortLength = seconds(40);
-constexpr std::uint32_t kShortPercent = 70;
-constexpr std::uint32_t kOneTenantPercent = 67;
+constexpr std::uint32_t kShortPercent = 80;
+constexpr std::uint32_t kOneTenantPercent = 75;
 constexpr std::uint64_t kThemes = static_cast<std::uint64_t>(Theme::kDuplicates) + 1;
 // Of the judge.
 constexpr std::string_view kRegression = "an older state was written over a newer one";
