@@ -47,7 +47,7 @@ class TenantsPublisher : public Stage, private eventlog::OwnerListener {
   void OnReady(const eventlog::Takeover& takeover) override {
     ready_.insert(takeover.partition);
     // Topics may have been made anew.
-    written_.clear();
+    written_[takeover.partition].clear();
     Publish(takeover.partition);
   }
   void OnEntry(Topic, Partition partition, std::string_view,
@@ -67,17 +67,17 @@ class TenantsPublisher : public Stage, private eventlog::OwnerListener {
   }
 
   void Publish(Partition partition) {
-    edition_ = orders_.edition;
     const eventlog::Table* const table = owner_.table(Topic::kTenants, partition);
+    std::map<std::string, std::string>& written = written_[partition];
     const auto write = [&](const std::string& key, std::string value) {
       // What was written last is not read back yet.
-      const auto own = written_.find(key);
+      const auto own = written.find(key);
       const std::optional<eventlog::TableEntry> entry = table->Get(key);
       // As control does.
       const bool is_void = entry && (entry->is_void || table->IsOfLostLog(*entry));
-      if (own != written_.end() && !is_void && own->second == value) return;
-      if (own == written_.end() && entry && !is_void && entry->value == value) return;
-      written_[key] = value;
+      if (own != written.end() && !is_void && own->second == value) return;
+      if (own == written.end() && entry && !is_void && entry->value == value) return;
+      written[key] = value;
       eventlog::RecordMeta meta;
       meta.id = key + "@" + std::to_string(edition_);
       meta.source = "/control";
@@ -96,7 +96,7 @@ class TenantsPublisher : public Stage, private eventlog::OwnerListener {
   const Orders& orders_;
   eventlog::Owner owner_;
   std::set<Partition> ready_;
-  std::map<std::string, std::string> written_;
+  std::map<Partition, std::map<std::string, std::string>> written_;
   std::int64_t edition_ = -1;
   Instant looked_at_{};
 };
