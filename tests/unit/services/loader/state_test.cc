@@ -399,6 +399,35 @@ TEST_F(LoaderStateTest, Rule26_WhatALookUpHasNotFoundByOtherWordsIsLookedUpAgain
   EXPECT_THAT(*rig_.Contacts().array(), SizeIs(2));
 }
 
+// The same words, longer ago than S: meanwhile a person gave them to the contact of another one.
+TEST_F(LoaderStateTest, Rule26_WhatALookUpHasNotFoundLongAgoIsLookedUpAgain) {
+  const std::string first = rig_.Contact(1, "one@x.test", "One", 1);
+  rig_.Start();
+  rig_.Run(seconds(5));
+  rig_.Faults(R"([{"target":"highlevel","match":"POST /contacts/upsert","kind":"throttle",)"
+              R"("count":1,"retry_after":10}])");
+  const std::string second = rig_.Contact(2, "two@x.test", "Two", 1);
+  rig_.Run(seconds(2));
+  ASSERT_EQ(rig_.Entry(second).id(), "");
+  http::Request by_a_person;
+  by_a_person.method = "PUT";
+  by_a_person.url = "http://highlevel.test/contacts/" + rig_.Entry(first).id();
+  by_a_person.headers = {{"Authorization", "Bearer " + rig_.world.access().highlevel_token},
+                         {"Version", "2021-07-28"},
+                         {"Content-Type", "application/json"}};
+  by_a_person.body = R"({"email":"two@x.test"})";
+  ASSERT_EQ(
+      rig_.world.Handle(rig_.time.now().wall, simulator::Target::kHighLevel, by_a_person).status,
+      200);
+
+  rig_.Run(seconds(30));
+
+  ASSERT_THAT(*rig_.Contacts().array(), SizeIs(1));
+  EXPECT_EQ(*(*rig_.Contacts().array())[0].Find("firstName")->string(), "One");
+  EXPECT_EQ(rig_.Entry(second).reason(), v1::REASON_IDENTITY_CONFLICT);
+  EXPECT_THAT(rig_.Entry(second).detail(), HasSubstr(first));
+}
+
 TEST_F(LoaderStateTest, Rule26_AfterAnUnknownCreateItIsLookedUpAndAdopted) {
   // It would look once more.
   rig_.options.sweep_period = {};
