@@ -211,8 +211,11 @@ void Window::TakeLimit(Now now, std::int64_t limit) {
   if (limit_is_heard_ && limit != limit_ && limit_ > 0) {
     // Who shares with us keeps its part; whether it does shows in a window's time.
     const std::int64_t others = Others(now);
-    const auto scaled = static_cast<std::int64_t>(std::ceil(
-        static_cast<double>(others) * static_cast<double>(limit) / static_cast<double>(limit_)));
+    // Bounded: limits that go up and down would make it ever more.
+    const auto scaled = static_cast<std::int64_t>(
+        std::min(static_cast<double>(kCountMax),
+                 std::ceil(static_cast<double>(others) * static_cast<double>(limit) /
+                           static_cast<double>(limit_))));
     others_.clear();
     if (is_fixed()) {
       others_before_ = scaled;
