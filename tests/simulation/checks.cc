@@ -104,10 +104,7 @@ void Checks::OnAppend(const Record& record, const std::string& by) {
   }
   if (record.topic == Topic::kEvents) OnEvent(record);
   if (!entry) return;
-  // What a dead owner had under way and lands in front of a founding is of no log: nobody goes by
-  // it.
-  const bool is_founded = TableOf(record.topic, record.partition).generation().has_value();
-  if (record.topic == Topic::kCommands && is_founded) OnCommand(record, by, *entry);
+  if (record.topic == Topic::kCommands) OnCommand(record, by, *entry);
   if (record.topic == Topic::kRecords) OnRecordEntry(record, by, *entry);
 }
 
@@ -148,6 +145,9 @@ void Checks::OnCommand(const Record& record, const std::string& by, const TableE
     return;
   }
   if (!command.has_state() && command.mapping_error().empty()) return;
+  // What a dead owner had under way and lands in front of a founding knows nothing of what was
+  // lost; no state goes by it.
+  if (!TableOf(record.topic, record.partition).generation()) return;
   const auto [newest, is_first] = newest_valid_command_.try_emplace(record.key);
   if (!is_first) {
     const v1::Command& last = newest->second;
@@ -461,7 +461,11 @@ std::vector<std::string> Checks::NotAtRest(const Orders& orders) {
     }
     std::set<std::string> gone;
     for (const ValidCommand& command : valid) {
-      if (command.command.state().presence() == v1::DesiredState::PRESENCE_GONE) {
+      const v1::DesiredState::Presence presence = command.command.state().presence();
+      // Unwanted: nothing of it was ever read but that it is gone.
+      if (presence == v1::DesiredState::PRESENCE_GONE ||
+          (presence == v1::DesiredState::PRESENCE_UNWANTED &&
+           !live.contains({command.parts.tenant, command.parts.source_id}))) {
         gone.insert(command.key);
       }
     }
