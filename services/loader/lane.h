@@ -66,6 +66,8 @@ struct Lane {
   /// Of an action: the bytes of `desired`.
   std::string desired_bytes;
   bool desired_is_read = false;
+  /// Of an action: `desired` is what our entry says that it was.
+  bool command_is_gone = false;
   /// Of the newest command, also of a void one: its key waits for the repair.
   std::optional<CommandHead> desired_head;
   /// Is among those that are looked at next.

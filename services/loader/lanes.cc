@@ -102,6 +102,7 @@ bool LoaderStage::SetDesired(Lane& lane, const std::optional<eventlog::TableEntr
     auto command = std::make_shared<v1::Command>();
     if (!bytes.empty() && !lane.entry.final() && command->ParseFromString(bytes)) {
       SetDesired(lane, std::move(command), bytes);
+      lane.command_is_gone = true;
     }
     return true;
   }
@@ -117,6 +118,7 @@ bool LoaderStage::SetDesired(Lane& lane, const std::optional<eventlog::TableEntr
 void LoaderStage::SetDesired(Lane& lane, std::shared_ptr<const v1::Command> command,
                              std::string_view bytes) {
   lane.desired_is_read = true;
+  lane.command_is_gone = false;
   lane.desired_head.reset();
   lane.desired_bytes.clear();
   if (command != nullptr) {
@@ -152,6 +154,8 @@ void LoaderStage::ForgetIfIdle(Lane& lane) {
   if (lane.busy() || lane.is_touched || lane.intent_unsent || lane.repair_wanted) return;
   if (lane.doubt != Doubt::kNone && !lane.doubt_is_of_loss) return;
   if (lane.not_before > now_.steady) return;
+  // No scan finds it again.
+  if (lane.command_is_gone && !lane.entry.final()) return;
   // What was acknowledged and not yet read back is known here only.
   if (lane.acknowledged > lane.read_back) return;
   lane.claim.clear();

@@ -148,6 +148,8 @@ struct LoaderStage::FoundKeys {
   std::vector<std::string> unknown;
   std::vector<std::string> in_doubt;
   std::vector<std::string> later;
+  // Without a command.
+  std::vector<std::string> actions_alone;
   // Of `commands`.
   std::vector<std::string> actions;
   // The scan of the difference finds keys in their order: what is more urgent than a backfill does
@@ -175,6 +177,11 @@ void LoaderStage::LoadTables(const eventlog::Takeover& takeover) {
                           });
   const RecordsInOrder::Alone without_command = [&](std::string_view key,
                                                     const RecordHead& record) {
+    // It was refused, and will not come again by itself: its entry says what it was.
+    if (!record.is_final && record.status == v1::RecordEntry::STATUS_WAITING &&
+        ids::KindOfCommandKey(key) == ids::CommandKey::Kind::kAction) {
+      found.actions_alone.emplace_back(key);
+    }
     const bool is_parked = record.status == v1::RecordEntry::STATUS_PARKED;
     if (!is_parked && !record.is_shown) return;
     const std::optional<ids::CommandKey> parts = ids::ParseCommandKey(key);
@@ -281,6 +288,7 @@ void LoaderStage::LoadRecordLanes(Partition partition, const FoundKeys& found) {
         now_.steady + std::clamp<Duration>(left, Duration::zero(), options_.retry_delay_max);
     Touch(lane);
   }
+  for (const std::string& key : found.actions_alone) Touch(*LaneOf(key));
   // A record that a lost entry knew of can be found only when the index has caught up.
   if (state.records_were_lost || found.any_record) {
     Duration lag{};

@@ -49,7 +49,8 @@ void LoaderStage::RefreshTenant(const std::string& tenant) {
     lane->target = TargetOf(lane->parts);
     UpdateHolds(*lane);
     // It has waited for its sync, and where its command is gone no scan finds it.
-    if (lane->parts.kind == ids::CommandKey::Kind::kAction && lane->doubt != Doubt::kNone) {
+    if (lane->parts.kind == ids::CommandKey::Kind::kAction &&
+        (lane->doubt != Doubt::kNone || lane->command_is_gone)) {
       Touch(*lane);
     }
   }
