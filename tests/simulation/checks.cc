@@ -475,6 +475,28 @@ std::vector<std::string> Checks::NotAtRest(const Orders& orders) {
       return found && !found->is_void && record.ParseFromString(found->value) &&
              record.outcome() == v1::OUTCOME_DROPPED && dropped_.contains(key);
     };
+    // A contact that is gone may keep an e-mail from another one (design section 8).
+    const auto conflicts_with_gone = [&](const std::string& key, const ids::CommandKey& parts,
+                                         const v1::RecordEntry& record) {
+      if (record.reason() != v1::REASON_IDENTITY_CONFLICT) return false;
+      return std::any_of(sharing_.begin(), sharing_.end(), [&](const auto& shared) {
+        const auto& [customer, owner] = shared;
+        if (customer.first != parts.tenant) return false;
+        const std::string other =
+            ids::StateKey(parts.tenant, parts.sync, parts.object, "customers", customer.second);
+        return gone.contains(other) &&
+               (other == key ||
+                (owner == parts.source_id && record.detail().find(other) != std::string::npos));
+      });
+    };
+    const auto is_without_record = [&](const std::string& key) {
+      const auto parts = ids::ParseCommandKey(key);
+      const std::optional<TableEntry> found = records.Get(key);
+      v1::RecordEntry record;
+      return parts && found && !found->is_void && record.ParseFromString(found->value) &&
+             record.status() == v1::RecordEntry::STATUS_PARKED &&
+             conflicts_with_gone(key, *parts, record);
+    };
     for (const auto& [key, parts, command] : valid) {
       const std::optional<TableEntry> found = records.Get(key);
       v1::RecordEntry record;
@@ -489,10 +511,12 @@ std::vector<std::string> Checks::NotAtRest(const Orders& orders) {
             is_parked &&
             (((is_unknown || people_meddle_) && record.outcome() == v1::OUTCOME_UNKNOWN) ||
              (people_meddle_ && record.reason() == v1::REASON_MISSING) ||
-             // Of a customer who went away before any CRM had seen them, or whom a person gave up.
+             // Of a customer who went away before any CRM had seen them, whom a person gave up, or
+             // whose record cannot be made for one who is gone.
              (record.reason() == v1::REASON_RECORD &&
               (gone.contains(command.action().record_key()) ||
-               rests_as_dropped(command.action().record_key()))));
+               rests_as_dropped(command.action().record_key()) ||
+               is_without_record(command.action().record_key()))));
         if (!is_shown) {
           problems.push_back("action without an end: " + key + " " +
                              v1::Reason_Name(record.reason()) + " " + record.detail());
@@ -515,17 +539,7 @@ std::vector<std::string> Checks::NotAtRest(const Orders& orders) {
                              Ordered(record.status_version()) == Ordered(command.version());
       if (is_parked) {
         ++counts_.parked;
-        bool is_of_gone = false;
-        for (const auto& [customer, owner] : sharing_) {
-          if (customer.first != parts.tenant) continue;
-          const std::string other =
-              ids::StateKey(parts.tenant, parts.sync, parts.object, "customers", customer.second);
-          is_of_gone =
-              is_of_gone || (gone.contains(other) &&
-                             (other == key || (owner == parts.source_id &&
-                                               record.detail().find(other) != std::string::npos)));
-        }
-        if (record.reason() == v1::REASON_IDENTITY_CONFLICT && is_of_gone) continue;
+        if (conflicts_with_gone(key, parts, record)) continue;
         problems.push_back("parked: " + key + ": " + v1::Reason_Name(record.reason()) + " " +
                            record.detail());
       } else if (!is_resolved) {
