@@ -266,6 +266,8 @@ class Connection {
   void Produce(Now now, StreamKind kind, const std::string& key, v1::Entity&& entity,
                Track& acknowledged_by);
   void CarryToComponents(Now now, const v1::Entity& subscription, Track& acknowledged_by);
+  /// The largest number of a request that may bring an entity of this kind and is not answered yet.
+  std::int64_t NewestUnderWay(StreamKind kind) const;
   void MirrorById(Now now, StreamKind kind, const v1::Entity& entity);
   void OnRepairMissing(Now now, ById by_id, const http::Completion& completion,
                        const v1::ReadSequence& read);

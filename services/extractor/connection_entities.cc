@@ -49,6 +49,19 @@ bool Connection::Take(Now now, StreamKind kind, v1::Entity&& entity, Track& ackn
   return true;
 }
 
+// A subscription's answer brings its components.
+std::int64_t Connection::NewestUnderWay(StreamKind kind) const {
+  std::int64_t newest = 0;
+  for (const auto& [id, request] : requests_) {
+    const StreamKind asked =
+        request.what == InFlight::What::kById ? request.by_id.kind : request.kind;
+    if (asked == kind || (kind == StreamKind::kComponents && asked == StreamKind::kSubscriptions)) {
+      newest = std::max(newest, request.read.number());
+    }
+  }
+  return newest;
+}
+
 void Connection::Produce(Now now, StreamKind kind, const std::string& key, v1::Entity&& entity,
                          Track& acknowledged_by) {
   const auto produced = std::make_shared<v1::Entity>(std::move(entity));
@@ -61,7 +74,7 @@ void Connection::Produce(Now now, StreamKind kind, const std::string& key, v1::E
   if (id == 0) return;
   acks_.emplace(id, Ack{.kind = acknowledged_by.kind, .page = acknowledged_by.page_serial});
   ++acknowledged_by.open_pages[acknowledged_by.page_serial];
-  mirror_.OnProduced(key, produced);
+  mirror_.OnProduced(key, produced, NewestUnderWay(kind));
   last_news_ = now.steady;
   has_news_ = true;
   if (kind == StreamKind::kComponents) has_components_ = true;

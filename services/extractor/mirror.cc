@@ -135,6 +135,13 @@ bool Mirror::Fold(std::string_view key, v1::Entity& read, bool& is_contested) {
       is_contested = says_otherwise;
       return false;
     }
+    const auto under_way = under_way_.find(key);
+    if (read_time == known_time && under_way != under_way_.end() && !known->gone() &&
+        !read.gone() && read.read().number() <= under_way->second &&
+        known->document_hash() != read.document_hash()) {
+      is_contested = true;
+      return false;
+    }
     // A row that is still shown in the second of its deletion was read before or shown late.
     if (known->gone() && !read.gone() && read_time == known_time) return false;
   } else {
@@ -163,7 +170,13 @@ bool Mirror::Fold(std::string_view key, v1::Entity& read, bool& is_contested) {
   return true;
 }
 
-void Mirror::OnProduced(std::string_view key, std::shared_ptr<const v1::Entity> entity) {
+void Mirror::OnProduced(std::string_view key, std::shared_ptr<const v1::Entity> entity,
+                        std::int64_t newest_under_way) {
+  if (newest_under_way > entity->read().number()) {
+    under_way_.insert_or_assign(std::string(key), newest_under_way);
+  } else if (const auto known = under_way_.find(key); known != under_way_.end()) {
+    under_way_.erase(known);
+  }
   unread_.insert_or_assign(std::string(key), std::move(entity));
   const auto confirmed = confirmed_.find(key);
   if (confirmed != confirmed_.end()) confirmed_.erase(confirmed);
@@ -182,6 +195,7 @@ bool Mirror::OnReadBack(std::string_view key, const std::optional<eventlog::Tabl
 
 void Mirror::ForgetConfirmationsBelow(std::int64_t read_number) {
   std::erase_if(confirmed_, [&](const auto& item) { return item.second.number() < read_number; });
+  std::erase_if(under_way_, [&](const auto& item) { return item.second < read_number; });
 }
 
 bool Mirror::HasAny(std::string_view prefix) const {

@@ -30,14 +30,17 @@ class Mirror {
   bool is_unknown(std::string_view key) const;
 
   /// True: `read`, its former customers filled in, is to be produced so that the mirror shows it.
-  /// False: the same or something newer is there. `is_contested`: it began before what is known,
-  /// and says something else of the same moment. The two were under way together, and which of them
-  /// the source answered first nobody knows: a third read decides.
+  /// False: the same or something newer is there. `is_contested`: it says something else of the
+  /// same moment than what is known, and the two were under way together. Which of them the source
+  /// answered first nobody knows: a third read decides.
   bool Fold(std::string_view key, v1::Entity& read, bool& is_contested);
   /// The same without the question whether it is newer: for the entities that an event carries.
   v1::Entity WithFormerCustomers(std::string_view key, v1::Entity read) const;
 
-  void OnProduced(std::string_view key, std::shared_ptr<const v1::Entity> entity);
+  /// `newest_under_way`: of the requests that may bring the same entity and have not been answered
+  /// yet, the largest number; 0: there are none.
+  void OnProduced(std::string_view key, std::shared_ptr<const v1::Entity> entity,
+                  std::int64_t newest_under_way);
   /// False: the entry cannot be decoded.
   bool OnReadBack(std::string_view key, const std::optional<eventlog::TableEntry>& entry);
   /// No request with a smaller number is under way any more.
@@ -59,6 +62,8 @@ class Mirror {
   /// Keys whose state a read has confirmed without an entry: an answer that comes late and began
   /// before that read is old news.
   std::map<std::string, v1::ReadSequence, std::less<>> confirmed_;
+  /// Keys of what was answered while a request that had begun later was under way: its number.
+  std::map<std::string, std::int64_t, std::less<>> under_way_;
 };
 
 /// Index row of `changes` under which the entries stand that cannot be decoded, so that a start

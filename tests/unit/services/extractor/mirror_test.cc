@@ -28,7 +28,7 @@ class MirrorTest : public ::testing::Test {
   bool Take(const v1::Entity& read) {
     v1::Entity folded = read;
     if (!mirror_.Fold(kKey, folded, is_contested_)) return false;
-    mirror_.OnProduced(kKey, std::make_shared<const v1::Entity>(folded));
+    mirror_.OnProduced(kKey, std::make_shared<const v1::Entity>(folded), newest_under_way_);
     return true;
   }
 
@@ -37,6 +37,7 @@ class MirrorTest : public ::testing::Test {
                          *stores_->Open(eventlog::Topic::kChanges, 0)};
   Mirror mirror_{table_};
   bool is_contested_ = false;
+  std::int64_t newest_under_way_ = 0;
 };
 
 // Seed 2094 of the simulation: a list was asked for before an entity by its id, and answered after
@@ -55,6 +56,28 @@ TEST_F(MirrorTest, Rule38_AnOlderReadThatSaysTheSameOrIsOfAnEarlierMomentIsNotAs
   EXPECT_FALSE(Take(Read(1, 100, "105")));
   EXPECT_FALSE(is_contested_);
   EXPECT_FALSE(Take(Read(1, 99, "104")));
+  EXPECT_FALSE(is_contested_);
+}
+
+// Seed 7078493 of the simulation: what was asked for last was answered first at the source, and
+// last here, with what had been replaced in the same second.
+TEST_F(MirrorTest, Rule38_AThirdReadDecidesAlsoWhenTheOneThatBeganLaterIsAnsweredLast) {
+  newest_under_way_ = 2;
+  ASSERT_TRUE(Take(Read(1, 100, "193")));
+  EXPECT_FALSE(Take(Read(2, 100, "105")));
+  EXPECT_TRUE(is_contested_);
+  EXPECT_FALSE(Take(Read(2, 100, "193")));
+  EXPECT_FALSE(is_contested_);
+
+  EXPECT_TRUE(Take(Read(3, 100, "105")));
+  EXPECT_FALSE(is_contested_);
+}
+
+TEST_F(MirrorTest, Rule38_WhatBeganAndEndedLaterIsNewer) {
+  newest_under_way_ = 2;
+  ASSERT_TRUE(Take(Read(1, 100, "105")));
+  mirror_.ForgetConfirmationsBelow(3);
+  EXPECT_TRUE(Take(Read(2, 100, "193")));
   EXPECT_FALSE(is_contested_);
 }
 
