@@ -230,14 +230,14 @@ void Owner::State::OnOutOfRange(const OutOfRange& fact) {
   }
   TableState* const table = o->Find(fact.topic);
   if (table == nullptr || table->reading == Reading::kNone) return;
-  if (o->phase == Phase::kFounding || o->phase == Phase::kFencing) {
+  if (o->phase == Phase::kFounding) {
     table->reading = Reading::kNone;
     table->is_founded = false;
     Discard(*table);
     Sample(*o, *table, SampleOf::kFounding);
     return;
   }
-  // The topic under a running owner was cut or made anew.
+  // The topic under a running owner was cut or made anew, or under one whose fence is on its way.
   Discard(*table);
   Restart(*o);
 }

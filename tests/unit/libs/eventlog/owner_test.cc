@@ -685,6 +685,23 @@ TEST_F(OwnerTest, ATableThatIsMadeAnewWhileItsFoundingIsLookedForIsTakenOver) {
   }
 }
 
+// Seed 7077729 of the simulation: that the topic is another one is heard between its fence and the
+// acknowledgement of that.
+TEST_F(OwnerTest, ATableThatIsMadeAnewBeneathAFenceIsTakenOver) {
+  log_.Found(5);
+  const std::unique_ptr<LocalStores> disk = MakeMemoryStores();
+  Node node(time_, log_, Loader("a"), *disk, SlowAnswers());
+  log_.Assign(node.member(), {0});
+  const auto is_fenced = [&] { return !Keys(Topic::kRecords, "!f/loader").empty(); };
+  while (!is_fenced()) time_.RunFor(milliseconds(1));
+
+  node.owner().OnFact(time_.now(), OutOfRange{.topic = Topic::kRecords, .partition = 0});
+  time_.RunFor(minutes(1));
+
+  EXPECT_TRUE(node.owner().all_ready())
+      << ::testing::PrintToString(node.owner().not_ready_because());
+}
+
 TEST_F(OwnerTest, ALostPartitionIsForgottenAtOnce) {
   log_.Found(5);
   const auto node = StartReady(Loader("a"));
