@@ -128,13 +128,14 @@ LoaderStage::Verdict LoaderStage::JudgeAction(const Lane& lane, const v1::Comman
       return {};
     }
     const bool can_look_up = has_look_up && has_record;
+    // No entry clears a doubt in front of L, not even one that says that it will stay unknown.
+    if (doubt == Doubt::kSettling) return {.kind = Kind::kWait, .until = lane.settle_until};
     if (!can_look_up && !action.at_least_once()) {
       return {.kind = Kind::kPark,
               .outcome = v1::OUTCOME_UNKNOWN,
               .reason = v1::REASON_UNKNOWN,
               .detail = "its call may or may not have been done, and it cannot be looked up"};
     }
-    if (doubt == Doubt::kSettling) return {.kind = Kind::kWait, .until = lane.settle_until};
   } else {
     const auto newest = newest_event_.find(parts.tenant);
     if (action.has_event_time() && newest != newest_event_.end() &&
