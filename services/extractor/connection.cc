@@ -142,8 +142,7 @@ void Connection::OnAnswer(Now now, const http::Completion& completion) {
   InFlight in_flight = std::move(found->second);
   requests_.erase(found);
   // This answer is still to be looked at.
-  mirror_.ForgetConfirmationsBelow(
-      std::min(host_.oldest_read_in_flight(), in_flight.read.number()));
+  mirror_.ForgetReadsBelow(std::min(host_.oldest_read_in_flight(), in_flight.read.number()));
   Track& each = track(in_flight.kind);
   if (in_flight.what == InFlight::What::kEndpoints) {
     OnEndpointsAnswer(now, completion);

@@ -193,7 +193,7 @@ bool Mirror::OnReadBack(std::string_view key, const std::optional<eventlog::Tabl
   return true;
 }
 
-void Mirror::ForgetConfirmationsBelow(std::int64_t read_number) {
+void Mirror::ForgetReadsBelow(std::int64_t read_number) {
   std::erase_if(confirmed_, [&](const auto& item) { return item.second.number() < read_number; });
   std::erase_if(under_way_, [&](const auto& item) { return item.second < read_number; });
 }

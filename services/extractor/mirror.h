@@ -43,8 +43,9 @@ class Mirror {
                   std::int64_t newest_under_way);
   /// False: the entry cannot be decoded.
   bool OnReadBack(std::string_view key, const std::optional<eventlog::TableEntry>& entry);
-  /// No request with a smaller number is under way any more.
-  void ForgetConfirmationsBelow(std::int64_t read_number);
+  /// No request with a smaller number is under way any more: what was kept to judge its answer
+  /// goes.
+  void ForgetReadsBelow(std::int64_t read_number);
 
   /// Visits keys that begin with `prefix`, in byte order, those on their way included, until false.
   void Scan(std::string_view prefix,

@@ -76,7 +76,7 @@ TEST_F(MirrorTest, Rule38_AThirdReadDecidesAlsoWhenTheOneThatBeganLaterIsAnswere
 TEST_F(MirrorTest, Rule38_WhatBeganAndEndedLaterIsNewer) {
   newest_under_way_ = 2;
   ASSERT_TRUE(Take(Read(1, 100, "105")));
-  mirror_.ForgetConfirmationsBelow(3);
+  mirror_.ForgetReadsBelow(3);
   EXPECT_TRUE(Take(Read(2, 100, "193")));
   EXPECT_FALSE(is_contested_);
 }

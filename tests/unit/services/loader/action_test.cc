@@ -34,6 +34,10 @@ class LoaderActionTest : public testing::Test {
     EXPECT_FALSE(rig_.HasCommand(action));
     return action;
   }
+  void SetSync(v1::SyncState state) {
+    rig_.tenant.mutable_syncs(1)->set_state(state);
+    rig_.PublishTenant();
+  }
 
   Rig rig_;
 };
@@ -254,50 +258,17 @@ TEST_F(LoaderActionTest, Rule30_AnEndThatADeadOwnersIntentCoversIsFoundWhenItsSy
   const std::vector<v1::RecordEntry> entries = rig_.Entries(action);
   rig_.Kill();
   rig_.AppendVoid(action, entries.front());
-  rig_.tenant.mutable_syncs(1)->set_state(v1::SYNC_STATE_PAUSED);
-  rig_.PublishTenant();
+  SetSync(v1::SYNC_STATE_PAUSED);
   rig_.Start();
   rig_.Run(seconds(180));
   ASSERT_FALSE(rig_.Entry(action).final());
 
-  rig_.tenant.mutable_syncs(1)->set_state(v1::SYNC_STATE_ACTIVE);
-  rig_.PublishTenant();
+  SetSync(v1::SYNC_STATE_ACTIVE);
   rig_.Run(seconds(180));
 
   EXPECT_TRUE(rig_.Entry(action).final());
   EXPECT_EQ(rig_.Entry(action).outcome(), v1::OUTCOME_APPLIED);
   EXPECT_THAT(rig_.SentTo("POST /clients/1/notes"), SizeIs(1));
-}
-
-// Seed 7067535 of the simulation: `commands` was lost, and its sync was away when events were read
-// again.
-TEST_F(LoaderActionTest, Rule31_OneThatWasRefusedAndWhoseCommandIsGoneIsDoneWhenItsSyncGoesOn) {
-  const std::string record = rig_.Client(1, "Ada", 1);
-  rig_.Start();
-  rig_.Run(seconds(3));
-  rig_.Faults(R"([{"target":"rest","match":"POST /clients/1/notes","kind":"throttle",)"
-              R"("count":1,"retry_after":60}])");
-  const std::string action = rig_.Note("e1", record);
-  rig_.Run(seconds(3));
-  ASSERT_EQ(rig_.Entry(action).sends(), 1);
-  ASSERT_FALSE(rig_.Entry(action).in_doubt());
-  ASSERT_FALSE(rig_.Entry(action).has_intent());
-  rig_.Kill();
-  rig_.log.Append(eventlog::Topic::kCommands, 0, action, std::nullopt);
-  rig_.tenant.mutable_syncs(1)->set_state(v1::SYNC_STATE_PAUSED);
-  rig_.PublishTenant();
-  rig_.Start();
-  rig_.Run(seconds(180));
-  ASSERT_FALSE(rig_.Entry(action).final());
-
-  rig_.tenant.mutable_syncs(1)->set_state(v1::SYNC_STATE_ACTIVE);
-  rig_.PublishTenant();
-  rig_.Run(seconds(60));
-
-  EXPECT_TRUE(rig_.Entry(action).final());
-  EXPECT_EQ(rig_.Entry(action).outcome(), v1::OUTCOME_APPLIED);
-  EXPECT_THAT(rig_.SentTo("POST /clients/1/notes"), SizeIs(2));
-  EXPECT_EQ(rig_.Entry(action).action_command(), "");
 }
 
 // Seed 10662 of the simulation: the same, and what covers the end is an end.
@@ -318,6 +289,35 @@ TEST_F(LoaderActionTest, Rule31_AnEndThatADeadOwnersEndCoversStaysOne) {
   EXPECT_FALSE(rig_.Entry(action).in_doubt());
   EXPECT_EQ(rig_.Entry(action).outcome(), v1::OUTCOME_APPLIED);
   EXPECT_THAT(rig_.SentTo("POST /clients/1/notes"), SizeIs(1));
+}
+
+// Seed 7067535 of the simulation: `commands` was lost, and its sync was away when events were read
+// again.
+TEST_F(LoaderActionTest, Rule31_OneThatWasRefusedAndWhoseCommandIsGoneIsDoneWhenItsSyncGoesOn) {
+  const std::string record = rig_.Client(1, "Ada", 1);
+  rig_.Start();
+  rig_.Run(seconds(3));
+  rig_.Faults(R"([{"target":"rest","match":"POST /clients/1/notes","kind":"throttle",)"
+              R"("count":1,"retry_after":60}])");
+  const std::string action = rig_.Note("e1", record);
+  rig_.Run(seconds(3));
+  ASSERT_EQ(rig_.Entry(action).sends(), 1);
+  ASSERT_FALSE(rig_.Entry(action).in_doubt());
+  ASSERT_FALSE(rig_.Entry(action).has_intent());
+  rig_.Kill();
+  rig_.log.Append(eventlog::Topic::kCommands, 0, action, std::nullopt);
+  SetSync(v1::SYNC_STATE_PAUSED);
+  rig_.Start();
+  rig_.Run(seconds(180));
+  ASSERT_FALSE(rig_.Entry(action).final());
+
+  SetSync(v1::SYNC_STATE_ACTIVE);
+  rig_.Run(seconds(60));
+
+  EXPECT_TRUE(rig_.Entry(action).final());
+  EXPECT_EQ(rig_.Entry(action).outcome(), v1::OUTCOME_APPLIED);
+  EXPECT_THAT(rig_.SentTo("POST /clients/1/notes"), SizeIs(2));
+  EXPECT_EQ(rig_.Entry(action).action_command(), "");
 }
 
 TEST_F(LoaderActionTest, Rule31_AnOldActionIsDroppedInSightAlsoWhileItWaits) {
