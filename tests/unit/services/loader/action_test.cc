@@ -391,6 +391,27 @@ TEST_F(LoaderActionTest, Rule30_AnActionOfUnknownOutcomeKeepsItsCommandUntilAPer
   EXPECT_FALSE(rig_.HasCommand(action));
 }
 
+// Seed 9102048 of the simulation: `records` was lost, and the record was withdrawn.
+TEST_F(LoaderActionTest, Rule12_OneThatCannotBeLookedUpStaysInDoubtForL) {
+  const std::string record = rig_.Client(1, "Ada", 1);
+  rig_.Start();
+  rig_.Run(seconds(3));
+  rig_.Faults(R"([{"target":"rest","match":"POST /clients/1/notes","kind":"hang","count":1}])");
+  const std::string action = rig_.Note("e1", record);
+  rig_.Run(milliseconds(500));
+  rig_.Kill();
+  rig_.LoseRecordsAndFoundAnew();
+  rig_.State(record, v1::DesiredState::PRESENCE_WITHDRAWN, 2);
+  rig_.Start();
+  while (!rig_.ready()) rig_.Run(milliseconds(100));
+
+  rig_.Run(milliseconds(500));
+  EXPECT_FALSE(rig_.Entry(action).final());
+  EXPECT_TRUE(rig_.Entry(action).in_doubt());
+  rig_.Run(seconds(180));
+  EXPECT_EQ(rig_.Entry(action).outcome(), v1::OUTCOME_UNKNOWN);
+}
+
 TEST_F(LoaderActionTest, AnActionOfAParkedRecordIsParkedAndFreedWithIt) {
   rig_.Faults(R"([{"target":"rest","match":"PUT","kind":"status","status":422,"count":1}])");
   const std::string record = rig_.Client(1, "Ada", 1);
