@@ -91,6 +91,9 @@ struct Call {
   std::string item_id;
   Template item_equals;
   Template item_contains;
+
+  /// Of a look-up: whatever it finds bears the marker of what is looked for.
+  bool finds_marker() const { return !item_equals.empty() || !item_contains.empty(); }
 };
 
 /// One request that carries many records.

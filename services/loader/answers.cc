@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <utility>
 
 #include "services/loader/entries.h"
 #include "services/loader/stage.h"
@@ -77,17 +78,54 @@ void LoaderStage::PutBack(Lane& lane) {
   ConcludeUnreported(lane);
 }
 
-bool LoaderStage::Adopt(Lane& lane, const std::string& id, std::string* conflict) {
+bool LoaderStage::Adopt(Lane& lane, const std::string& id, std::string* conflict,
+                        std::string* holder) {
   // What it claimed when it began was looked up then.
-  const std::string holder = lane.claim == id ? "" : HolderOf(lane, lane.parts.object, id);
-  if (!holder.empty()) {
-    *conflict = "record " + id + " belongs to " + holder + ", claimed by " + lane.key;
+  std::string other = lane.claim == id ? "" : HolderOf(lane, lane.parts.object, id);
+  if (!other.empty()) {
+    *conflict = "record " + id + " belongs to " + other + ", claimed by " + lane.key;
+    if (holder != nullptr) *holder = std::move(other);
     return false;
   }
   lane.claim = id;
   UpdateHolds(lane);
   lane.next_entry.set_id(id);
   return true;
+}
+
+void LoaderStage::OnReached(const Lane& lane, const std::string& holder) {
+  Lane* const other = holder.empty() ? nullptr : LaneOf(holder);
+  if (other == nullptr) return;
+  other->reached_by = lane.key;
+  Touch(*other);
+}
+
+void LoaderStage::WriteAgain(Lane& lane) {
+  const std::string by = std::exchange(lane.reached_by, "");
+  Log(Logger::Level::kWarning, "A write for another customer has reached this record.",
+      {{"tenant", lane.parts.tenant},
+       {"connection", lane.target.second},
+       {"key", lane.key},
+       {"id", lane.entry.id()},
+       {"by", by}});
+  const bool was_unsent = lane.intent_unsent;
+  BeginNextEntry(lane);
+  v1::RecordEntry& next = lane.next_entry;
+  if (was_unsent) {
+    next.clear_intent();
+    next.set_in_doubt(lane.doubt != Doubt::kNone);
+  }
+  next.clear_content_hash();
+  next.clear_calls();
+  // What is parked or was given up is written when a person says so.
+  if (next.status() == v1::RecordEntry::STATUS_WAITING && next.has_resolved() &&
+      (next.outcome() == v1::OUTCOME_APPLIED || next.outcome() == v1::OUTCOME_NOOP)) {
+    *next.mutable_status_version() = next.resolved();
+    next.clear_resolved();
+    next.set_reason(v1::REASON_DIFFERS);
+    next.set_detail("a write for " + by + " has reached it");
+  }
+  ConcludeUnreported(lane);
 }
 
 void LoaderStage::OnDone(Lane& lane, const connector::Interpreted& answer, int http_status) {
@@ -98,8 +136,10 @@ void LoaderStage::OnDone(Lane& lane, const connector::Interpreted& answer, int h
   }
   v1::RecordEntry& next = lane.next_entry;
   std::string conflict;
+  std::string holder;
   if (!answer.id.empty() && next.id().empty()) {
-    if (!Adopt(lane, answer.id, &conflict)) {
+    if (!Adopt(lane, answer.id, &conflict, &holder)) {
+      OnReached(lane, holder);
       // What the target says about identity stands above what we wished.
       next.clear_content_hash();
       next.clear_calls();
@@ -113,7 +153,8 @@ void LoaderStage::OnDone(Lane& lane, const connector::Interpreted& answer, int h
     next.clear_calls();
     if (lane.doubt != Doubt::kNone) CompareSoon(lane);
     lane.doubt = Doubt::kNone;
-    const std::string holder = HolderOf(lane, lane.parts.object, answer.id);
+    holder = HolderOf(lane, lane.parts.object, answer.id);
+    OnReached(lane, holder);
     Park(lane, v1::REASON_IDENTITY_CONFLICT,
          "the target answered for record " + answer.id +
              (holder.empty() ? "" : ", which belongs to " + holder) + ", instead of " + next.id() +
@@ -376,7 +417,10 @@ void LoaderStage::OnLookupAnswer(Lane& lane, const http::Completion& completion)
     return;
   }
   std::string conflict;
-  if (!Adopt(lane, found.ids.front(), &conflict)) {
+  std::string holder;
+  if (!Adopt(lane, found.ids.front(), &conflict, &holder)) {
+    // It bears our marker: a write of ours has been there, whose answer nobody saw.
+    if (lane.call->finds_marker()) OnReached(lane, holder);
     Park(lane, v1::REASON_IDENTITY_CONFLICT, conflict, completion.status);
     return;
   }

@@ -145,9 +145,7 @@ void LoaderStage::CompareNext(Lane& lane) {
       // By the marker alone: who else has this e-mail is none of ours.
       for (; comparing.next_call <= object->lookups.size(); ++comparing.next_call) {
         const connector::Call& candidate = object->lookups[comparing.next_call - 1];
-        const bool is_of_marker =
-            !candidate.item_equals.empty() || !candidate.item_contains.empty();
-        if (is_of_marker && connector::Applies(candidate, state)) {
+        if (candidate.finds_marker() && connector::Applies(candidate, state)) {
           call = &candidate;
           break;
         }
@@ -298,6 +296,11 @@ void LoaderStage::ConcludeComparison(Lane& lane) {
   const bool was_second = comparison.others_size() > 0;
   comparison.mutable_others()->Assign(comparing.others.begin(), comparing.others.end());
   if (!comparing.others.empty()) {
+    if (lane.parts.kind == ids::CommandKey::Kind::kState) {
+      for (const std::string& id : comparing.others) {
+        OnReached(lane, HolderOf(lane, lane.parts.object, id));
+      }
+    }
     count(Compared::kSecond);
     if (target != nullptr) ++target->sweep.second;
     if (!was_second) {

@@ -195,6 +195,10 @@ void LoaderStage::Evaluate(Lane& lane) {
     ConcludeUnreported(lane);
     return;
   }
+  if (!lane.reached_by.empty()) {
+    WriteAgain(lane);
+    return;
+  }
   if (state->second.revoking) {
     if (lane.intent_unsent) {
       CloseIntent(lane);

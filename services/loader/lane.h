@@ -129,6 +129,8 @@ struct Lane {
   bool sent_any = false;
   /// A void entry covers ours: write it again.
   bool repair_wanted = false;
+  /// The key whose write has reached our record. Empty: none that we had not repaired.
+  std::string reached_by;
   std::int32_t lookup_failures = 0;
   std::size_t next_lookup = 0;
   /// Of the call that the open intent names.

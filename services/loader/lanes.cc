@@ -152,6 +152,7 @@ std::optional<v1::RecordEntry> LoaderStage::ReadBack(const std::string& key) con
 
 void LoaderStage::ForgetIfIdle(Lane& lane) {
   if (lane.busy() || lane.is_touched || lane.intent_unsent || lane.repair_wanted) return;
+  if (!lane.reached_by.empty()) return;
   if (lane.doubt != Doubt::kNone && !lane.doubt_is_of_loss) return;
   if (lane.not_before > now_.steady) return;
   // No scan finds it again.

@@ -551,7 +551,7 @@ void LoaderStage::ReleaseIfDone(Partition partition) {
   if (state == partitions_.end() || !state->second.revoking || state->second.released) return;
   for (const auto& [key, lane] : lanes_) {
     if (lane.partition != partition) continue;
-    if (lane.busy() || lane.intent_unsent || lane.repair_wanted) return;
+    if (lane.busy() || lane.intent_unsent || lane.repair_wanted || !lane.reached_by.empty()) return;
   }
   state->second.released = true;
   owner_->Release(partition);

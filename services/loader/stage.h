@@ -285,7 +285,12 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
   void OnMissing(Lane& lane, const connector::Interpreted& answer, int http_status);
   /// Certainly not done, and not the record's fault: close the intent and try again.
   void PutBack(Lane& lane);
-  bool Adopt(Lane& lane, const std::string& id, std::string* conflict);
+  bool Adopt(Lane& lane, const std::string& id, std::string* conflict,
+             std::string* holder = nullptr);
+  /// A write of `lane` has reached the record of `holder`, which is written again. Empty: of none.
+  void OnReached(const Lane& lane, const std::string& holder);
+  /// Its record is no more as it was written.
+  void WriteAgain(Lane& lane);
 
   // ---- targets.cc ----
   Target* FindTarget(const TargetKey& key);

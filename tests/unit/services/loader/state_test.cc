@@ -29,6 +29,17 @@ class LoaderStateTest : public testing::Test {
     }
     return "absent";
   }
+  /// A person gives it to that contact; returns the status.
+  int GiveEmail(const std::string& contact, const std::string& email) {
+    http::Request request;
+    request.method = "PUT";
+    request.url = "http://highlevel.test/contacts/" + contact;
+    request.headers = {{"Authorization", "Bearer " + rig_.world.access().highlevel_token},
+                       {"Version", "2021-07-28"},
+                       {"Content-Type", "application/json"}};
+    request.body = R"({"email":")" + email + R"("})";
+    return rig_.world.Handle(rig_.time.now().wall, simulator::Target::kHighLevel, request).status;
+  }
 
   Rig rig_;
 };
@@ -409,16 +420,7 @@ TEST_F(LoaderStateTest, Rule26_WhatALookUpHasNotFoundLongAgoIsLookedUpAgain) {
   const std::string second = rig_.Contact(2, "two@x.test", "Two", 1);
   rig_.Run(seconds(2));
   ASSERT_EQ(rig_.Entry(second).id(), "");
-  http::Request by_a_person;
-  by_a_person.method = "PUT";
-  by_a_person.url = "http://highlevel.test/contacts/" + rig_.Entry(first).id();
-  by_a_person.headers = {{"Authorization", "Bearer " + rig_.world.access().highlevel_token},
-                         {"Version", "2021-07-28"},
-                         {"Content-Type", "application/json"}};
-  by_a_person.body = R"({"email":"two@x.test"})";
-  ASSERT_EQ(
-      rig_.world.Handle(rig_.time.now().wall, simulator::Target::kHighLevel, by_a_person).status,
-      200);
+  ASSERT_EQ(GiveEmail(rig_.Entry(first).id(), "two@x.test"), 200);
 
   rig_.Run(seconds(30));
 
@@ -426,6 +428,61 @@ TEST_F(LoaderStateTest, Rule26_WhatALookUpHasNotFoundLongAgoIsLookedUpAgain) {
   EXPECT_EQ(*(*rig_.Contacts().array())[0].Find("firstName")->string(), "One");
   EXPECT_EQ(rig_.Entry(second).reason(), v1::REASON_IDENTITY_CONFLICT);
   EXPECT_THAT(rig_.Entry(second).detail(), HasSubstr(first));
+}
+
+// Seeds 7076062 and 7087913 of the simulation: between look-up and create, which matches by e-mail,
+// another one's contact is given that e-mail. What the create has put there does not stay.
+TEST_F(LoaderStateTest, Rule25_ARecordThatAnothersCreateHasReachedIsWrittenAgain) {
+  // Nobody else would find it.
+  rig_.options.sweep_period = {};
+  const std::string first = rig_.Contact(1, "one@x.test", "One", 1);
+  rig_.Start();
+  rig_.Run(seconds(5));
+  int creates = 0;
+  rig_.wire = [&](const http::Request& request) {
+    if (request.url.ends_with("/contacts/upsert") && ++creates == 1) {
+      EXPECT_EQ(GiveEmail(rig_.Entry(first).id(), "two@x.test"), 200);
+    }
+    return Rig::Wire{};
+  };
+  const std::string second = rig_.Contact(2, "two@x.test", "Two", 1);
+  rig_.Run(seconds(10));
+
+  EXPECT_EQ(rig_.Entry(second).reason(), v1::REASON_IDENTITY_CONFLICT);
+  EXPECT_THAT(rig_.Entry(second).detail(), HasSubstr(first));
+  EXPECT_EQ(rig_.Entry(first).outcome(), v1::OUTCOME_APPLIED);
+  EXPECT_EQ(rig_.Entry(first).resolved().offset(), 1);
+  ASSERT_THAT(*rig_.Contacts().array(), SizeIs(1));
+  EXPECT_EQ(*(*rig_.Contacts().array())[0].Find("firstName")->string(), "One");
+
+  // So a person's order finds nothing of it any more.
+  EXPECT_EQ(rig_.Decide(second, true), "");
+  rig_.Run(seconds(10));
+  EXPECT_EQ(rig_.Entry(second).outcome(), v1::OUTCOME_APPLIED);
+  EXPECT_THAT(*rig_.Contacts().array(), SizeIs(2));
+}
+
+// The same, and nobody sees the answer of the create.
+TEST_F(LoaderStateTest, Rule25_ARecordThatIsFoundWithAnothersMarkerIsWrittenAgain) {
+  rig_.options.sweep_period = {};
+  const std::string first = rig_.Contact(1, "one@x.test", "One", 1);
+  rig_.Start();
+  rig_.Run(seconds(5));
+  rig_.Faults(R"([{"target":"highlevel","match":"POST /contacts/upsert","kind":"reset_after",)"
+              R"("count":1}])");
+  rig_.wire = [&](const http::Request& request) {
+    if (request.url.ends_with("/contacts/upsert")) {
+      EXPECT_EQ(GiveEmail(rig_.Entry(first).id(), "two@x.test"), 200);
+    }
+    return Rig::Wire{};
+  };
+  const std::string second = rig_.Contact(2, "two@x.test", "Two", 1);
+  rig_.Run(seconds(30));
+
+  EXPECT_EQ(rig_.Entry(second).reason(), v1::REASON_IDENTITY_CONFLICT);
+  EXPECT_EQ(rig_.Entry(first).resolved().offset(), 1);
+  ASSERT_THAT(*rig_.Contacts().array(), SizeIs(1));
+  EXPECT_EQ(*(*rig_.Contacts().array())[0].Find("firstName")->string(), "One");
 }
 
 TEST_F(LoaderStateTest, Rule26_AfterAnUnknownCreateItIsLookedUpAndAdopted) {
