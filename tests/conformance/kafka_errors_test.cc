@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
+#include <ctime>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -423,6 +424,30 @@ TEST(KafkaErrorsTest, WhatTheBrokerDoesNotTakeHoldsReadingBackAndLosesNothing) {
   std::vector<std::string> keys;
   for (const Record& record : rig.ReadAll(Topic::kChanges)) keys.push_back(record.key);
   EXPECT_THAT(keys, ElementsAreArray(Numbered(0, 3)));
+}
+
+TEST(KafkaErrorsTest, WhatWaitsBehindARequestCostsNothing) {
+  Rig rig;
+  rig.Open();
+  const auto produce = [&](int first, int end) {
+    for (const std::string& key : Numbered(first, end)) {
+      rig.member().Produce(Topic::kChanges, 0, key, "v");
+    }
+  };
+  produce(0, 10);
+  ASSERT_TRUE(rig.member().UntilAllProduced());
+  rig.cluster().AnswerLate(Api::kProduce, seconds(2));
+  produce(10, 20);
+  rig.member().PollFor(milliseconds(100));  // Longer than linger.ms.
+  produce(20, 30);
+
+  const std::clock_t began = std::clock();
+  ASSERT_TRUE(rig.member().UntilAllProduced());
+  // librdkafka's own thread would look for it all the time.
+  EXPECT_LT(std::clock() - began, CLOCKS_PER_SEC / 4);
+  std::vector<std::string> keys;
+  for (const Record& record : rig.ReadAll(Topic::kChanges)) keys.push_back(record.key);
+  EXPECT_THAT(keys, ElementsAreArray(Numbered(0, 30)));
 }
 
 TEST(KafkaErrorsTest, RefusesMoreThanFourBuffersOfWhatTheBrokerDoesNotTake) {

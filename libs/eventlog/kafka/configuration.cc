@@ -189,7 +189,7 @@ Settings ProducerSettings(const KafkaOptions& options) {
   Settings settings = Common(options);
   settings["enable.idempotence"] = "true";
   settings["acks"] = "all";
-  settings["message.timeout.ms"] = "30000";
+  settings["message.timeout.ms"] = Milliseconds(kMessageTimeout);
   settings["message.max.bytes"] =
       std::to_string(options.topics.record_bytes_max + kBatchOverheadBytes);
   settings["queue.buffering.max.kbytes"] =
@@ -197,7 +197,7 @@ Settings ProducerSettings(const KafkaOptions& options) {
   settings["queue.buffering.max.messages"] = "2000000";
   // 2.0.2 knows no exponential backoff.
   settings["retry.backoff.ms"] = "250";
-  settings["linger.ms"] = "5";
+  settings["linger.ms"] = Milliseconds(kLinger);
   settings["compression.codec"] = "lz4";
   return settings;
 }

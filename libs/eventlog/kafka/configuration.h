@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <span>
@@ -14,6 +15,11 @@
 #include "libs/eventlog/log.h"
 
 namespace tributary::eventlog::kafka {
+
+/// From the first record of a request until it is sent.
+inline constexpr std::chrono::milliseconds kLinger{5};
+/// Longer no record waits to be acknowledged.
+inline constexpr std::chrono::milliseconds kMessageTimeout{30'000};
 
 using Settings = std::map<std::string, std::string>;
 

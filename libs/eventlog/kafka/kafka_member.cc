@@ -5,6 +5,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstring>
+#include <deque>
 #include <future>
 #include <map>
 #include <optional>
@@ -34,6 +35,9 @@ using Place = std::pair<Topic, Partition>;
 static_assert(sizeof(void*) == sizeof(ProduceId), "ids travel as librdkafka's opaque pointers");
 
 constexpr int kHardLimitFactor = 4;
+// Well below kLinger: what is handed over so long after the first record of a request is in it.
+constexpr milliseconds kGatherTime{3};
+constexpr int kGatheredMax = 1000;
 // librdkafka wakes the descriptor when a queue becomes non-empty; what it filters away afterwards,
 // or a rebalance that is overdue, shows only when one looks.
 constexpr milliseconds kLookInterval{100};
@@ -120,8 +124,7 @@ class Member final : public LogMember {
 
   void Produce(ProduceId id, Topic topic, Partition partition, std::string key,
                std::optional<std::string> value, Headers headers) override {
-    // Without headers: the delivery report must give the same number.
-    const auto bytes = static_cast<std::int64_t>(key.size() + (value ? value->size() : 0));
+    const std::int64_t bytes = BytesOf(key, value);
     std::string error = Refusal(topic, partition);
     if (error.empty() && bytes > options().topics.record_bytes_max) {
       error = "a record of " + std::to_string(bytes) + " bytes for " + std::string(Name(topic)) +
@@ -132,18 +135,17 @@ class Member final : public LogMember {
       error = "more than " + std::to_string(kHardLimitFactor) +
               " times produce_buffer_bytes wait to be acknowledged";
     }
-    if (error.empty()) {
-      const rd_kafka_resp_err_t code = Send(handles_->producer.get(), HandleOf(topic), partition,
-                                            key, value, headers, reinterpret_cast<void*>(id));
-      if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
-        waiting_bytes_ += bytes;
-        ++waiting_count_;
-        return;
-      }
-      error = rd_kafka_err2str(code);
+    if (!error.empty()) {
+      StopProducing();
+      Push(Produced{.id = id, .error = std::move(error)});
+      return;
     }
-    StopProducing();
-    Push(Produced{.id = id, .error = std::move(error)});
+    waiting_bytes_ += bytes;
+    ++waiting_count_;
+    Outlet& outlet = outlets_[{topic, partition}];
+    const Instant now = BootTime();
+    outlet.held.push_back({id, std::move(key), std::move(value), std::move(headers), now});
+    HandOver({topic, partition}, outlet, now);
   }
 
   void StartReading(Topic topic, Partition partition, Offset from) override {
@@ -304,6 +306,23 @@ class Member final : public LogMember {
   }
 
  private:
+  struct Held {
+    ProduceId id = 0;
+    std::string key;
+    std::optional<std::string> value;
+    Headers headers;
+    Instant since{};
+  };
+  /// Of one partition: an idempotent producer has one request of it under way. While others wait
+  /// longer than linger.ms behind it, the producing thread of librdkafka (2.0.2, and
+  /// its newest) does not sleep, but looks at every partition again and again until the answer
+  /// comes. So they wait here, and go together when everything in front of them is acknowledged.
+  struct Outlet {
+    std::deque<Held> held;
+    /// Handed to librdkafka and not acknowledged, and when the first of them was.
+    std::int64_t under_way = 0;
+    Instant opened_at{};
+  };
   struct Reading {
     Offset next = 0;
     bool is_assigned = false;
@@ -312,6 +331,11 @@ class Member final : public LogMember {
   };
 
   const KafkaOptions& options() const { return handles_->options; }
+
+  /// Without headers: the delivery report must give the same number.
+  static std::int64_t BytesOf(const std::string& key, const std::optional<std::string>& value) {
+    return static_cast<std::int64_t>(key.size() + (value ? value->size() : 0));
+  }
 
   void Push(Fact fact) {
     if (handles_ != nullptr) handles_->inbox.Push(std::move(fact));
@@ -397,11 +421,40 @@ class Member final : public LogMember {
 
   // ---- producing
 
+  /// Gives librdkafka what is held, as much as it can be given before linger.ms is over.
+  void HandOver(const Place& place, Outlet& outlet, Instant now) {
+    if (outlet.under_way == 0) outlet.opened_at = now;
+    if (now - outlet.opened_at >= kGatherTime) return;
+    if (!outlet.held.empty() && now - outlet.held.front().since >= kMessageTimeout) {
+      StopProducing("not sent within the message timeout");
+    }
+    for (int i = 0; i < kGatheredMax && !outlet.held.empty(); ++i) {
+      const Held& record = outlet.held.front();
+      const rd_kafka_resp_err_t code =
+          Send(handles_->producer.get(), HandleOf(place.first), place.second, record.key,
+               record.value, record.headers, reinterpret_cast<void*>(record.id));
+      if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        StopProducing(rd_kafka_err2str(code));
+        return;
+      }
+      ++outlet.under_way;
+      outlet.held.pop_front();
+    }
+  }
+
   /// Rule 6: nothing of this member may go through behind a record that has failed.
-  void StopProducing() {
+  void StopProducing(const std::string& why = "an earlier record has failed") {
     if (has_failed_) return;
     has_failed_ = true;
     PurgeProducer();
+    for (auto& [place, outlet] : outlets_) {
+      for (const Held& record : outlet.held) {
+        waiting_bytes_ -= BytesOf(record.key, record.value);
+        --waiting_count_;
+        Push(Produced{.id = record.id, .error = why});
+      }
+      outlet.held.clear();
+    }
   }
 
   void PurgeProducer() {
@@ -428,8 +481,19 @@ class Member final : public LogMember {
           StopProducing();
         }
         facts.push_back(std::move(produced));
+        OnAcknowledged(*message);
       }
     }
+  }
+
+  void OnAcknowledged(const rd_kafka_message_t& message) {
+    const auto topic = std::find_if(kAllTopics.begin(), kAllTopics.end(), [&](Topic each) {
+      return handles_->topics[static_cast<std::size_t>(each)].get() == message.rkt;
+    });
+    if (topic == kAllTopics.end()) return;
+    const auto at = outlets_.find({*topic, message.partition});
+    if (at == outlets_.end() || --at->second.under_way > 0 || has_failed_) return;
+    HandOver(at->first, at->second, BootTime());
   }
 
   // ---- the group
@@ -688,6 +752,7 @@ class Member final : public LogMember {
   const std::vector<Topic> subscribed_;
   std::map<std::string, Topic, std::less<>> names_;
   std::map<Place, Reading> readings_;
+  std::map<Place, Outlet> outlets_;
   std::map<std::string, Instant> said_errors_;
   std::set<CommitTag*> commit_tags_;
   std::vector<Partition> assigned_;
