@@ -55,6 +55,12 @@ const Object* Connector::FindObject(std::string_view object) const {
   return found == objects.end() ? nullptr : &found->second;
 }
 
+const Call* Object::FindLookup(std::string_view lookup) const {
+  const auto found = std::find_if(lookups.begin(), lookups.end(),
+                                  [&](const Call& call) { return call.name == lookup; });
+  return found == lookups.end() ? nullptr : &*found;
+}
+
 const ActionOperation* Connector::FindAction(std::string_view operation) const {
   const auto found = actions.find(operation);
   return found == actions.end() ? nullptr : &found->second;

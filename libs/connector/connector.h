@@ -73,6 +73,9 @@ struct Call {
   std::set<std::string> except;
   /// The call is left out unless every one of these fields has a value.
   std::vector<std::string> needs;
+  /// Look-up of the object that finds what this call would: it is made before anything is written,
+  /// and nothing is when it finds another record. Empty: the call reaches the record by its id.
+  std::string confirmed_by;
   /// Where the answer names the record. Empty: it promises none.
   std::string id;
   /// Path that a good answer must have besides. Empty: none.
@@ -151,6 +154,8 @@ struct Object {
   bool open = false;
 
   std::vector<Call> lookups;
+  /// Null pointer: there is none of this name.
+  const Call* FindLookup(std::string_view name) const;
   std::vector<Call> create;
   std::vector<Call> update;
   /// They are the same: what was created needs no comparing with what an update would make of it.

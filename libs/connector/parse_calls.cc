@@ -6,10 +6,10 @@
 namespace tributary::connector {
 namespace {
 
-const Keys kCallKeys = {"call",        "method",          "path",  "query", "body",
-                        "fields",      "needs",           "id",    "holds", "tags",
-                        "answers",     "creates_or_acts", "items", "item",  "item_id",
-                        "item_equals", "item_contains"};
+const Keys kCallKeys = {"call",        "method",          "path",        "query", "body",
+                        "fields",      "needs",           "id",          "holds", "tags",
+                        "answers",     "creates_or_acts", "items",       "item",  "item_id",
+                        "item_equals", "item_contains",   "confirmed_by"};
 
 }  // namespace
 
@@ -103,6 +103,7 @@ Call ReadCall(FileReader& reader, const YAML::Node& map, std::string_view what, 
     }
   }
   call.needs = reader.List(map, "needs");
+  call.confirmed_by = reader.Text(map, "confirmed_by", false);
   call.id = reader.Text(map, "id", false);
   call.holds = reader.Text(map, "holds", false);
   if (map["tags"] && map["tags"].IsScalar()) call.tags = map["tags"].Scalar();

@@ -56,6 +56,17 @@ void ReadBatch(FileReader& reader, const YAML::Node& map, Object& object) {
   object.batch = std::move(batch);
 }
 
+void ReadConfirmations(FileReader& reader, const YAML::Node& map, const Object& object) {
+  Keys names;
+  for (const Call& lookup : object.lookups) names.push_back(lookup.name);
+  for (const Call& call : object.update) {
+    if (call.confirmed_by.empty() || object.FindLookup(call.confirmed_by) != nullptr) continue;
+    reader.Problem(map["update"], "`" + call.name + "` is `confirmed_by` `" + call.confirmed_by +
+                                      "`, which is no look-up of this object" +
+                                      DidYouMean(call.confirmed_by, names));
+  }
+}
+
 }  // namespace
 
 Object ReadObject(FileReader& reader, const std::string& name, const YAML::Node& map) {
@@ -109,6 +120,7 @@ Object ReadObject(FileReader& reader, const std::string& name, const YAML::Node&
   if (object.create.empty() || object.update.empty()) {
     reader.Problem(map, "give `upsert`, or `create` and `update`");
   }
+  ReadConfirmations(reader, map, object);
   if (object.creates_blindly() && object.lookups.empty()) {
     reader.Problem(map,
                    "a target without a unique key needs `lookups`, or a crash makes a second "

@@ -359,7 +359,9 @@ void LoaderStage::OnLookupAnswer(Lane& lane, const http::Completion& completion)
   const bool is_action = lane.parts.kind == ids::CommandKey::Kind::kAction;
   const connector::Found found = FoundBy(lane, completion);
   Target* target = FindTarget(lane.target);
-  lane.next_entry = lane.entry;
+  // An id that was found before this look-up is there only.
+  const bool is_confirming = std::exchange(lane.is_confirming, false);
+  if (!is_confirming) lane.next_entry = lane.entry;
   lane.request_id = 0;
   if (completion.refused_at_send) {
     Rest(lane);
@@ -405,6 +407,10 @@ void LoaderStage::OnLookupAnswer(Lane& lane, const http::Completion& completion)
     }
   }
   lane.lookup_failures = 0;
+  if (is_confirming) {
+    OnConfirmation(lane, found.ids.empty() ? "" : found.ids.front(), completion.status);
+    return;
+  }
   if (found.ids.empty()) {
     ++lane.next_lookup;
     NextLookup(lane);
@@ -425,6 +431,23 @@ void LoaderStage::OnLookupAnswer(Lane& lane, const http::Completion& completion)
     return;
   }
   lane.looked_up = true;
+  PlanCalls(lane);
+}
+
+void LoaderStage::OnConfirmation(Lane& lane, const std::string& id, int http_status) {
+  const std::string& ours = lane.next_entry.id();
+  if (!id.empty() && id != ours) {
+    const std::string holder = HolderOf(lane, lane.parts.object, id);
+    Park(lane, v1::REASON_IDENTITY_CONFLICT,
+         "the target finds record " + id + (holder.empty() ? "" : ", which belongs to " + holder) +
+             ", by `" + lane.call->name + "` instead of " + ours + " of " + lane.key,
+         http_status);
+    return;
+  }
+  lane.is_confirmed = true;
+  // Nobody has those words, perhaps because a person has changed them at our record: before
+  // anything that would make another one, the record gets them again.
+  if (id.empty()) lane.next_entry.clear_calls();
   PlanCalls(lane);
 }
 

@@ -124,6 +124,9 @@ struct Lane {
   bool creating = false;
   std::vector<const connector::Call*> calls;
   std::size_t next_call = 0;
+  /// The look-up under way says whether calls reach our record; it has said that they do.
+  bool is_confirming = false;
+  bool is_confirmed = false;
   /// `next_entry.tags` are what the target has under our prefix.
   bool tags_told = false;
   bool sent_any = false;

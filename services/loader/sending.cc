@@ -107,7 +107,10 @@ void LoaderStage::ScanMore(Target& target) {
 }
 
 bool LoaderStage::CanBatch(const Target& target, const connector::Object& object) const {
-  if (!object.batch || object.update.size() != 1 || object.tags_add) return false;
+  if (!object.batch || object.update.size() != 1 || object.tags_add ||
+      !object.update.front().confirmed_by.empty()) {
+    return false;
+  }
   if (object.batch->enabled_by.empty()) return true;
   const auto setting = target.account.settings.find(object.batch->enabled_by);
   return setting != target.account.settings.end() && setting->second == "true";

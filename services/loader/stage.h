@@ -243,6 +243,10 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
   void BeginAction(Lane& lane);
   void NextLookup(Lane& lane);
   void PlanCalls(Lane& lane);
+  /// Begins the look-up by which a call of the plan is confirmed. False: none needs it.
+  bool Confirm(Lane& lane);
+  /// It was certainly done, with the same content.
+  static bool IsDone(const Lane& lane, const connector::Call& call, const std::string& hash);
   void NextCall(Lane& lane);
   void WriteIntent(Lane& lane, const connector::Call& call, http::Request request,
                    std::vector<std::string> tags);
@@ -275,6 +279,8 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
   void OnCallAnswer(Lane& lane, const connector::Interpreted& answer,
                     const http::Completion& completion);
   void OnLookupAnswer(Lane& lane, const http::Completion& completion);
+  /// What a call of the plan would reach by other words than our id; empty: nothing yet.
+  void OnConfirmation(Lane& lane, const std::string& id, int http_status);
   /// Of the look-up that the lane has under way.
   connector::Found FoundBy(const Lane& lane, const http::Completion& completion) const;
   void OnBatchAnswer(const Flight& flight, const http::Completion& completion);

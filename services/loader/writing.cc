@@ -63,6 +63,8 @@ void LoaderStage::Begin(const std::string& key, std::uint64_t batch) {
   lane.next_lookup = 0;
   lane.sent_any = false;
   lane.tags_told = false;
+  lane.is_confirming = false;
+  lane.is_confirmed = false;
   if (lane.parts.kind == ids::CommandKey::Kind::kAction) {
     BeginAction(lane);
   } else {
@@ -245,7 +247,48 @@ void LoaderStage::PlanCalls(Lane& lane) {
   for (const connector::Call& call : lane.creating ? object.create : object.update) {
     if (connector::Applies(call, state)) lane.calls.push_back(&call);
   }
+  if (!lane.creating && !lane.is_confirmed && Confirm(lane)) return;
   NextCall(lane);
+}
+
+bool LoaderStage::Confirm(Lane& lane) {
+  const connector::Object& object = *lane.connector->FindObject(lane.parts.object);
+  const v1::DesiredState& state = lane.command->state();
+  Target* const target = FindTarget(lane.target);
+  connector::CallInput input;
+  input.id = lane.next_entry.id();
+  input.state = &state;
+  for (const connector::Call* const call : lane.calls) {
+    if (call->confirmed_by.empty()) continue;
+    const connector::Call& lookup = *object.FindLookup(call->confirmed_by);
+    if (!connector::Applies(lookup, state)) continue;
+    const absl::StatusOr<http::Request> write =
+        connector::Render(*lane.connector, target->account, &object, *call, input);
+    if (!write.ok() || IsDone(lane, *call, connector::HashOf(*write))) continue;
+    input.marker = connector::FieldText(state, object.marker);
+    absl::StatusOr<http::Request> request =
+        connector::Render(*lane.connector, target->account, nullptr, lookup, input);
+    if (!request.ok()) continue;
+    // An id that was found just now is in no entry yet: without it, it is looked for again.
+    lane.looked_up = false;
+    lane.is_confirming = true;
+    lane.call = &lookup;
+    lane.request = *std::move(request);
+    lane.request_id = 0;
+    lane.phase = Lane::Phase::kLookingUp;
+    target->Await(lane.key, PriorityOf(lane));
+    MarkDirty(target);
+    return true;
+  }
+  return false;
+}
+
+bool LoaderStage::IsDone(const Lane& lane, const connector::Call& call, const std::string& hash) {
+  return lane.doubt == Doubt::kNone &&
+         std::any_of(lane.next_entry.calls().begin(), lane.next_entry.calls().end(),
+                     [&](const v1::CallHash& known) {
+                       return known.step() == call.name && known.hash() == hash;
+                     });
 }
 
 void LoaderStage::NextCall(Lane& lane) {
@@ -265,12 +308,7 @@ void LoaderStage::NextCall(Lane& lane) {
       return;
     }
     const std::string hash = connector::HashOf(*request);
-    const bool is_same =
-        is_certain && std::any_of(lane.next_entry.calls().begin(), lane.next_entry.calls().end(),
-                                  [&](const v1::CallHash& known) {
-                                    return known.step() == call.name && known.hash() == hash;
-                                  });
-    if (is_same) continue;
+    if (IsDone(lane, call, hash)) continue;
     lane.request_hash = hash;
     WriteIntent(lane, call, *std::move(request), {});
     return;

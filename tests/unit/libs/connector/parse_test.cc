@@ -108,6 +108,27 @@ TEST(ConnectorFileTest, ATargetWithoutUniqueKeyMustBeSearchable) {
   EXPECT_THAT(std::string(parsed.status().message()), HasSubstr("needs `lookups`"));
 }
 
+TEST(ConnectorFileTest, ACallIsConfirmedByALookUpOfItsObject) {
+  const Connector highlevel = Builtin("highlevel.yaml");
+  const Object* const contact = highlevel.FindObject("contact");
+  ASSERT_EQ(contact->update.back().confirmed_by, "email");
+  EXPECT_EQ(contact->FindLookup("email")->path.Render({}, nullptr), "/contacts/search/duplicate");
+
+  const auto parsed = Connector::Parse(
+      "mine.yaml",
+      "integration: mine\nauthentication: {kind: bearer, value: x}\nobjects:\n  person:\n"
+      "    target: match_not_unique\n    marker: mark\n    fields: {names: [email, mark]}\n"
+      "    lookups:\n"
+      "      - {call: email, method: GET, path: /p, item: p, item_id: id}\n"
+      "    create: [{method: POST, path: /p, id: id}]\n"
+      "    update:\n"
+      "      - {method: POST, path: /p, id: id, confirmed_by: emial}\n");
+  ASSERT_FALSE(parsed.ok());
+  EXPECT_THAT(std::string(parsed.status().message()),
+              HasSubstr("`update` is `confirmed_by` `emial`, which is no look-up of this object; "
+                        "did you mean `email`?"));
+}
+
 TEST(ConnectorSettingsTest, SettleAndIndexLagAreOverriddenWithinBounds) {
   const Connector rest = Builtin("rest.yaml");
   EXPECT_THAT(rest.CheckSettings({{"settle", "2s"}, {"index_lag", "1s"}}), IsEmpty());

@@ -271,7 +271,8 @@ std::string Rig::Command(const std::string& key, const v1::Command& command) {
 }
 
 std::string Rig::Contact(int customer, const std::string& email, const std::string& name,
-                         int version, const std::vector<std::string>& tags) {
+                         int version, const std::vector<std::string>& tags,
+                         const std::string& company) {
   v1::Command command;
   v1::DesiredState& state = *command.mutable_state();
   state.set_presence(v1::DesiredState::PRESENCE_PRESENT);
@@ -281,6 +282,10 @@ std::string Rig::Contact(int customer, const std::string& email, const std::stri
   if (!email.empty()) AddText(state, "email", email);
   AddText(state, "firstName", name);
   std::string content = email + "/" + name;
+  if (!company.empty()) {
+    AddText(state, "companyName", company);
+    content += "/of " + company;
+  }
   for (const std::string& tag : tags) {
     state.add_tags(tag);
     content += "/" + tag;

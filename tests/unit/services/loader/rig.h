@@ -59,7 +59,7 @@ class Rig {
   void PublishTenant();
   /// Contact of HighLevel in sync `hl`.
   std::string Contact(int customer, const std::string& email, const std::string& name, int version,
-                      const std::vector<std::string>& tags = {});
+                      const std::vector<std::string>& tags = {}, const std::string& company = "");
   /// Client of the REST CRM in sync `crm`.
   std::string Client(int customer, const std::string& name, int version);
   std::string Command(const std::string& key, const v1::Command& command);

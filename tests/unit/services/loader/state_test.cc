@@ -485,6 +485,91 @@ TEST_F(LoaderStateTest, Rule25_ARecordThatIsFoundWithAnothersMarkerIsWrittenAgai
   EXPECT_EQ(*(*rig_.Contacts().array())[0].Find("firstName")->string(), "One");
 }
 
+// Seeds 7129273, 7133745 and 9105466 of the simulation: a location that allows duplicates, where
+// two contacts have one e-mail. What is written by e-mail would reach the other one's.
+TEST_F(LoaderStateTest, Rule25_WhatWouldReachAnothersRecordIsNotSent) {
+  const std::string first = rig_.Contact(1, "one@x.test", "One", 1);
+  const std::string second = rig_.Contact(2, "two@x.test", "Two", 1, {}, "Acme");
+  rig_.Start();
+  rig_.Run(seconds(10));
+  const std::string other = rig_.Entry(first).id();
+  const std::size_t written = rig_.Writes().size();
+  rig_.wire = [&](const http::Request& request) {
+    Rig::Wire out;
+    if (request.url.find("/contacts/search/duplicate") != request.url.npos) {
+      out.answer = simulator::Answer{.status = 200,
+                                     .headers = {{"Content-Type", "application/json"}},
+                                     .body = R"({"contact":{"id":")" + other + R"("}})"};
+    }
+    return out;
+  };
+  rig_.Contact(2, "one@x.test", "Two", 2, {}, "Acme");
+  rig_.Run(seconds(10));
+
+  EXPECT_EQ(rig_.Entry(second).reason(), v1::REASON_IDENTITY_CONFLICT);
+  EXPECT_THAT(rig_.Entry(second).detail(), HasSubstr(first));
+  EXPECT_THAT(rig_.Entry(second).detail(), HasSubstr(rig_.Entry(second).id()));
+  EXPECT_THAT(rig_.Writes(), SizeIs(written));
+
+  // With an e-mail of its own it is found by that, and written.
+  rig_.wire = nullptr;
+  rig_.Contact(2, "three@x.test", "Two", 3, {}, "Acme");
+  EXPECT_EQ(rig_.Decide(second, true), "");
+  rig_.Run(seconds(10));
+  EXPECT_EQ(rig_.Entry(second).resolved().offset(), 3);
+  EXPECT_EQ(rig_.Entry(second).outcome(), v1::OUTCOME_APPLIED);
+}
+
+// What is written by e-mail would make a contact of its own, since a person has changed that of
+// ours.
+TEST_F(LoaderStateTest, Rule26_WhatFindsItsRecordByWordsGivesItThemFirst) {
+  const std::string key = rig_.Contact(1, "one@x.test", "One", 1, {}, "Acme");
+  rig_.Start();
+  rig_.Run(seconds(10));
+  ASSERT_EQ(GiveEmail(rig_.Entry(key).id(), "other@x.test"), 200);
+
+  rig_.Contact(1, "one@x.test", "One", 2, {}, "Bolt");
+  rig_.Run(seconds(10));
+
+  EXPECT_EQ(rig_.Entry(key).resolved().offset(), 2);
+  ASSERT_THAT(*rig_.Contacts().array(), SizeIs(1));
+  const json::Value contact = (*rig_.Contacts().array())[0];
+  EXPECT_EQ(*contact.Find("companyName")->string(), "Bolt");
+  EXPECT_EQ(*contact.Find("email")->string(), "one@x.test");
+}
+
+// The look-up fails after an id was found that stands in no entry: nothing is made for that.
+TEST_F(LoaderStateTest, Rule26_AnAdoptedRecordIsConfirmedAndNotMadeAgain) {
+  http::Request by_a_person;
+  by_a_person.method = "POST";
+  by_a_person.url = "http://highlevel.test/contacts/";
+  by_a_person.headers = {{"Authorization", "Bearer " + rig_.world.access().highlevel_token},
+                         {"Version", "2021-07-28"},
+                         {"Content-Type", "application/json"}};
+  by_a_person.body =
+      R"({"email":"one@x.test","locationId":")" + rig_.world.access().highlevel_location + R"("})";
+  ASSERT_EQ(
+      rig_.world.Handle(rig_.time.now().wall, simulator::Target::kHighLevel, by_a_person).status,
+      201);
+  int asked = 0;
+  rig_.wire = [&](const http::Request& request) {
+    Rig::Wire out;
+    // The first finds it, the second confirms.
+    if (request.url.find("search/duplicate") != request.url.npos && ++asked == 2) {
+      out.answer = simulator::Answer{.status = 500};
+    }
+    return out;
+  };
+  const std::string key = rig_.Contact(1, "one@x.test", "One", 1, {}, "Acme");
+  rig_.Start();
+  rig_.Run(seconds(20));
+
+  EXPECT_EQ(asked, 4);
+  EXPECT_EQ(rig_.Entry(key).outcome(), v1::OUTCOME_APPLIED);
+  ASSERT_THAT(*rig_.Contacts().array(), SizeIs(1));
+  EXPECT_THAT(rig_.SentTo("PUT /contacts/" + rig_.Entry(key).id()), SizeIs(1));
+}
+
 TEST_F(LoaderStateTest, Rule26_AfterAnUnknownCreateItIsLookedUpAndAdopted) {
   // It would look once more.
   rig_.options.sweep_period = {};
