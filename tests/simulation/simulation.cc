@@ -103,6 +103,8 @@ constexpr std::string_view kShould = "should ";
 constexpr std::string_view kIsMissing = ": is missing";
 constexpr std::array<std::string_view, 3> kSecondOnes = {": a note twice", ": two notes",
                                                          ": a second contact"};
+// Of the loader.
+constexpr std::string_view kLeftOut = "no result in the batch";
 
 class Simulation : private Node::Events {
  public:
@@ -544,6 +546,12 @@ class Simulation : private Node::Events {
         time_.RunFor(seconds(1));
         why = NotAtRest();
       }
+      // A CRM that leaves out results never stops; what came last may be parked for it, until a
+      // person has it tried again.
+      const bool is_left_out = std::all_of(why.begin(), why.end(), [](const std::string& problem) {
+        return problem.ends_with(kLeftOut);
+      });
+      if (!why.empty() && is_left_out) continue;
       if (!why.empty()) why.insert(why.begin(), "was at rest, and then was not:");
       break;
     }
