@@ -38,6 +38,8 @@ constexpr int kHardLimitFactor = 4;
 // Well below kLinger: what is handed over so long after the first record of a request is in it.
 constexpr milliseconds kGatherTime{3};
 constexpr int kGatheredMax = 1000;
+// A broker that has nothing else to do acknowledges within kLinger and a few milliseconds.
+constexpr milliseconds kSlow{15};
 // librdkafka wakes the descriptor when a queue becomes non-empty; what it filters away afterwards,
 // or a rebalance that is overdue, shows only when one looks.
 constexpr milliseconds kLookInterval{100};
@@ -314,14 +316,19 @@ class Member final : public LogMember {
     Instant since{};
   };
   /// Of one partition: an idempotent producer has one request of it under way. While others wait
-  /// longer than linger.ms behind it, the producing thread of librdkafka (2.0.2, and
-  /// its newest) does not sleep, but looks at every partition again and again until the answer
-  /// comes. So they wait here, and go together when everything in front of them is acknowledged.
+  /// longer than linger.ms behind it, the producing thread of librdkafka (2.0.2, and its newest)
+  /// does not sleep, but looks at every partition again and again until the answer comes. So if
+  /// that takes long they wait here, and go together when everything in front is acknowledged.
   struct Outlet {
     std::deque<Held> held;
     /// Handed to librdkafka and not acknowledged, and when the first of them was.
     std::int64_t under_way = 0;
     Instant opened_at{};
+    /// One of them, by which it is found out how long that takes. 0: none.
+    ProduceId probe = 0;
+    Instant probe_since{};
+    /// It took so long that what comes is held, although that takes up to kLinger longer.
+    bool is_slow = false;
   };
   struct Reading {
     Offset next = 0;
@@ -424,7 +431,8 @@ class Member final : public LogMember {
   /// Gives librdkafka what is held, as much as it can be given before linger.ms is over.
   void HandOver(const Place& place, Outlet& outlet, Instant now) {
     if (outlet.under_way == 0) outlet.opened_at = now;
-    if (now - outlet.opened_at >= kGatherTime) return;
+    const bool is_late = outlet.probe != 0 && now - outlet.probe_since > kSlow;
+    if ((outlet.is_slow || is_late) && now - outlet.opened_at >= kGatherTime) return;
     if (!outlet.held.empty() && now - outlet.held.front().since >= kMessageTimeout) {
       StopProducing("not sent within the message timeout");
     }
@@ -436,6 +444,10 @@ class Member final : public LogMember {
       if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
         StopProducing(rd_kafka_err2str(code));
         return;
+      }
+      if (outlet.probe == 0) {
+        outlet.probe = record.id;
+        outlet.probe_since = now;
       }
       ++outlet.under_way;
       outlet.held.pop_front();
@@ -492,8 +504,13 @@ class Member final : public LogMember {
     });
     if (topic == kAllTopics.end()) return;
     const auto at = outlets_.find({*topic, message.partition});
-    if (at == outlets_.end() || --at->second.under_way > 0 || has_failed_) return;
-    HandOver(at->first, at->second, BootTime());
+    if (at == outlets_.end()) return;
+    Outlet& outlet = at->second;
+    if (outlet.probe == reinterpret_cast<ProduceId>(message._private)) {
+      outlet.is_slow = BootTime() - outlet.probe_since > kSlow;
+      outlet.probe = 0;
+    }
+    if (--outlet.under_way == 0 && !has_failed_) HandOver(at->first, outlet, BootTime());
   }
 
   // ---- the group
