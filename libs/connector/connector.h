@@ -74,7 +74,8 @@ struct Call {
   /// The call is left out unless every one of these fields has a value.
   std::vector<std::string> needs;
   /// Look-up of the object that finds what this call would: it is made before anything is written,
-  /// and nothing is when it finds another record. Empty: the call reaches the record by its id.
+  /// and the call is not sent when it finds another record. Empty: the call goes by the record's
+  /// id.
   std::string confirmed_by;
   /// Where the answer names the record. Empty: it promises none.
   std::string id;

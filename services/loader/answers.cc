@@ -408,7 +408,7 @@ void LoaderStage::OnLookupAnswer(Lane& lane, const http::Completion& completion)
   }
   lane.lookup_failures = 0;
   if (is_confirming) {
-    OnConfirmation(lane, found.ids.empty() ? "" : found.ids.front(), completion.status);
+    OnConfirmation(lane, found.ids.empty() ? "" : found.ids.front());
     return;
   }
   if (found.ids.empty()) {
@@ -434,20 +434,14 @@ void LoaderStage::OnLookupAnswer(Lane& lane, const http::Completion& completion)
   PlanCalls(lane);
 }
 
-void LoaderStage::OnConfirmation(Lane& lane, const std::string& id, int http_status) {
-  const std::string& ours = lane.next_entry.id();
-  if (!id.empty() && id != ours) {
-    const std::string holder = HolderOf(lane, lane.parts.object, id);
-    Park(lane, v1::REASON_IDENTITY_CONFLICT,
-         "the target finds record " + id + (holder.empty() ? "" : ", which belongs to " + holder) +
-             ", by `" + lane.call->name + "` instead of " + ours + " of " + lane.key,
-         http_status);
-    return;
-  }
+void LoaderStage::OnConfirmation(Lane& lane, const std::string& id) {
   lane.is_confirmed = true;
-  // Nobody has those words, perhaps because a person has changed them at our record: before
-  // anything that would make another one, the record gets them again.
-  if (id.empty()) lane.next_entry.clear_calls();
+  if (id != lane.next_entry.id()) {
+    // A person may have changed our record, or deleted it: before anything that finds it by words
+    // it gets them again by its id, or is missing.
+    lane.next_entry.clear_calls();
+    lane.would_reach = id;
+  }
   PlanCalls(lane);
 }
 

@@ -124,9 +124,11 @@ struct Lane {
   bool creating = false;
   std::vector<const connector::Call*> calls;
   std::size_t next_call = 0;
-  /// The look-up under way says whether calls reach our record; it has said that they do.
+  /// The look-up under way says what calls reach that find their record by other words than its id;
+  /// it has said so, and what they would reach instead of ours.
   bool is_confirming = false;
   bool is_confirmed = false;
+  std::string would_reach;
   /// `next_entry.tags` are what the target has under our prefix.
   bool tags_told = false;
   bool sent_any = false;

@@ -280,7 +280,7 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
                     const http::Completion& completion);
   void OnLookupAnswer(Lane& lane, const http::Completion& completion);
   /// What a call of the plan would reach by other words than our id; empty: nothing yet.
-  void OnConfirmation(Lane& lane, const std::string& id, int http_status);
+  void OnConfirmation(Lane& lane, const std::string& id);
   /// Of the look-up that the lane has under way.
   connector::Found FoundBy(const Lane& lane, const http::Completion& completion) const;
   void OnBatchAnswer(const Flight& flight, const http::Completion& completion);

@@ -65,6 +65,7 @@ void LoaderStage::Begin(const std::string& key, std::uint64_t batch) {
   lane.tags_told = false;
   lane.is_confirming = false;
   lane.is_confirmed = false;
+  lane.would_reach.clear();
   if (lane.parts.kind == ids::CommandKey::Kind::kAction) {
     BeginAction(lane);
   } else {
@@ -309,6 +310,15 @@ void LoaderStage::NextCall(Lane& lane) {
     }
     const std::string hash = connector::HashOf(*request);
     if (IsDone(lane, call, hash)) continue;
+    if (!call.confirmed_by.empty() && !lane.would_reach.empty()) {
+      const std::string holder = HolderOf(lane, object.name, lane.would_reach);
+      Park(lane, v1::REASON_IDENTITY_CONFLICT,
+           "`" + call.name + "` would reach record " + lane.would_reach +
+               (holder.empty() ? "" : ", which belongs to " + holder) + ", instead of " + input.id +
+               " of " + lane.key,
+           0);
+      return;
+    }
     lane.request_hash = hash;
     WriteIntent(lane, call, *std::move(request), {});
     return;

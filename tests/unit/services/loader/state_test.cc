@@ -29,16 +29,24 @@ class LoaderStateTest : public testing::Test {
     }
     return "absent";
   }
-  /// A person gives it to that contact; returns the status.
-  int GiveEmail(const std::string& contact, const std::string& email) {
+  /// Of a contact with this e-mail, and these members besides.
+  std::string Created(const std::string& members) const {
+    return "{" + members + R"("email":"one@x.test","locationId":")" +
+           rig_.world.access().highlevel_location + R"("})";
+  }
+  /// Returns the status.
+  int ByAPerson(const std::string& method, const std::string& path, const std::string& body) {
     http::Request request;
-    request.method = "PUT";
-    request.url = "http://highlevel.test/contacts/" + contact;
+    request.method = method;
+    request.url = "http://highlevel.test/contacts" + path;
     request.headers = {{"Authorization", "Bearer " + rig_.world.access().highlevel_token},
                        {"Version", "2021-07-28"},
                        {"Content-Type", "application/json"}};
-    request.body = R"({"email":")" + email + R"("})";
+    request.body = body;
     return rig_.world.Handle(rig_.time.now().wall, simulator::Target::kHighLevel, request).status;
+  }
+  int GiveEmail(const std::string& contact, const std::string& email) {
+    return ByAPerson("PUT", "/" + contact, R"({"email":")" + email + R"("})");
   }
 
   Rig rig_;
@@ -493,7 +501,6 @@ TEST_F(LoaderStateTest, Rule25_WhatWouldReachAnothersRecordIsNotSent) {
   rig_.Start();
   rig_.Run(seconds(10));
   const std::string other = rig_.Entry(first).id();
-  const std::size_t written = rig_.Writes().size();
   rig_.wire = [&](const http::Request& request) {
     Rig::Wire out;
     if (request.url.find("/contacts/search/duplicate") != request.url.npos) {
@@ -503,13 +510,14 @@ TEST_F(LoaderStateTest, Rule25_WhatWouldReachAnothersRecordIsNotSent) {
     }
     return out;
   };
-  rig_.Contact(2, "one@x.test", "Two", 2, {}, "Acme");
+  rig_.Contact(2, "same@x.test", "Two", 2, {}, "Acme");
   rig_.Run(seconds(10));
 
   EXPECT_EQ(rig_.Entry(second).reason(), v1::REASON_IDENTITY_CONFLICT);
   EXPECT_THAT(rig_.Entry(second).detail(), HasSubstr(first));
   EXPECT_THAT(rig_.Entry(second).detail(), HasSubstr(rig_.Entry(second).id()));
-  EXPECT_THAT(rig_.Writes(), SizeIs(written));
+  EXPECT_THAT(rig_.SentTo("PUT /contacts/"), SizeIs(1));
+  EXPECT_THAT(rig_.SentTo("POST /contacts/upsert"), SizeIs(2));  // Those that made them.
 
   // With an e-mail of its own it is found by that, and written.
   rig_.wire = nullptr;
@@ -538,19 +546,32 @@ TEST_F(LoaderStateTest, Rule26_WhatFindsItsRecordByWordsGivesItThemFirst) {
   EXPECT_EQ(*contact.Find("email")->string(), "one@x.test");
 }
 
+// History 217 of `--outage people`: a person has deleted the record, and what was under way by
+// e-mail made one that nobody holds.
+TEST_F(LoaderStateTest, Rule27_ARecordThatIsMissingIsFoundAgainInFrontOfAConflict) {
+  const std::string key = rig_.Contact(1, "one@x.test", "One", 1, {}, "Acme");
+  rig_.Start();
+  rig_.Run(seconds(10));
+  const std::string deleted = rig_.Entry(key).id();
+  ASSERT_EQ(ByAPerson("DELETE", "/" + deleted, ""), 200);
+  ASSERT_EQ(ByAPerson("POST", "/",
+                      Created(R"("customFields":[{"key":"chargify_customer_id",)"
+                              R"("field_value":"1"}],)")),
+            201);
+  rig_.Run(seconds(10));
+
+  rig_.Contact(1, "one@x.test", "One", 2, {}, "Bolt");
+  rig_.Run(seconds(20));
+
+  EXPECT_EQ(rig_.Entry(key).resolved().offset(), 2);
+  EXPECT_NE(rig_.Entry(key).id(), deleted);
+  ASSERT_THAT(*rig_.Contacts().array(), SizeIs(1));
+  EXPECT_EQ(*(*rig_.Contacts().array())[0].Find("companyName")->string(), "Bolt");
+}
+
 // The look-up fails after an id was found that stands in no entry: nothing is made for that.
 TEST_F(LoaderStateTest, Rule26_AnAdoptedRecordIsConfirmedAndNotMadeAgain) {
-  http::Request by_a_person;
-  by_a_person.method = "POST";
-  by_a_person.url = "http://highlevel.test/contacts/";
-  by_a_person.headers = {{"Authorization", "Bearer " + rig_.world.access().highlevel_token},
-                         {"Version", "2021-07-28"},
-                         {"Content-Type", "application/json"}};
-  by_a_person.body =
-      R"({"email":"one@x.test","locationId":")" + rig_.world.access().highlevel_location + R"("})";
-  ASSERT_EQ(
-      rig_.world.Handle(rig_.time.now().wall, simulator::Target::kHighLevel, by_a_person).status,
-      201);
+  ASSERT_EQ(ByAPerson("POST", "/", Created("")), 201);
   int asked = 0;
   rig_.wire = [&](const http::Request& request) {
     Rig::Wire out;
