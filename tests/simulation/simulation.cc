@@ -105,6 +105,7 @@ constexpr std::array<std::string_view, 3> kSecondOnes = {": a note twice", ": tw
                                                          ": a second contact"};
 // Of the loader.
 constexpr std::string_view kLeftOut = "no result in the batch";
+constexpr std::string_view kMissing = ": REASON_MISSING ";
 
 class Simulation : private Node::Events {
  public:
@@ -524,6 +525,13 @@ class Simulation : private Node::Events {
     return problems;
   }
 
+  // Parked in the last looks, and tried again when a person says so: a CRM that leaves out results
+  // never stops, and what people have deleted twice may be missed late (rule 27).
+  bool WaitsForAPerson(const std::string& problem) const {
+    return problem.ends_with(kLeftOut) ||
+           (options_.outage == Outage::kPeople && problem.find(kMissing) != problem.npos);
+  }
+
   void RunToRest() {
     if (options_.beyond_settle) time_.RunFor(kBeyondSettleMax + settle_);
     const Instant begin = time_.now().steady;
@@ -546,12 +554,11 @@ class Simulation : private Node::Events {
         time_.RunFor(seconds(1));
         why = NotAtRest();
       }
-      // A CRM that leaves out results never stops; what came last may be parked for it, until a
-      // person has it tried again.
-      const bool is_left_out = std::all_of(why.begin(), why.end(), [](const std::string& problem) {
-        return problem.ends_with(kLeftOut);
-      });
-      if (!why.empty() && is_left_out) continue;
+      if (!why.empty() && std::all_of(why.begin(), why.end(), [this](const std::string& problem) {
+            return WaitsForAPerson(problem);
+          })) {
+        continue;
+      }
       if (!why.empty()) why.insert(why.begin(), "was at rest, and then was not:");
       break;
     }
