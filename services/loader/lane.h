@@ -152,6 +152,8 @@ struct Lane {
   std::unique_ptr<Comparing> comparing;
 
   bool busy() const { return phase != Phase::kIdle; }
+  /// What was acknowledged and not yet read back is known here only.
+  bool is_unread() const { return acknowledged > read_back; }
 };
 
 }  // namespace tributary::loader

@@ -157,12 +157,26 @@ void LoaderStage::ForgetIfIdle(Lane& lane) {
   if (lane.not_before > now_.steady) return;
   // No scan finds it again.
   if (lane.command_is_gone && !lane.entry.final()) return;
-  // What was acknowledged and not yet read back is known here only.
-  if (lane.acknowledged > lane.read_back) return;
+  if (lane.is_unread()) return;
   lane.claim.clear();
   lane.entry.clear_id();
   UpdateHolds(lane);
   lanes_.erase(lane.key);
+}
+
+void LoaderStage::NoteEntry(Lane& lane, eventlog::Offset acknowledged, eventlog::Offset read_back) {
+  if (lane.is_unread()) --unread_entries_;
+  lane.acknowledged = acknowledged;
+  lane.read_back = read_back;
+  if (lane.is_unread()) ++unread_entries_;
+}
+
+void LoaderStage::WakeWhoWaitsForLog() {
+  if (wait_for_log_.empty() || writes_.size() * 2 > open_writes_max() ||
+      unread_entries_ * 2 > unread_entries_max()) {
+    return;
+  }
+  for (const TargetKey& key : std::exchange(wait_for_log_, {})) MarkDirty(key);
 }
 
 void LoaderStage::SetTimer(Lane& lane, Instant at) {

@@ -51,6 +51,9 @@ struct Options {
   /// Keys whose intent, receipt or entry is not acknowledged yet. Beyond it nothing begins that
   /// needs no answer of a target, such as parking a million keys whose mapping fails.
   std::int32_t open_writes_max = 4096;
+  /// Keys whose entry was acknowledged and not read back yet; some six kilobytes each. Beyond it
+  /// nothing further is taken from the tables.
+  std::int32_t unread_entries_max = 2048;
   /// Of one target, in batches from their intents to their entries; some six kilobytes each.
   std::int32_t batched_keys_max = 1024;
   /// Zero: nothing is compared, also not after doubt.
@@ -154,6 +157,8 @@ struct Levels {
   std::int64_t batched_keys_max = 0;
   std::int64_t open_writes = 0;
   std::int64_t open_writes_max = 0;
+  std::int64_t unread_entries = 0;
+  std::int64_t unread_entries_max = 0;
   /// Of the connection where most keys wait to be compared.
   std::int64_t sweep_keys = 0;
   std::int64_t sweep_keys_max = 0;

@@ -76,6 +76,7 @@ struct StageNumbers::State {
         ready_keys(metrics, kStage, "ready_keys"),
         batched_keys(metrics, kStage, "batched_keys"),
         open_writes(metrics, kStage, "open_writes"),
+        unread_entries(metrics, kStage, "unread_entries"),
         sweep_keys(metrics, kStage, "sweep_keys"),
         lanes(metrics.AddGauge("tributary_records_in_flight", "Records of which something is open.",
                                {{"stage", kStage}})),
@@ -94,6 +95,7 @@ struct StageNumbers::State {
   runtime::QueueMetrics ready_keys;
   runtime::QueueMetrics batched_keys;
   runtime::QueueMetrics open_writes;
+  runtime::QueueMetrics unread_entries;
   runtime::QueueMetrics sweep_keys;
   observe::Gauge lanes;
   observe::FollowedCounter refused_at_send;
@@ -112,6 +114,7 @@ void StageNumbers::Show(const Counters& counters, const Levels& levels) {
   s.ready_keys.Set(levels.ready_keys, levels.ready_keys_max);
   s.batched_keys.Set(levels.batched_keys, levels.batched_keys_max);
   s.open_writes.Set(levels.open_writes, levels.open_writes_max);
+  s.unread_entries.Set(levels.unread_entries, levels.unread_entries_max);
   s.sweep_keys.Set(levels.sweep_keys, levels.sweep_keys_max);
   s.lanes.Set(static_cast<double>(levels.lanes));
   s.refused_at_send.Follow(counters.refused_at_send);

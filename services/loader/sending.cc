@@ -63,9 +63,12 @@ void LoaderStage::FindLater(Target& target, std::string_view key) {
 }
 
 void LoaderStage::ScanMore(Target& target) {
-  if (LogIsBusy()) return;
+  if (!target.must_scan()) return;
+  if (LogIsBusy()) {
+    wait_for_log_.insert(target.key);
+    return;
+  }
   if (!target.scanning) {
-    if (!target.next_scan_from) return;
     target.scanning = true;
     target.scan_from = *std::exchange(target.next_scan_from, std::nullopt);
   }
@@ -75,9 +78,8 @@ void LoaderStage::ScanMore(Target& target) {
     return;
   }
   const auto ready_max = static_cast<std::size_t>(options_.ready_keys_max);
-  const std::size_t found_max =
-      std::min({ready_max - std::min(target.ready_count(), ready_max), kScanFoundMax,
-                static_cast<std::size_t>(options_.open_writes_max) - writes_.size()});
+  const std::size_t found_max = std::min({ready_max - std::min(target.ready_count(), ready_max),
+                                          kScanFoundMax, open_writes_max() - writes_.size()});
   std::vector<std::pair<std::string, ids::CommandKey>> found;
   std::size_t seen = 0;
   bool ended = true;

@@ -367,7 +367,10 @@ void LoaderStage::OnRecordEntry(Partition partition, const std::string& key,
     RepairVoid(partition, key, now_.steady);
     return;
   }
-  if (lane != nullptr && entry->offset >= lane->acknowledged) lane->read_back = entry->offset;
+  if (lane != nullptr && entry->offset >= lane->acknowledged) {
+    NoteEntry(*lane, lane->acknowledged, entry->offset);
+    WakeWhoWaitsForLog();
+  }
   ForgetAside(Topic::kRecords, key);
   const ids::CommandKey* const parts =
       lane != nullptr ? &lane->parts : (before_.parts ? &*before_.parts : nullptr);
@@ -463,10 +466,7 @@ void LoaderStage::OnWritten(eventlog::ProduceId id, eventlog::Offset offset) {
   if (found == writes_.end()) return;
   Lane& lane = *found->second;
   writes_.erase(found);
-  if (!wait_for_log_.empty() &&
-      writes_.size() <= static_cast<std::size_t>(options_.open_writes_max) / 2) {
-    for (const TargetKey& key : std::exchange(wait_for_log_, {})) MarkDirty(key);
-  }
+  WakeWhoWaitsForLog();
   if (lane.write != id) return;
   lane.write = 0;
   if (lane.phase == Lane::Phase::kReceipt) {
@@ -474,7 +474,7 @@ void LoaderStage::OnWritten(eventlog::ProduceId id, eventlog::Offset offset) {
     return;
   }
   lane.entry = std::move(lane.next_entry);
-  lane.acknowledged = offset;
+  NoteEntry(lane, offset, lane.read_back);
   lane.repair_wanted = false;
   UpdateHolds(lane);
   Account(lane);
@@ -565,7 +565,9 @@ void LoaderStage::OnGone(Partition partition) {
   std::erase_if(batches_, [&](const auto& b) { return b.second.partition == partition; });
   std::set<std::string> keys;
   for (const auto& [key, lane] : lanes_) {
-    if (lane.partition == partition) keys.insert(key);
+    if (lane.partition != partition) continue;
+    keys.insert(key);
+    if (lane.is_unread()) --unread_entries_;
   }
   const auto lane_is_ours = [&](const Lane* lane) { return lane->partition == partition; };
   std::erase_if(todo_, lane_is_ours);
@@ -594,6 +596,7 @@ void LoaderStage::OnGone(Partition partition) {
   std::erase_if(set_aside_, [&](const SetAside& a) { return a.partition == partition; });
   directory_.Forget(partition);
   partitions_.erase(partition);
+  WakeWhoWaitsForLog();
   Log(Logger::Level::kInfo, "Partition given up.", {{"partition", std::to_string(partition)}});
 }
 

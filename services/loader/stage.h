@@ -198,6 +198,8 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
   /// Only what was read back as valid.
   std::optional<v1::RecordEntry> ReadBack(const std::string& key) const;
   void ForgetIfIdle(Lane& lane);
+  /// Its newest acknowledged entry, and the newest that was read back.
+  void NoteEntry(Lane& lane, eventlog::Offset acknowledged, eventlog::Offset read_back);
   void SetTimer(Lane& lane, Instant at);
   /// To be called after a change of `claim` or `entry`.
   void UpdateHolds(Lane& lane);
@@ -332,10 +334,17 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
   // ---- sending.cc ----
   void Pump(Target& target);
   void ScanMore(Target& target);
-  /// So much is being written that what needs no answer of a target waits.
-  bool LogIsBusy() const {
-    return writes_.size() >= static_cast<std::size_t>(options_.open_writes_max);
+  std::size_t open_writes_max() const { return static_cast<std::size_t>(options_.open_writes_max); }
+  std::size_t unread_entries_max() const {
+    return static_cast<std::size_t>(options_.unread_entries_max);
   }
+  /// So much is being written, or was and is not read back, that what needs no answer of a target
+  /// waits.
+  bool LogIsBusy() const {
+    return writes_.size() >= open_writes_max() || unread_entries_ >= unread_entries_max();
+  }
+  /// After less is.
+  void WakeWhoWaitsForLog();
   /// A key of it may be open and has no lane: the scan finds it.
   void FindLater(Target& target, std::string_view key);
   /// There may be something to do with the key of this command, which has no lane.
@@ -428,6 +437,8 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
   // Its lanes stay where they are.
   absl::node_hash_map<std::string, Lane> lanes_;
   absl::flat_hash_map<eventlog::ProduceId, Lane*> writes_;
+  /// Lanes whose entry was acknowledged and not read back.
+  std::size_t unread_entries_ = 0;
   absl::flat_hash_map<http::RequestId, Flight> flights_;
   http::RequestId next_request_ = 0;
   std::map<std::uint64_t, Batch> batches_;

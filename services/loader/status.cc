@@ -27,6 +27,8 @@ Levels LoaderStage::levels(Now now) const {
   levels.batched_keys_max = options_.batched_keys_max;
   levels.open_writes = static_cast<std::int64_t>(writes_.size());
   levels.open_writes_max = options_.open_writes_max;
+  levels.unread_entries = static_cast<std::int64_t>(unread_entries_);
+  levels.unread_entries_max = options_.unread_entries_max;
   levels.sweep_keys_max = options_.sweep_keys_max;
   levels.lanes = static_cast<std::int64_t>(lanes_.size());
   for (const auto& [key, target] : targets_) {

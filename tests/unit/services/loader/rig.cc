@@ -257,6 +257,10 @@ void Rig::HandOver() {
   process_.reset();
 }
 
+void Rig::ReadRecordsLater(Duration by) {
+  log.StallReading(*process_->member, Topic::kRecords, time.now().steady + by);
+}
+
 bool Rig::ready() const { return process_->loader->not_ready_because().empty(); }
 Stage& Rig::stage() { return *process_->loader; }
 const Counters& Rig::counters() const { return process_->loader->counters(); }

@@ -50,6 +50,8 @@ class Rig {
   void LoseDisk();
   /// The group takes the partition back in good order.
   void HandOver();
+  /// For so long nothing of `records` reaches it.
+  void ReadRecordsLater(Duration by);
   void Run(Duration duration) { time.RunFor(duration); }
   bool ready() const;
   Stage& stage();

@@ -661,6 +661,30 @@ TEST_F(LoaderStateTest, ManyKeysThanFitIntoMemoryAreAllWritten) {
   EXPECT_THAT(rig_.SentTo("PUT"), SizeIs(200));
 }
 
+TEST_F(LoaderStateTest, NoMoreKeysThanAllowedWaitToBeReadBack) {
+  rig_.options.ready_keys_max = 16;
+  rig_.options.unread_entries_max = 100;
+  std::int64_t most = 0;
+  for (int i = 1; i <= 400; ++i) rig_.Client(i, "n" + std::to_string(i), 1);
+  rig_.Start();
+  while (!rig_.ready()) rig_.Run(std::chrono::milliseconds(10));
+  rig_.after_fact = [&] {
+    const auto& loader = static_cast<const Loader&>(rig_.stage());
+    const Levels levels = loader.levels(rig_.time.now());
+    EXPECT_EQ(levels.unread_entries_max, 100);
+    most = std::max(most, levels.unread_entries);
+  };
+  rig_.ReadRecordsLater(seconds(20));
+  rig_.Run(seconds(15));
+  // With those that were taken from the tables before: 16 ready ones and 64 in requests.
+  EXPECT_GE(most, 100);
+  EXPECT_LE(most, 100 + 16 + 64);
+  EXPECT_LE(rig_.counters().applied, 100 + 16 + 64);
+  rig_.Run(seconds(60));
+  EXPECT_EQ(rig_.counters().applied, 400);
+  EXPECT_EQ(static_cast<const Loader&>(rig_.stage()).levels(rig_.time.now()).unread_entries, 0);
+}
+
 TEST_F(LoaderStateTest, WhatIsParkedWithoutACallWaitsForTheLogToo) {
   rig_.options.open_writes_max = 20;
   rig_.Start();
