@@ -38,7 +38,7 @@ struct Options {
   /// Pages of one stream whose entries wait for their acknowledgement.
   std::int32_t unacknowledged_pages_max = 4;
   /// Own entries of one partition that have not been read back.
-  std::size_t unread_entries_max = 2'000;
+  std::size_t unread_entries_max = 1'000;
 
   Duration retry_delay_min = std::chrono::seconds(1);
   Duration retry_delay_max = std::chrono::minutes(10);

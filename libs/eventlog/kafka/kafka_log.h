@@ -28,7 +28,7 @@ struct KafkaOptions {
   /// it Produce fails.
   std::int64_t produce_buffer_bytes = std::int64_t{32} << 20;
   /// About what one Poll gives at most.
-  std::int64_t poll_bytes_max = std::int64_t{1} << 20;
+  std::int64_t poll_bytes_max = std::int64_t{1} << 18;
   /// Straight to librdkafka: `security.protocol`, `ssl.ca.location`, … Passwords are given as the
   /// name of a file that holds them: `sasl.password.file`, `ssl.key.password.file`.
   std::map<std::string, std::string> settings;
