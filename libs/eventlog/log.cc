@@ -81,20 +81,15 @@ std::optional<std::string_view> FindHeader(const Headers& headers, std::string_v
 }
 
 Headers ToHeaders(const RecordMeta& meta) {
-  constexpr std::size_t kNamesAndOneMore = 120;
+  constexpr std::size_t kNames = 50;
   Headers headers;
-  if (meta.id.empty()) {
-    headers.reserve(2, kNamesAndOneMore);
-    if (!meta.traceparent.empty()) headers.emplace_back("traceparent", meta.traceparent);
-    return headers;
-  }
-  headers.reserve(6, kNamesAndOneMore + meta.id.size() + meta.source.size() + meta.type.size() +
-                         meta.traceparent.size());
+  headers.reserve(
+      5, kNames + meta.id.size() + meta.source.size() + meta.type.size() + meta.traceparent.size());
   headers.emplace_back("ce_specversion", "1.0");
   headers.emplace_back("ce_id", meta.id);
   headers.emplace_back("ce_source", meta.source);
   headers.emplace_back("ce_type", meta.type);
-  if (!meta.traceparent.empty()) headers.emplace_back("traceparent", meta.traceparent);
+  if (!meta.traceparent.empty()) headers.emplace_back(kTraceHeader, meta.traceparent);
   return headers;
 }
 
@@ -113,7 +108,7 @@ RecordMeta MetaOf(const Headers& headers) {
     if (name == "ce_id") meta.id = value;
     if (name == "ce_source") meta.source = value;
     if (name == "ce_type") meta.type = value;
-    if (name == "traceparent") meta.traceparent = value;
+    if (name == kTraceHeader) meta.traceparent = value;
   }
   return meta;
 }

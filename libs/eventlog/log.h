@@ -226,19 +226,21 @@ struct Failed {
 using Fact = std::variant<Assigned, Revoking, Lost, Produced, Fetched, CaughtUp, OutOfRange,
                           EndSampled, CommittedOffset, CommitDone, LeaseRenewed, Failed>;
 
-/// What identifies a record, once, in its headers (CloudEvents, binary mode), and its trace.
+/// W3C trace context.
+inline constexpr std::string_view kTraceHeader = "traceparent";
+
+/// What identifies a record of a stream, once, in its headers (CloudEvents, binary mode), and its
+/// trace. Those of a table have EntryHeaders (table.h).
 struct RecordMeta {
-  /// Empty: what nobody but its writer reads (`cursors`, `records`) has a token and a trace alone.
   std::string id;
   /// `/chargify/<tenant>/<connection>`, `/transformer`, …
   std::string source;
   /// `tributary.change.v1`, …
   std::string type;
-  /// W3C trace context. Empty: none.
+  /// Empty: none.
   std::string traceparent;
 };
-/// Headers ce_specversion, ce_id, ce_source, ce_type and traceparent (without an id that one
-/// alone), with room for one more.
+/// Headers ce_specversion, ce_id, ce_source, ce_type and traceparent.
 Headers ToHeaders(const RecordMeta& meta);
 /// The same trace with another span: the first 16 of `hex_digits`.
 std::string WithSpan(std::string traceparent, std::string_view hex_digits);

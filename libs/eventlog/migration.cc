@@ -28,19 +28,6 @@ constexpr std::size_t kBatchBytesMax = std::size_t{4} << 20;
 /// By partition.
 using Tables = std::vector<std::unique_ptr<Table>>;
 
-std::string TypeOf(Topic table) {
-  switch (table) {
-    case Topic::kCursors:
-      return "tributary.cursor.v1";
-    case Topic::kChanges:
-      return "tributary.change.v1";
-    case Topic::kRecords:
-      return "tributary.record.v1";
-    default:
-      return "tributary.command.v1";
-  }
-}
-
 /// One partition's `!g`.
 absl::StatusOr<std::vector<v1::Founding>> FoundingsOf(LogAdmin& log, Topic table) {
   absl::StatusOr<std::vector<PartitionSetUp>> partitions = log.Inspect(table);
@@ -265,14 +252,10 @@ absl::Status CopyTable(LogAdmin& target, Topic topic, std::int64_t generation, c
       ForEach(tables, [&](const std::string& key, const TableEntry& entry) -> absl::Status {
         const absl::StatusOr<Partition> partition = PartitionOf(key, partitions);
         if (!partition.ok()) return partition.status();
-        Headers headers = ToHeaders(
-            {.id = key + "@" + FormatToken(entry.token) + "/" + std::to_string(entry.offset),
-             .source = "/migrate",
-             .type = TypeOf(topic)});
-        headers.emplace_back(kTokenHeader,
-                             FormatToken((*tokens)[static_cast<std::size_t>(*partition)]));
         ++entries;
-        return batches.Add({*partition, key, entry.value, std::move(headers)});
+        return batches.Add(
+            {*partition, key, entry.value,
+             EntryHeaders(FormatToken((*tokens)[static_cast<std::size_t>(*partition)]))});
       });
   return copied.ok() ? batches.Flush() : copied;
 }

@@ -64,17 +64,15 @@ Instant Owner::next_tick() const {
 }
 
 ProduceId Owner::Write(Topic topic, Partition partition, std::string_view key,
-                       std::optional<std::string> value, const RecordMeta& meta) {
+                       std::optional<std::string> value, std::string_view traceparent) {
   State& s = *state_;
   Owned* const o = s.Find(partition);
   if (o == nullptr || !s.failure.empty()) return 0;
   if (o->phase != Phase::kReady && o->phase != Phase::kRevoking) return 0;
   const TableState* const table = o->Find(topic);
   if (table == nullptr || !table->is_written) return 0;
-  Headers headers = ToHeaders(meta);
-  headers.emplace_back(kTokenHeader, table->token_text);
   const ProduceId id = s.Produce(o, PendingKind::kWrite, topic, partition, std::string(key),
-                                 std::move(value), std::move(headers));
+                                 std::move(value), EntryHeaders(table->token_text, traceparent));
   ++o->open_writes;
   return id;
 }
@@ -97,7 +95,7 @@ ProduceId Owner::Append(Topic topic, Partition partition, std::string_view key,
     if (!parsed || parsed->kind != ids::CommandKey::Kind::kAction) return 0;
   }
   const ProduceId id = s.Produce(o, PendingKind::kWrite, topic, partition, std::string(key),
-                                 std::move(value), ToHeaders(meta));
+                                 std::move(value), IsTable(topic) ? Headers() : ToHeaders(meta));
   ++o->open_writes;
   return id;
 }

@@ -124,9 +124,9 @@ class Owner {
   /// Appends an entry to a table of `writes` under the own token. 0: refused, because the partition
   /// is not (or no longer) owned and fenced. Else OnWritten comes, in order per partition.
   ProduceId Write(Topic topic, Partition partition, std::string_view key,
-                  std::optional<std::string> value, const RecordMeta& meta);
+                  std::optional<std::string> value, std::string_view traceparent = {});
   /// Appends to a stream; and the loader's tombstones of finished actions to `commands`, which
-  /// carry no token (section 0). 0: refused.
+  /// carry no token (section 0) and nothing of `meta`. 0: refused.
   ProduceId Append(Topic topic, Partition partition, std::string_view key,
                    std::optional<std::string> value, const RecordMeta& meta);
 

@@ -367,10 +367,8 @@ void Owner::State::KeepHouse(Owned& o) {
     // Rule 2: nothing void is left, so no reader needs the older fences.
     for (std::string& key : t.old_control_keys()) {
       if (!table.tombstoned.insert(key).second) continue;
-      Headers headers = ToHeaders(ControlMeta(key, "tributary.tombstone.v1"));
-      headers.emplace_back(kTokenHeader, table.token_text);
       Produce(&o, PendingKind::kTombstone, table.topic, o.partition, std::move(key), std::nullopt,
-              std::move(headers));
+              EntryHeaders(table.token_text));
       ++o.open_tombstones;
     }
   }

@@ -84,10 +84,8 @@ void Owner::State::ReleaseIfDone(Owned& o) {
     v1::Release release;
     release.set_generation(table.token->generation);
     release.set_token(table.token->offset);
-    Headers headers = ToHeaders(ControlMeta(table.token_text, "tributary.release.v1"));
-    headers.emplace_back(kTokenHeader, table.token_text);
     Produce(&o, PendingKind::kRelease, topic, o.partition, "!r/" + table.token_text,
-            release.SerializeAsString(), std::move(headers));
+            release.SerializeAsString(), EntryHeaders(table.token_text));
     ++o.open_releases;
   }
   if (o.open_releases == 0) Give(o);

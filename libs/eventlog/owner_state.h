@@ -279,7 +279,6 @@ struct Owner::State {
 
   // ---- owner_takeover.cc: fences ----
 
-  RecordMeta ControlMeta(std::string id, std::string type) const;
   // `o`: none for what need not be ours.
   ProduceId Produce(Owned* o, PendingKind kind, Topic topic, Partition partition, std::string key,
                     std::optional<std::string> value, Headers headers);

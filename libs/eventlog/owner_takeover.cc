@@ -185,14 +185,6 @@ void Owner::State::CheckFounded(Owned& o, TableState& table) {
   }
 }
 
-RecordMeta Owner::State::ControlMeta(std::string id, std::string type) const {
-  RecordMeta meta;
-  meta.id = std::move(id);
-  meta.source = "/" + options.service + "/" + options.instance;
-  meta.type = std::move(type);
-  return meta;
-}
-
 ProduceId Owner::State::Produce(Owned* o, PendingKind kind, Topic topic, Partition partition,
                                 std::string key, std::optional<std::string> value,
                                 Headers headers) {
@@ -204,16 +196,14 @@ ProduceId Owner::State::Produce(Owned* o, PendingKind kind, Topic topic, Partiti
 
 void Owner::State::FenceNext(Owned& o) {
   const Topic topic = options.writes[o.fences_written];
-  const std::string random_part = Hex(random()) + Hex(random());
   v1::Fence fence;
   fence.set_generation(o.generation);
   fence.set_service(options.service);
   fence.set_instance(options.instance);
-  o.fence_id =
-      Produce(&o, PendingKind::kFence, topic, o.partition,
-              "!f/" + ids::EncodePart(options.service) + "/" + ids::EncodePart(options.instance) +
-                  "/" + random_part,
-              fence.SerializeAsString(), ToHeaders(ControlMeta(random_part, "tributary.fence.v1")));
+  o.fence_id = Produce(&o, PendingKind::kFence, topic, o.partition,
+                       "!f/" + ids::EncodePart(options.service) + "/" +
+                           ids::EncodePart(options.instance) + "/" + Hex(random()) + Hex(random()),
+                       fence.SerializeAsString(), Headers());
 }
 
 void Owner::State::OnFenceWritten(Owned& o, Offset offset) {

@@ -182,6 +182,14 @@ std::optional<Token> ParseToken(std::string_view text) {
   return token;
 }
 
+Headers EntryHeaders(std::string_view token, std::string_view traceparent) {
+  Headers headers;
+  headers.reserve(2, kTraceHeader.size() + traceparent.size() + kTokenHeader.size() + token.size());
+  if (!traceparent.empty()) headers.emplace_back(kTraceHeader, traceparent);
+  headers.emplace_back(kTokenHeader, token);
+  return headers;
+}
+
 struct Table::State {
   Options options;
   std::unique_ptr<LocalStore> store;

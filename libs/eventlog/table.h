@@ -29,6 +29,9 @@ struct Token {
 inline constexpr std::string_view kTokenHeader = "tributary-token";
 std::string FormatToken(const Token& token);
 std::optional<Token> ParseToken(std::string_view text);
+/// Of an entry: what it is stands in its key and its value, and a header costs an allocation at
+/// both ends.
+Headers EntryHeaders(std::string_view token, std::string_view traceparent = {});
 
 /// The newest entry of a key.
 struct TableEntry {

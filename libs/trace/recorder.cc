@@ -20,7 +20,7 @@ constexpr std::size_t kSpanDigits = 2 * ids::kSpanIdBytes;
 
 std::string_view TraceParentIn(const eventlog::Headers& headers) {
   for (const auto& [name, value] : headers) {
-    if (name == "traceparent") return value.size() >= kSpanAt + kSpanDigits ? value : "";
+    if (name == eventlog::kTraceHeader) return value.size() >= kSpanAt + kSpanDigits ? value : "";
   }
   return "";
 }

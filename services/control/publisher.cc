@@ -1,8 +1,6 @@
 #include "services/control/publisher.h"
 
 #include <algorithm>
-#include <array>
-#include <cstdio>
 #include <map>
 #include <optional>
 #include <set>
@@ -94,7 +92,6 @@ class Publisher : public Stage, private eventlog::OwnerListener {
       : options_(std::move(options)),
         core_(core),
         logger_(ports.logger),
-        random_(ports.random),
         owner_(
             {
                 .service = "control",
@@ -169,16 +166,6 @@ class Publisher : public Stage, private eventlog::OwnerListener {
 
   Partition PartitionOf(const std::string& tenant) const {
     return ids::PartitionOf(tenant, options_.partitions);
-  }
-
-  eventlog::RecordMeta Meta(const char* type) {
-    const auto word = [this] {
-      std::array<char, 17> text = {};
-      std::snprintf(text.data(), text.size(), "%016llx",
-                    static_cast<unsigned long long>(random_()));
-      return std::string(text.data());
-    };
-    return {.id = word() + word(), .source = "/control", .type = type};
   }
 
   void OnReady(const eventlog::Takeover& takeover) override {
@@ -300,7 +287,7 @@ class Publisher : public Stage, private eventlog::OwnerListener {
     }
     if (!is_readable) {
       // Nobody can make anything of it, and nothing else is lost with it.
-      owner_.Write(Topic::kTenants, partition, key, std::nullopt, Meta("tributary.tenant.v1"));
+      owner_.Write(Topic::kTenants, partition, key, std::nullopt);
       return;
     }
     logger_.Log(Logger::Level::kError,
@@ -337,7 +324,7 @@ class Publisher : public Stage, private eventlog::OwnerListener {
       return;
     }
     const ProduceId id = owner_.Write(Topic::kTenants, partition, ids::JoinKey({tenant}),
-                                      wanted->SerializeAsString(), Meta("tributary.tenant.v1"));
+                                      wanted->SerializeAsString());
     if (id == 0) {
       owned.waiting.insert(tenant);
       return;
@@ -369,9 +356,8 @@ class Publisher : public Stage, private eventlog::OwnerListener {
     if (owned.blobs_writing.contains(sha256)) {
       return;
     }
-    const ProduceId id =
-        owner_.Write(Topic::kTenants, partition, ids::BlobKey(sha256),
-                     core_.FindBlob(sha256)->SerializeAsString(), Meta("tributary.blob.v1"));
+    const ProduceId id = owner_.Write(Topic::kTenants, partition, ids::BlobKey(sha256),
+                                      core_.FindBlob(sha256)->SerializeAsString());
     if (id != 0) {
       writes_[id] = {.partition = partition, .blob = sha256};
       owned.blobs_writing.insert(sha256);
@@ -397,8 +383,7 @@ class Publisher : public Stage, private eventlog::OwnerListener {
         ++blob;
         continue;
       }
-      owner_.Write(Topic::kTenants, partition, ids::BlobKey(*blob), std::nullopt,
-                   Meta("tributary.blob.v1"));
+      owner_.Write(Topic::kTenants, partition, ids::BlobKey(*blob), std::nullopt);
       blob = owned.blobs.erase(blob);
     }
   }
@@ -418,7 +403,6 @@ class Publisher : public Stage, private eventlog::OwnerListener {
   const PublisherOptions options_;
   ControlCore& core_;
   Logger& logger_;
-  const std::function<std::uint64_t()> random_;
   Now now_{};
   std::map<Partition, Owned> owned_;
   std::map<ProduceId, Write> writes_;

@@ -113,23 +113,17 @@ std::int64_t Site::oldest_read_in_flight() const {
   return owned.reads_in_flight.empty() ? owned.reads + 1 : *owned.reads_in_flight.begin();
 }
 
-eventlog::RecordMeta Site::Meta(std::string id, std::string_view type) const {
-  eventlog::RecordMeta meta;
-  meta.source = origin;
-  meta.type = std::string(type);
+std::string Site::TraceParentOf(std::string_view id) {
   const std::string trace = ids::TraceId(id);
-  meta.traceparent = ids::TraceParent(trace, ids::RootSpanId(trace));
-  meta.id = std::move(id);
-  return meta;
+  return ids::TraceParent(trace, ids::RootSpanId(trace));
 }
 
 eventlog::ProduceId Site::WriteChange(std::string_view change_key, const v1::ChangeEvent& change) {
   const v1::ReadSequence& read = change.entity().read();
-  std::string id =
-      ids::ChangeId(change_key, read.reader().generation(), read.reader().offset(), read.number());
   const eventlog::ProduceId produced =
       stage.owner_.Write(Topic::kChanges, owned.partition, change_key, change.SerializeAsString(),
-                         Meta(std::move(id), "tributary.change.v1"));
+                         TraceParentOf(ids::ChangeId(change_key, read.reader().generation(),
+                                                     read.reader().offset(), read.number())));
   if (produced != 0) {
     stage.writes_[produced] = number;
     ++stage.counters_.changes;
@@ -140,14 +134,18 @@ eventlog::ProduceId Site::WriteChange(std::string_view change_key, const v1::Cha
 eventlog::ProduceId Site::WriteCursor(std::string_view stream, const v1::Cursor& cursor) {
   const std::string cursor_key = ids::CursorKey(tenant, settings.name(), stream);
   return stage.owner_.Write(Topic::kCursors, owned.partition, cursor_key,
-                            cursor.SerializeAsString(), eventlog::RecordMeta());
+                            cursor.SerializeAsString());
 }
 
 eventlog::ProduceId Site::AppendEvent(const v1::SourceEvent& event) {
   // One id for one event, however often it is read: readers take repeats for one.
+  eventlog::RecordMeta meta;
+  meta.id = ids::JoinKey({tenant, settings.name(), event.id()});
+  meta.source = origin;
+  meta.type = "tributary.event.v1";
+  meta.traceparent = TraceParentOf(meta.id);
   const eventlog::ProduceId produced = stage.owner_.Append(
-      Topic::kEvents, owned.partition, ids::EncodePart(tenant), event.SerializeAsString(),
-      Meta(ids::JoinKey({tenant, settings.name(), event.id()}), "tributary.event.v1"));
+      Topic::kEvents, owned.partition, ids::EncodePart(tenant), event.SerializeAsString(), meta);
   if (produced != 0) {
     stage.writes_[produced] = number;
     ++stage.counters_.events;

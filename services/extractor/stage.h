@@ -72,7 +72,7 @@ class Site final : public ConnectionHost {
             std::vector<std::pair<std::string_view, std::string>> fields) override;
 
   void OnCredential(const v1::Credential& credential);
-  eventlog::RecordMeta Meta(std::string id, std::string_view type) const;
+  static std::string TraceParentOf(std::string_view id);
 
   Extractor& stage;
   Owned& owned;

@@ -648,9 +648,8 @@ void LoaderStage::WriteNextEntry(Lane& lane) {
   lane.next_entry_goes_on = false;
   // From now on its own entry says it.
   lane.doubt_is_of_loss = false;
-  lane.write =
-      owner_->Write(Topic::kRecords, lane.partition, lane.key, lane.next_entry.SerializeAsString(),
-                    {.traceparent = lane.traceparent});
+  lane.write = owner_->Write(Topic::kRecords, lane.partition, lane.key,
+                             lane.next_entry.SerializeAsString(), lane.traceparent);
   if (lane.write != 0) writes_[lane.write] = &lane;
 }
 
@@ -735,11 +734,7 @@ void LoaderStage::Tombstone(const std::string& key) {
   if (!entry || entry->is_void || !record.ParseFromString(entry->value) || !record.final()) return;
   // A parked one keeps its command, so that a person can have it done; of unknown outcome too.
   if (record.status() == v1::RecordEntry::STATUS_PARKED) return;
-  eventlog::RecordMeta meta;
-  meta.id = ids::ReceiptId(key, parts->action_id, record.sends(), "tombstone");
-  meta.source = kSource;
-  meta.type = "tributary.command.v1";
-  owner_->Append(Topic::kCommands, PartitionOf(parts->tenant), key, std::nullopt, meta);
+  owner_->Append(Topic::kCommands, PartitionOf(parts->tenant), key, std::nullopt, {});
 }
 
 }  // namespace tributary::loader

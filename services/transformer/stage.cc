@@ -28,6 +28,15 @@ eventlog::OwnerOptions OwnerOptionsOf(const Options& options) {
   return owner;
 }
 
+/// Of a command that neither a change nor an event is the reason of.
+std::string TraceOf(const std::string& key, const v1::Version& version) {
+  std::string id = key;
+  for (const std::int64_t part : {version.generation(), version.offset(), version.revision()}) {
+    id.append("/").append(std::to_string(part));
+  }
+  return ids::TraceId(id);
+}
+
 }  // namespace
 
 TransformerStage::TransformerStage(Options options, StagePorts ports)
@@ -36,10 +45,7 @@ TransformerStage::TransformerStage(Options options, StagePorts ports)
       ports_(ports),
       // Not make_unique: that one does not see the private base.
       owner_(new eventlog::Owner(OwnerOptionsOf(options_), ports_.log, ports_.stores, ports_.random,
-                                 *this)) {
-  meta_.source = "/transformer";
-  meta_.type = "tributary.command.v1";
-}
+                                 *this)) {}
 
 TransformerStage::~TransformerStage() = default;
 
@@ -449,17 +455,12 @@ eventlog::ProduceId TransformerStage::Put(PartitionWork& work, const std::string
                                           const v1::Command& command, const SyncKey& sync,
                                           std::optional<eventlog::Offset> event) {
   std::string bytes = command.SerializeAsString();
-  const v1::Version& version = command.version();
-  meta_.id = key;
-  for (const std::int64_t part : {version.generation(), version.offset(), version.revision()}) {
-    meta_.id.append("/").append(std::to_string(part));
-  }
-  const std::string made = command.trace_id().empty() ? ids::TraceId(meta_.id) : std::string();
-  const std::string_view trace = made.empty() ? command.trace_id() : made;
-  meta_.traceparent = ids::TraceParent(trace, ids::SpanId(trace, key));
+  const std::string trace =
+      command.trace_id().empty() ? TraceOf(key, command.version()) : command.trace_id();
   const auto size = static_cast<std::int64_t>(bytes.size());
   const eventlog::ProduceId id =
-      owner_->Write(Topic::kCommands, work.partition, key, std::move(bytes), meta_);
+      owner_->Write(Topic::kCommands, work.partition, key, std::move(bytes),
+                    ids::TraceParent(trace, ids::SpanId(trace, key)));
   // Not ours any more: OnGone comes, and the successor derives it.
   if (id == 0) return id;
   PendingWrite write;

@@ -267,8 +267,6 @@ class TransformerStage : public Transformer, private eventlog::OwnerListener {
   Gatherer gatherer_;
   /// Of the commands of one derivation.
   MessageMemory<(std::size_t{16} << 10)> commands_;
-  /// Of the command that is being written.
-  eventlog::RecordMeta meta_;
   /// People who wait: partition and question, by the write of the new attempt.
   std::map<eventlog::ProduceId, std::pair<eventlog::Partition, std::int64_t>> decisions_;
   Now now_{};

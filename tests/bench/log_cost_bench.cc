@@ -99,18 +99,14 @@ std::string ValueOf(std::size_t i) {
   return value;
 }
 
-RecordMeta MetaFor(std::size_t i) {
-  return {.id = "0123456789abcdef0123456789" + std::to_string(100'000 + i),
-          .source = "/chargify/acme/billing",
-          .type = "tributary.change.v1",
-          .traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"};
-}
+constexpr std::string_view kTrace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+Headers SomeHeaders() { return EntryHeaders("1795000000.12345", kTrace); }
 
 /// One after the other is acknowledged: what a lane waits for, and what waking up costs.
 void ProduceOneByOne(LogMember& member, std::size_t records) {
   for (std::size_t i = 0; i < records; ++i) {
-    member.Produce(i + 1, Topic::kCommands, 0, KeyOf(i, records), ValueOf(i),
-                   ToHeaders(MetaFor(i)));
+    member.Produce(i + 1, Topic::kCommands, 0, KeyOf(i, records), ValueOf(i), SomeHeaders());
     for (bool is_acknowledged = false; !is_acknowledged;) {
       for (const Fact& fact : member.Poll(milliseconds(100))) {
         is_acknowledged = is_acknowledged || std::holds_alternative<Produced>(fact);
@@ -130,9 +126,7 @@ void Produce(LogMember& member, std::size_t records) {
     }
   };
   for (std::size_t i = 0; i < records; ++i) {
-    Headers headers = ToHeaders(MetaFor(i));
-    headers.emplace_back(std::string(kTokenHeader), "1795000000.12345");
-    member.Produce(i + 1, Topic::kCommands, 0, KeyOf(i, records), ValueOf(i), std::move(headers));
+    member.Produce(i + 1, Topic::kCommands, 0, KeyOf(i, records), ValueOf(i), SomeHeaders());
     if (i % 500 == 499) {
       poll(milliseconds(0));
       while (member.produce_buffer().bytes > member.produce_buffer().bytes_max / 4) {
@@ -209,7 +203,7 @@ class Service final : public OwnerListener {
 
   void WriteAndFollow(std::size_t records) {
     for (std::size_t i = 0; i < records; ++i) {
-      if (owner_->Write(Topic::kRecords, 0, KeyOf(i, records), ValueOf(i), MetaFor(i)) == 0) {
+      if (owner_->Write(Topic::kRecords, 0, KeyOf(i, records), ValueOf(i), kTrace) == 0) {
         Die("a write was refused");
       }
       if (i % 500 == 499) Step();

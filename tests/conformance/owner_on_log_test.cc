@@ -91,8 +91,7 @@ class Service final : public eventlog::OwnerListener {
   }
 
   void Write(Partition partition, const std::string& key, std::optional<std::string> value) {
-    const ProduceId id = owner_->Write(Topic::kRecords, partition, key, std::move(value),
-                                       {.id = key, .source = "/loader", .type = "test"});
+    const ProduceId id = owner_->Write(Topic::kRecords, partition, key, std::move(value));
     EXPECT_NE(id, 0U) << key;
     ++written_;
   }

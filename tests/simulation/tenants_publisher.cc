@@ -78,11 +78,7 @@ class TenantsPublisher : public Stage, private eventlog::OwnerListener {
       if (own != written.end() && !is_void && own->second == value) return;
       if (own == written.end() && entry && !is_void && entry->value == value) return;
       written[key] = value;
-      eventlog::RecordMeta meta;
-      meta.id = key + "@" + std::to_string(edition_);
-      meta.source = "/control";
-      meta.type = "tributary.tenant.v1";
-      owner_.Write(Topic::kTenants, partition, key, std::move(value), meta);
+      owner_.Write(Topic::kTenants, partition, key, std::move(value));
     };
     for (const auto& [name, tenant] : orders_.tenants) {
       if (ids::PartitionOf(name, partitions_) != partition) continue;

@@ -5,6 +5,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "libs/eventlog/table.h"
+
 namespace tributary::eventlog {
 namespace {
 
@@ -22,16 +24,16 @@ TEST(TopicTest, FiveAreTablesAndThreeAreStreams) {
 }
 
 TEST(HeadersTest, ARecordIsIdentifiedOnceByCloudEventsHeaders) {
-  const RecordMeta meta = {"7", "/chargify/acme/billing", "tributary.change.v1", ""};
+  const RecordMeta meta = {"7", "/chargify/acme/billing", "tributary.event.v1", ""};
 
   EXPECT_THAT(ToHeaders(meta),
               UnorderedElementsAre(Pair("ce_specversion", "1.0"), Pair("ce_id", "7"),
                                    Pair("ce_source", "/chargify/acme/billing"),
-                                   Pair("ce_type", "tributary.change.v1")));
+                                   Pair("ce_type", "tributary.event.v1")));
 }
 
 TEST(HeadersTest, TheTraceContextTravelsAndComesBack) {
-  const RecordMeta meta = {"7", "/transformer", "tributary.command.v1", "00-0123-4567-01"};
+  const RecordMeta meta = {"7", "/loader", "tributary.receipt.v1", "00-0123-4567-01"};
 
   const RecordMeta back = MetaOf(ToHeaders(meta));
 
@@ -42,10 +44,10 @@ TEST(HeadersTest, TheTraceContextTravelsAndComesBack) {
   EXPECT_EQ(FindHeader(ToHeaders(meta), "nothing"), std::nullopt);
 }
 
-TEST(HeadersTest, WithoutAnIdThereIsATraceAlone) {
-  EXPECT_THAT(ToHeaders({.traceparent = "00-0123-4567-01"}),
-              ElementsAre(Pair("traceparent", "00-0123-4567-01")));
-  EXPECT_TRUE(ToHeaders(RecordMeta()).empty());
+TEST(HeadersTest, AnEntryOfATableHasItsTokenAndItsTraceAlone) {
+  EXPECT_THAT(EntryHeaders("7.1", "00-0123-4567-01"),
+              ElementsAre(Pair("traceparent", "00-0123-4567-01"), Pair("tributary-token", "7.1")));
+  EXPECT_THAT(EntryHeaders("7.1"), ElementsAre(Pair("tributary-token", "7.1")));
 }
 
 }  // namespace

@@ -52,7 +52,7 @@ class Node : public OwnerListener {
   bool may_send() const { return owner_.may_send(time_.now(), 0); }
 
   ProduceId Write(Topic topic, std::string_view key, std::optional<std::string> value) {
-    return owner_.Write(topic, 0, key, std::move(value), {});
+    return owner_.Write(topic, 0, key, std::move(value));
   }
 
   void OnReady(const Takeover& takeover) override {
