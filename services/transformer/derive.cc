@@ -17,10 +17,9 @@ std::strong_ordering Compare(const v1::Version& a, const v1::Version& b) {
 }
 
 std::optional<StandingState> TransformerStage::Standing(const PartitionWork& work,
-                                                        std::string_view key, bool is_in_table) {
+                                                        std::string_view key) {
   const auto own = work.own_states.find(key);
   if (own != work.own_states.end()) return own->second.state;
-  if (!is_in_table) return std::nullopt;
   const std::optional<eventlog::TableEntryView> entry =
       table(Topic::kCommands, work.partition).Find(key);
   if (!entry || entry->is_void) return std::nullopt;
@@ -46,19 +45,23 @@ void TransformerStage::Derive(PartitionWork& work, const Customer& customer) {
       DeriveFor(work, name, sync, customer, gathered);
       continue;
     }
-    for (const std::string& key : KeysOf(work, name, customer.id)) Withdraw(work, name, key);
+    for (const std::string& key : KeysOf(work, name, sync, customer.id)) Withdraw(work, name, key);
   }
 }
 
+bool TransformerStage::IsThere(const PartitionWork& work, std::string_view key) const {
+  return work.own_states.contains(key) ||
+         table(Topic::kCommands, work.partition).Find(key).has_value();
+}
+
 std::vector<std::string> TransformerStage::KeysOf(const PartitionWork& work, const SyncKey& name,
+                                                  const SyncWork& sync,
                                                   const std::string& customer) const {
   std::vector<std::string> keys;
-  table(Topic::kCommands, work.partition)
-      .ScanIndex(CustomerRow({name.first, name.second, customer}),
-                 [&](std::string_view, std::string_view key) {
-                   keys.emplace_back(key);
-                   return true;
-                 });
+  for (const std::string& object : sync.objects) {
+    std::string key = ids::StateKey(name.first, name.second, object, kCustomers, customer);
+    if (IsThere(work, key)) keys.push_back(std::move(key));
+  }
   return keys;
 }
 
@@ -88,14 +91,6 @@ void TransformerStage::DeriveFor(PartitionWork& work, const SyncKey& name, SyncW
     return command;
   };
 
-  // What has no row there has no entry either.
-  const std::vector<std::string> known = KeysOf(work, name, customer.id);
-  std::vector<std::string> yielded;
-  const auto put = [&](const std::string& key, const v1::Command& command) {
-    const bool is_known = std::find(known.begin(), known.end(), key) != known.end();
-    PutState(work, key, command, name, Standing(work, key, is_known));
-  };
-
   // Else only other entities name this customer yet, or nothing but a marker of being gone does; or
   // a document of it cannot be read.
   const bool is_mapped = gathered.is_known && gathered.problem.empty() &&
@@ -122,19 +117,25 @@ void TransformerStage::DeriveFor(PartitionWork& work, const SyncKey& name, SyncW
                                             : v1::DesiredState::PRESENCE_PRESENT);
       command.set_mapping_error(error);
     }
-    yielded.push_back(
-        ids::StateKey(name.first, name.second, state.object(), "customers", customer.id));
-    put(yielded.back(), command);
+    const std::string key =
+        ids::StateKey(name.first, name.second, state.object(), kCustomers, customer.id);
+    PutState(work, key, command, name, Standing(work, key));
   }
   // Rule 10: what the derivation does not yield any more.
-  for (const std::string& key : known) {
-    if (std::find(yielded.begin(), yielded.end(), key) != yielded.end()) continue;
-    const std::optional<ids::CommandKey> parts = ids::ParseCommandKey(key);
-    if (!parts) continue;
+  const auto is_yielded = [&](const std::string& object) {
+    for (std::size_t i = 0; i < objects; ++i) {
+      if (sync.mapping->object(i) == object) return true;
+    }
+    return false;
+  };
+  for (const std::string& object : sync.objects) {
+    if (is_yielded(object)) continue;
+    const std::string key = ids::StateKey(name.first, name.second, object, kCustomers, customer.id);
+    if (!IsThere(work, key)) continue;
     v1::Command& command = make();
-    command.mutable_state()->set_object(parts->object);
+    command.mutable_state()->set_object(object);
     command.mutable_state()->set_presence(v1::DesiredState::PRESENCE_WITHDRAWN);
-    put(key, command);
+    PutState(work, key, command, name, Standing(work, key));
   }
 }
 
@@ -142,7 +143,7 @@ bool TransformerStage::WasEverWanted(const PartitionWork& work, const SyncKey& n
                                      const SyncWork& sync, const std::string& customer) const {
   for (std::size_t i = 0; i < sync.mapping->object_count(); ++i) {
     const std::string key =
-        ids::StateKey(name.first, name.second, sync.mapping->object(i), "customers", customer);
+        ids::StateKey(name.first, name.second, sync.mapping->object(i), kCustomers, customer);
     const auto own = work.own_states.find(key);
     if (own != work.own_states.end()) {
       if (own->second.state.presence != v1::DesiredState::PRESENCE_UNWANTED) return true;
@@ -244,6 +245,7 @@ void TransformerStage::RepairCommand(PartitionWork& work, std::string_view key,
       }
       break;
     case ids::CommandKey::Kind::kState:
+      if (sync != work.syncs.end()) sync->second.objects.insert(parts->object);
       // What we wrote before is void with it, or below it: it counts for nothing.
       work.own_states.erase(std::string(key));
       if (sync == work.syncs.end() || sync->second.is_removed) {

@@ -4,7 +4,7 @@
 #include "libs/ids/keys.h"
 #include "services/transformer/stage.h"
 
-// Rows by which entries of `changes` and `commands` are found.
+// Rows by which entries of `changes` are found.
 
 namespace tributary::transformer {
 
@@ -129,18 +129,6 @@ std::vector<std::string> IndexChange(std::string_view key, const TableEntry& ent
     row.append(parts->place).append("/").append(ids::EncodePart(name)).append("/");
   }
   rows.push_back(OffsetRow(entry.offset));
-  return rows;
-}
-
-std::vector<std::string> IndexCommand(std::string_view key, const TableEntry&) {
-  const std::optional<ids::CommandKey> parts = ids::ParseCommandKey(key);
-  if (!parts || parts->kind != ids::CommandKey::Kind::kState) return {};
-  // What CustomerRow() says of its tenant, its sync and its last part, as they stand in the key.
-  const std::size_t sync_end = key.find('/', key.find('/') + 1);
-  std::string row = "c/";
-  row.append(key.substr(0, sync_end)).append(key.substr(key.rfind('/'))).append("/");
-  std::vector<std::string> rows;
-  rows.push_back(std::move(row));
   return rows;
 }
 

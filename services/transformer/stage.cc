@@ -18,7 +18,7 @@ eventlog::OwnerOptions OwnerOptionsOf(const Options& options) {
   owner.reads = {Topic::kTenants, Topic::kChanges};
   owner.streams = {Topic::kEvents};
   owner.persists_when_told = {Topic::kChanges};
-  owner.indexers = {{Topic::kChanges, IndexChange}, {Topic::kCommands, IndexCommand}};
+  owner.indexers = {{Topic::kChanges, IndexChange}};
   owner.is_leased = false;
   owner.lease = options.lease;
   owner.pause_bound = options.pause_bound;
@@ -166,7 +166,7 @@ void TransformerStage::OnReady(const eventlog::Takeover& takeover) {
   directory_.ForEach([&](const tenants::TenantState& tenant) {
     if (tenant.partition == partition) tenants.insert(tenant.snapshot.tenant());
   });
-  for (const SyncKey& name : SyncsInCommands(work, "")) tenants.insert(name.first);
+  for (const auto& [name, objects] : SyncsInCommands(work, "")) tenants.insert(name.first);
   for (const std::string& tenant : tenants) Refresh(work, tenant);
 
   for (const eventlog::ExpiredUnread& expired : takeover.expired) OnEventsExpired(work, expired);

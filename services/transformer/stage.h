@@ -72,6 +72,8 @@ struct SyncWork {
   /// Writes not acknowledged yet.
   std::int64_t unacknowledged = 0;
   bool is_removed = false;
+  /// Of its mapping, and those of which `commands` has entries.
+  std::set<std::string> objects;
   /// The `mapped` entry that is under way, by its revision. None: none is.
   std::optional<std::int64_t> mapped_under_way;
 };
@@ -130,8 +132,6 @@ struct PartitionWork {
 
 /// Rows of the index over `changes`: by customer, by offset, and of what cannot be decoded.
 std::vector<std::string> IndexChange(std::string_view key, const eventlog::TableEntry& entry);
-/// By customer.
-std::vector<std::string> IndexCommand(std::string_view key, const eventlog::TableEntry& entry);
 std::string CustomerRow(const Customer& customer);
 /// Begin of the rows of all customers of a connection.
 std::string ConnectionRows(std::string_view tenant, std::string_view connection);
@@ -210,16 +210,20 @@ class TransformerStage : public Transformer, private eventlog::OwnerListener {
   void FinishRemap(PartitionWork& work, const SyncKey& name, SyncWork& sync);
   void ForgetMapped(PartitionWork& work, const SyncKey& name, SyncWork& sync);
   std::int64_t MappedRevision(const PartitionWork& work, const SyncKey& name);
-  /// Syncs of which `commands` has entries: of one tenant, or of all (empty).
-  std::set<SyncKey> SyncsInCommands(const PartitionWork& work, std::string_view tenant) const;
+  /// Syncs of which `commands` has entries, and the objects of their records: of one tenant, or of
+  /// all (empty).
+  std::map<SyncKey, std::set<std::string>> SyncsInCommands(const PartitionWork& work,
+                                                           std::string_view tenant) const;
 
   // ---- derive.cc ----
   void Derive(PartitionWork& work, const Customer& customer);
   void DeriveFor(PartitionWork& work, const SyncKey& name, SyncWork& sync, const Customer& customer,
                  const Gathered& gathered);
-  /// Of its state commands, void ones too.
+  /// Whether `commands` has an entry of it, a void one too, or will have one that we wrote.
+  bool IsThere(const PartitionWork& work, std::string_view key) const;
+  /// Of its state commands that are there.
   std::vector<std::string> KeysOf(const PartitionWork& work, const SyncKey& name,
-                                  const std::string& customer) const;
+                                  const SyncWork& sync, const std::string& customer) const;
   /// A command that stands, or a void one, asks for more of this customer than nothing.
   bool WasEverWanted(const PartitionWork& work, const SyncKey& name, const SyncWork& sync,
                      const std::string& customer) const;
@@ -227,9 +231,7 @@ class TransformerStage : public Transformer, private eventlog::OwnerListener {
   void PutState(PartitionWork& work, const std::string& key, const v1::Command& command,
                 const SyncKey& sync, const std::optional<StandingState>& standing);
   void Withdraw(PartitionWork& work, const SyncKey& name, const std::string& key);
-  /// `is_in_table` false: nobody need look there.
-  std::optional<StandingState> Standing(const PartitionWork& work, std::string_view key,
-                                        bool is_in_table = true);
+  std::optional<StandingState> Standing(const PartitionWork& work, std::string_view key);
   void RepairCommand(PartitionWork& work, std::string_view key, const eventlog::TableEntry& entry);
 
   // ---- events.cc ----

@@ -156,7 +156,7 @@ void TransformerStage::AnswerTrace(std::int64_t id, const v1::TraceRequest& requ
   for (const Customer& customer : customers) {
     for (auto& [name, sync] : work.syncs) {
       if (name.first != customer.tenant || sync.sync.source() != customer.connection) continue;
-      for (const std::string& key : KeysOf(work, name, customer.id)) {
+      for (const std::string& key : KeysOf(work, name, sync, customer.id)) {
         const std::optional<StandingState> standing = Standing(work, key);
         v1::TraceResponse::Record& record = *response.add_records();
         record.set_key(key);

@@ -23,12 +23,13 @@ std::optional<File> CompileOnce(std::map<std::string, File>& known, const std::s
 
 using eventlog::Topic;
 
-std::set<TransformerStage::SyncKey> TransformerStage::SyncsInCommands(
+std::map<TransformerStage::SyncKey, std::set<std::string>> TransformerStage::SyncsInCommands(
     const PartitionWork& work, std::string_view tenant) const {
-  std::set<SyncKey> names;
+  std::map<SyncKey, std::set<std::string>> syncs;
   const std::string prefix = tenant.empty() ? "" : ids::JoinKey({tenant}) + "/";
   const eventlog::Table& commands = table(Topic::kCommands, work.partition);
-  // One step for each sync: behind its last key the next one begins.
+  // One step for each object of a sync, and one for its actions: behind its last key the next one
+  // begins.
   std::string from;
   for (;;) {
     std::string key;
@@ -36,13 +37,24 @@ std::set<TransformerStage::SyncKey> TransformerStage::SyncsInCommands(
       key = std::string(found);
       return false;
     });
-    if (key.empty()) return names;
+    if (key.empty()) return syncs;
     const std::optional<ids::CommandKey> parts = ids::ParseCommandKey(key);
-    if (parts) {
-      names.emplace(parts->tenant, parts->sync);
-      from = ids::JoinKey({parts->tenant, parts->sync}) + "0";  // '0' is next to '/'
-    } else {
+    if (!parts) {
       from = key + '\x01';
+      continue;
+    }
+    std::set<std::string>& objects = syncs[{parts->tenant, parts->sync}];
+    switch (parts->kind) {
+      case ids::CommandKey::Kind::kAction:
+        from = ids::JoinKey({parts->tenant, parts->sync, "a"}) + "0";  // '0' is next to '/'
+        break;
+      case ids::CommandKey::Kind::kMapped:
+        from = key + "0";
+        break;
+      case ids::CommandKey::Kind::kState:
+        from = ids::JoinKey({parts->tenant, parts->sync, "s", parts->object}) + "0";
+        objects.insert(parts->object);
+        break;
     }
   }
 }
@@ -85,10 +97,10 @@ void TransformerStage::Refresh(PartitionWork& work, const std::string& tenant) {
       if (known.problem.empty()) StartRemap(work, tenant, known);
     }
   }
-  for (const SyncKey& name : SyncsInCommands(work, tenant)) {
-    if (!listed.contains(name.second)) {
-      StartWithdrawal(work, tenant, work.syncs[name]);
-    }
+  for (auto& [name, objects] : SyncsInCommands(work, tenant)) {
+    SyncWork& sync = work.syncs[name];
+    sync.objects.merge(objects);
+    if (!listed.contains(name.second)) StartWithdrawal(work, tenant, sync);
   }
   for (auto& [name, sync] : work.syncs) {
     if (name.first != tenant || listed.contains(name.second)) continue;
@@ -107,6 +119,9 @@ void TransformerStage::Compile(PartitionWork& work, SyncWork& sync) {
     problems.push_back("the mapping " + sync.sync.mapping() + " is not there");
   } else {
     sync.mapping = CompileOnce(compiled_->mappings, sync.sync.mapping(), *blob, problems);
+    for (std::size_t i = 0; sync.mapping && i < sync.mapping->object_count(); ++i) {
+      sync.objects.insert(sync.mapping->object(i));
+    }
   }
   if (!sync.sync.rules().empty()) {
     const v1::Blob* rules = directory_.FindBlob(work.partition, sync.sync.rules());

@@ -150,6 +150,22 @@ TEST(TransformerTest, Rule10_ARecordThatIsNotYieldedAnyMoreIsWithdrawn) {
             v1::DesiredState::PRESENCE_PRESENT);
 }
 
+TEST(TransformerTest, Rule10_NorIsOneWhoseCommandWasNotReadBackYet) {
+  Rig rig;
+  rig.delays.answer = {std::chrono::seconds(5), std::chrono::seconds(5)};
+  rig.PutSync(kMapping);
+  rig.Start();
+  rig.Run(std::chrono::minutes(5));
+  rig.PutCustomer("1", R"({"id":1})");
+  rig.Run(std::chrono::seconds(1));
+  rig.PutSync("object: company\nfields: {n: customer.id}");
+  rig.Run(std::chrono::minutes(1));
+
+  EXPECT_EQ(rig.Command(KeyOf("1")).state().presence(), v1::DesiredState::PRESENCE_WITHDRAWN);
+  EXPECT_EQ(rig.Command(KeyOf("1", "company")).state().presence(),
+            v1::DesiredState::PRESENCE_PRESENT);
+}
+
 TEST(TransformerTest, Rule10_ARemovedSyncIsWithdrawnAndComesBackWithALargerVersion) {
   Rig rig;
   rig.PutSync(kMapping);
