@@ -433,6 +433,12 @@ void LoaderStage::FinishState(Lane& lane) {
   *next.mutable_resolved() = lane.command->version();
   next.set_outcome(outcome);
   next.set_content_hash(state.content_hash());
+  const bool is_same_again =
+      !lane.creating && next.has_applied() && Compare(next.applied(), lane.command->version()) == 0;
+  if (lane.sent_any && !is_same_again && next.has_comparison()) {
+    // How the target showed another state, or another record, says nothing of this one.
+    next.mutable_comparison()->clear_repaired();
+  }
   if (lane.sent_any) *next.mutable_applied() = lane.command->version();
   next.set_in_doubt(false);
   next.clear_intent();

@@ -163,6 +163,35 @@ TEST_F(LoaderSweepTest, APersonsOrderComparesEverythingAndTellsHowItStands) {
   EXPECT_LE(rig_.stage().not_ready_because().size(), 0U);
 }
 
+// History 2700 of `--outage people`: a person takes a tag away, and from the next state that one.
+// The record shows the same both times, and the target's own spelling it is neither time.
+TEST_F(LoaderSweepTest, WhatWasRepairedInOneStateIsRepairedInTheNext) {
+  const std::string key = rig_.Contact(1, "a@x.test", "Ada", 1, {"chargify:active"});
+  rig_.Start();
+  rig_.Run(seconds(30));
+  const auto take_away = [&](const std::string& tag) {
+    EXPECT_EQ(ByAPerson("DELETE", "/contacts/" + rig_.Entry(key).id() + "/tags",
+                        R"({"tags":[")" + tag + R"("]})")
+                  .status,
+              200);
+  };
+  const auto tags = [&] { return json::Write(*(*rig_.Contacts().array())[0].Find("tags")); };
+  take_away("chargify:active");
+  Order(true, "hl");
+  rig_.Run(milliseconds(500));
+  ASSERT_EQ(Order(false, "hl").repaired(), 1);
+
+  rig_.Contact(1, "a@x.test", "Ada", 2, {"chargify:paused"});
+  rig_.Run(milliseconds(500));
+  ASSERT_THAT(tags(), HasSubstr("chargify:paused"));
+  take_away("chargify:paused");
+  Order(true, "hl");
+  rig_.Run(minutes(1));
+
+  EXPECT_EQ(Order(false, "hl").repaired(), 2);
+  EXPECT_THAT(tags(), HasSubstr("chargify:paused"));
+}
+
 TEST_F(LoaderSweepTest, ASecondRecordIsShownAndGoesWhenAPersonHasDeletedIt) {
   const std::string key = rig_.Contact(1, "a@x.test", "Ada", 1);
   rig_.Start();
