@@ -134,6 +134,8 @@ struct Lane {
   bool sent_any = false;
   /// A void entry covers ours: write it again.
   bool repair_wanted = false;
+  /// Where that entry is: what is acknowledged in front of it is covered too.
+  eventlog::Offset covered_at = -1;
   /// The key whose write has reached our record. Empty: none that we had not repaired.
   std::string reached_by;
   std::int32_t lookup_failures = 0;

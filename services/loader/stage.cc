@@ -475,7 +475,8 @@ void LoaderStage::OnWritten(eventlog::ProduceId id, eventlog::Offset offset) {
   }
   lane.entry = std::move(lane.next_entry);
   NoteEntry(lane, offset, lane.read_back);
-  lane.repair_wanted = false;
+  // A void entry behind it may have been read before this acknowledgement.
+  if (offset > lane.covered_at) lane.repair_wanted = false;
   UpdateHolds(lane);
   Account(lane);
   if (lane.entry.has_comparison()) {

@@ -343,6 +343,11 @@ void LoaderStage::TakeForSent(Lane& lane) {
 void LoaderStage::RepairVoid(Partition partition, const std::string& key, Instant doubt_from,
                              const std::string& end) {
   Lane* existing = FindLane(key);
+  if (const eventlog::Table* records = owner_->table(Topic::kRecords, partition);
+      records != nullptr && existing != nullptr) {
+    const std::optional<eventlog::TableEntry> covering = records->Get(key);
+    existing->covered_at = covering ? covering->offset : records->next_offset() - 1;
+  }
   if (existing != nullptr && (existing->acknowledged >= 0 || existing->entry.final())) {
     // Ours is newer than what covers it: the same again (rule 16, end). So is an end that we have
     // read; its command may be gone, and then nothing would find it again.

@@ -150,6 +150,10 @@ struct Rig::Process : http::ClientPort, ControlPort {
 
   void Poll() {
     for (const eventlog::Fact& fact : member->Poll()) {
+      if (rig.withholds && rig.withholds(fact)) {
+        withheld.push_back(fact);
+        continue;
+      }
       loader->OnLog(rig.now(), fact);
       if (rig.after_fact) rig.after_fact();
     }
@@ -167,12 +171,14 @@ struct Rig::Process : http::ClientPort, ControlPort {
     r.time.At(at, [&r, me] {
       if (r.process_ == nullptr || r.process_->number != me) return;
       r.process_->tick_at = {};
+      if (r.ticks_are_withheld) return;
       r.process_->loader->OnTick(r.now());
       r.process_->AfterStep();
     });
   }
 
   Rig& rig;
+  std::vector<eventlog::Fact> withheld;
   std::uint64_t number;
   eventlog::testing::SeededRandom random;
   SilentLogger logger;
@@ -259,6 +265,22 @@ void Rig::HandOver() {
 
 void Rig::ReadRecordsLater(Duration by) {
   log.StallReading(*process_->member, Topic::kRecords, time.now().steady + by);
+}
+
+void Rig::TellWithheld() {
+  withholds = nullptr;
+  for (const eventlog::Fact& fact : std::exchange(process_->withheld, {})) {
+    process_->loader->OnLog(now(), fact);
+  }
+  process_->AfterStep();
+}
+
+void Rig::HandOverAndBack(const std::function<void()>& between) {
+  bool done = false;
+  log.Revoke(*process_->member, {0}, [&done] { done = true; });
+  for (int i = 0; i < 1000 && !done; ++i) Run(std::chrono::milliseconds(10));
+  between();
+  log.Assign(*process_->member, {0});
 }
 
 bool Rig::ready() const { return process_->loader->not_ready_because().empty(); }

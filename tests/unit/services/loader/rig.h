@@ -50,6 +50,10 @@ class Rig {
   void LoseDisk();
   /// The group takes the partition back in good order.
   void HandOver();
+  /// The same, and the process gets it back.
+  void HandOverAndBack(const std::function<void()>& between);
+  /// What `withholds` has withheld, and nothing from now on.
+  void TellWithheld();
   /// For so long nothing of `records` reaches it.
   void ReadRecordsLater(Duration by);
   void Run(Duration duration) { time.RunFor(duration); }
@@ -102,6 +106,10 @@ class Rig {
   std::vector<v1::FromService> to_control;
   /// Called behind each fact that the stage was told.
   std::function<void()> after_fact;
+  /// The stage is not told this yet.
+  std::function<bool(const eventlog::Fact&)> withholds;
+  /// Nor that time passes.
+  bool ticks_are_withheld = false;
   std::function<Wire(const http::Request&)> wire;
   /// Control answers with the right credentials, or with these.
   std::map<std::string, std::string> credentials;

@@ -196,6 +196,29 @@ TEST_F(LoaderTakeoverTest, Rule4_AVoidEntryBehindOurFenceIsCoveredByOursAgain) {
   EXPECT_EQ(Puts(), 2U);
 }
 
+TEST_F(LoaderTakeoverTest, Rule4_AVoidEntryThatIsReadBeforeTheAcknowledgementInFrontOfItIsCovered) {
+  rig_.Start();
+  rig_.Run(seconds(1));
+  std::string key;
+  rig_.withholds = [&](const eventlog::Fact& fact) {
+    const bool is_acknowledgement = std::holds_alternative<eventlog::Produced>(fact);
+    return is_acknowledgement && !key.empty() && rig_.Entry(key).resolved().offset() == 1;
+  };
+  key = rig_.Client(1, "one", 1);
+  rig_.Run(seconds(1));
+  ASSERT_EQ(rig_.Entry(key).resolved().offset(), 1);
+  v1::RecordEntry late;
+  late.set_id("1");
+  rig_.AppendVoid(key, late);
+  rig_.Run(seconds(1));
+  ASSERT_FALSE(rig_.Entry(key).has_resolved());
+
+  rig_.TellWithheld();
+  rig_.Run(seconds(5));
+  EXPECT_EQ(rig_.Entry(key).resolved().offset(), 1);
+  EXPECT_EQ(Puts(), 1U);
+}
+
 TEST_F(LoaderTakeoverTest, Rule13_ACleanReleaseClosesItsIntentsAndTheSuccessorDoesNotWait) {
   rig_.Start();
   const std::string key = rig_.Client(1, "one", 1);
