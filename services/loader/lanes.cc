@@ -33,6 +33,8 @@ Lane* LoaderStage::LaneOf(const std::string& key) {
   if (Lane* lane = FindLane(key)) return lane;
   std::optional<ids::CommandKey> parts = ids::ParseCommandKey(key);
   if (!parts || parts->kind == ids::CommandKey::Kind::kMapped) return nullptr;
+  // What is being taken over may be half read: a lane made of that would be believed later.
+  if (!partitions_.contains(PartitionOf(parts->tenant))) return nullptr;
   return &MakeLane(key, *std::move(parts));
 }
 

@@ -183,7 +183,8 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
 
   // ---- lanes.cc ----
   Lane* FindLane(std::string_view key);
-  /// Makes the lane from the table when there is none. Null pointer: this is no key of a record.
+  /// Makes the lane from the table when there is none. Null pointer: this is no key of a record, or
+  /// of a partition that is not ours.
   Lane* LaneOf(const std::string& key);
   Lane& MakeLane(const std::string& key, ids::CommandKey parts);
   /// Sorted by key.

@@ -16,6 +16,7 @@ using std::chrono::milliseconds;
 using std::chrono::minutes;
 using std::chrono::seconds;
 using testing::HasSubstr;
+using testing::Not;
 using testing::SizeIs;
 
 class LoaderTakeoverTest : public testing::Test {
@@ -217,6 +218,35 @@ TEST_F(LoaderTakeoverTest, Rule4_AVoidEntryThatIsReadBeforeTheAcknowledgementInF
   rig_.Run(seconds(5));
   EXPECT_EQ(rig_.Entry(key).resolved().offset(), 1);
   EXPECT_EQ(Puts(), 1U);
+}
+
+// A timer of what waited before the hand-over ends while tables are being read.
+TEST_F(LoaderTakeoverTest, WhatIsHalfReadIsNotBelievedWhenThePartitionComesBack) {
+  rig_.Start();
+  rig_.Contact(1, "a@example.com", "one", 1);
+  rig_.Run(seconds(5));
+  rig_.HandOver();
+  rig_.Start();
+  rig_.Run(milliseconds(100));
+  rig_.sent.clear();
+  // It waits until look-ups see what was made before the take-over.
+  rig_.Contact(2, "b@example.com", "old", 1);
+  rig_.Run(milliseconds(100));
+  ASSERT_THAT(rig_.Writes(), SizeIs(0));
+  rig_.ticks_are_withheld = true;
+  rig_.Run(minutes(2));
+
+  rig_.HandOverAndBack([&] {
+    rig_.Contact(2, "b@example.com", "new", 2);
+    rig_.after_fact = [&] { rig_.stage().OnTick(rig_.time.now()); };
+  });
+  rig_.ticks_are_withheld = false;
+  rig_.Run(minutes(5));
+
+  ASSERT_FALSE(rig_.Writes().empty());
+  for (const Rig::Sent& write : rig_.Writes()) {
+    EXPECT_THAT(write.body, Not(HasSubstr("old"))) << write.path;
+  }
 }
 
 TEST_F(LoaderTakeoverTest, Rule13_ACleanReleaseClosesItsIntentsAndTheSuccessorDoesNotWait) {
