@@ -13,6 +13,7 @@
 
 #include "libs/eventlog/table.h"
 #include "libs/ids/keys.h"
+#include "tributary/v1/changes.pb.h"
 #include "tributary/v1/log.pb.h"
 
 namespace tributary::eventlog {
@@ -27,6 +28,17 @@ constexpr std::size_t kBatchBytesMax = std::size_t{4} << 20;
 
 /// By partition.
 using Tables = std::vector<std::unique_ptr<Table>>;
+
+/// As it goes into the new topics: where a stream ends is another place there.
+std::string ValueFor(Topic topic, const TableEntry& entry) {
+  v1::Cursor cursor;
+  if (topic != Topic::kCursors || !cursor.ParseFromString(entry.value) ||
+      cursor.events_end() == 0) {
+    return entry.value;
+  }
+  cursor.clear_events_end();
+  return cursor.SerializeAsString();
+}
 
 /// One partition's `!g`.
 absl::StatusOr<std::vector<v1::Founding>> FoundingsOf(LogAdmin& log, Topic table) {
@@ -254,7 +266,7 @@ absl::Status CopyTable(LogAdmin& target, Topic topic, std::int64_t generation, c
         if (!partition.ok()) return partition.status();
         ++entries;
         return batches.Add(
-            {*partition, key, entry.value,
+            {*partition, key, ValueFor(topic, entry),
              EntryHeaders(FormatToken((*tokens)[static_cast<std::size_t>(*partition)]))});
       });
   return copied.ok() ? batches.Flush() : copied;
@@ -275,7 +287,7 @@ absl::Status CopyStream(LogAdmin& source, LogAdmin& target, Topic topic, std::in
   return read.ok() ? batches.Flush() : read;
 }
 
-/// The same keys with the same values.
+/// The same keys with the values that belong there.
 absl::Status Compare(Topic topic, const Tables& from, const Tables& to) {
   const auto count = [&](const Tables& tables) {
     std::int64_t entries = 0;
@@ -291,7 +303,7 @@ absl::Status Compare(Topic topic, const Tables& from, const Tables& to) {
             PartitionOf(key, static_cast<std::int32_t>(to.size()));
         if (!partition.ok()) return partition.status();
         const std::optional<TableEntry> copy = to[static_cast<std::size_t>(*partition)]->Get(key);
-        if (!copy || copy->is_void || copy->value != entry.value) {
+        if (!copy || copy->is_void || copy->value != ValueFor(topic, entry)) {
           return absl::DataLossError(std::string(Name(topic)) + " " + key +
                                      " is not in the new topic as it was");
         }

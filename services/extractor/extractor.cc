@@ -45,6 +45,9 @@ Extractor::Extractor(Options options, StagePorts ports)
 
 void Extractor::OnLog(Now now, const eventlog::Fact& fact) {
   now_ = now;
+  if (const auto* sampled = std::get_if<eventlog::EndSampled>(&fact)) {
+    if (sampled->topic == Topic::kEvents) return OnEventsEnd(*sampled);
+  }
   owner_.OnFact(now, fact);
 }
 
@@ -116,6 +119,9 @@ void Extractor::OnTick(Now now) {
     // A whole status of thousands of sites is not for every second.
     status_due_ = now.steady + kStatusInterval * (1 + static_cast<int>(sites_.size() / 1000));
     CommitHints();
+    for (const auto& [partition, owned] : owned_) {
+      if (now.steady >= owned->events_look_due) AskForEventsEnd(*owned);
+    }
     const bool is_ready = owner_.all_ready();
     if (std::exchange(may_report_, false) || is_ready != was_ready_) Report();
     was_ready_ = is_ready;
@@ -203,6 +209,8 @@ void Extractor::OnReady(const eventlog::Takeover& takeover) {
         return true;
       });
   for (const std::string& name : names) Reconcile(takeover.partition, name);
+  LearnEventsEnd(*owned_[takeover.partition]);
+  AskForEventsEnd(*owned_[takeover.partition]);
   for (const eventlog::ExpiredUnread& expired : takeover.expired) {
     OnExpiredHints(*owned_[takeover.partition], expired);
   }
@@ -257,17 +265,24 @@ void Extractor::OnStreamRecord(const eventlog::Record& record) {
   Schedule(*site);
 }
 
-void Extractor::OnWritten(eventlog::ProduceId id, eventlog::Offset) {
+void Extractor::OnWritten(eventlog::ProduceId id, eventlog::Offset offset) {
   may_report_ = true;
   const auto found = writes_.find(id);
   if (found == writes_.end()) {
-    // A cursor; perhaps one that is being set back.
-    for (const auto& [partition, owned] : owned_) owned->set_back.erase(id);
+    // A cursor; perhaps one that is being set back. Or what asks for that.
+    for (const auto& [partition, owned] : owned_) {
+      owned->set_back.erase(id);
+      if (owned->events_asked_for.erase(id) != 0 && owned->events_asked_for.empty()) {
+        OnEventsAskedFor(*owned);
+      }
+    }
     return;
   }
-  const auto site = site_by_number_.find(found->second);
+  const Write write = found->second;
+  const auto site = site_by_number_.find(write.site);
   writes_.erase(found);
   if (site == site_by_number_.end()) return;
+  if (write.is_event) OnEventAppended(site->second->owned, offset);
   site->second->connection.OnWritten(now_, id);
   Schedule(*site->second);
 }

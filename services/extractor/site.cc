@@ -125,7 +125,7 @@ eventlog::ProduceId Site::WriteChange(std::string_view change_key, const v1::Cha
                          TraceParentOf(ids::ChangeId(change_key, read.reader().generation(),
                                                      read.reader().offset(), read.number())));
   if (produced != 0) {
-    stage.writes_[produced] = number;
+    stage.writes_[produced] = {.site = number};
     ++stage.counters_.changes;
   }
   return produced;
@@ -133,8 +133,15 @@ eventlog::ProduceId Site::WriteChange(std::string_view change_key, const v1::Cha
 
 eventlog::ProduceId Site::WriteCursor(std::string_view stream, const v1::Cursor& cursor) {
   const std::string cursor_key = ids::CursorKey(tenant, settings.name(), stream);
-  return stage.owner_.Write(Topic::kCursors, owned.partition, cursor_key,
-                            cursor.SerializeAsString());
+  std::string value;
+  if (stream == Name(StreamKind::kEvents)) {
+    v1::Cursor with_end = cursor;
+    with_end.set_events_end(owned.events_end);
+    value = with_end.SerializeAsString();
+  } else {
+    value = cursor.SerializeAsString();
+  }
+  return stage.owner_.Write(Topic::kCursors, owned.partition, cursor_key, std::move(value));
 }
 
 eventlog::ProduceId Site::AppendEvent(const v1::SourceEvent& event) {
@@ -147,7 +154,7 @@ eventlog::ProduceId Site::AppendEvent(const v1::SourceEvent& event) {
   const eventlog::ProduceId produced = stage.owner_.Append(
       Topic::kEvents, owned.partition, ids::EncodePart(tenant), event.SerializeAsString(), meta);
   if (produced != 0) {
-    stage.writes_[produced] = number;
+    stage.writes_[produced] = {.site = number, .is_event = true};
     ++stage.counters_.events;
   }
   return produced;

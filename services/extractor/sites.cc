@@ -204,6 +204,7 @@ void Extractor::ReadEventsAgain(Owned& owned, const std::string& tenant,
   if (!entry || entry->is_void || !cursor.ParseFromString(entry->value)) return;
   cursor.clear_since_id();
   SetTime(cursor.mutable_read_again_from(), from);
+  cursor.set_events_end(owned.events_asked_for.empty() ? owned.events_end : owned.events_end_found);
   const eventlog::ProduceId id =
       owner_.Write(Topic::kCursors, owned.partition, key, cursor.SerializeAsString());
   if (id != 0) owned.set_back[id] = offset;

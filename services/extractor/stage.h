@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -46,6 +47,18 @@ struct Owned {
   /// Cursors that are being set back for a notification, by its offset.
   std::map<eventlog::ProduceId, std::int64_t> set_back;
   std::int64_t notifications_committed = -1;
+  /// Behind the newest record of `events` that is known to be there: acknowledged to this owner, or
+  /// to one whose cursors we have.
+  eventlog::Offset events_end = 0;
+  /// The running question after its end; 0: none. What is known to be there is of when it was
+  /// asked.
+  std::uint64_t events_question = 0;
+  eventlog::Offset events_end_asked = 0;
+  Instant events_look_due{};
+  /// `events` was lost: what asks for reading them again, not acknowledged yet, and where the new
+  /// one is known to end. Until it is, cursors tell of the loss.
+  std::set<eventlog::ProduceId> events_asked_for;
+  eventlog::Offset events_end_found = 0;
 };
 
 /// Where the site is. The region is data: nothing else may assume a host (trap 34). Empty: unknown.
@@ -197,6 +210,21 @@ class Extractor final : public ReadingStage, private eventlog::OwnerListener {
 
   void OnExpiredHints(Owned& owned, const eventlog::ExpiredUnread& expired);
 
+  // ---- events that were lost, in lost_events.cc ----
+
+  void LearnEventsEnd(Owned& owned);
+  void AskForEventsEnd(Owned& owned);
+  void OnEventsEnd(const eventlog::EndSampled& sampled);
+  void OnEventAppended(Owned& owned, eventlog::Offset offset);
+  /// `end`: of the `events` that is there now.
+  void OnEventsLost(Owned& owned, eventlog::Offset end);
+  /// They will be read again, whatever happens from now on.
+  void OnEventsAskedFor(Owned& owned);
+  using OnCursor = std::function<void(const std::string& tenant, const std::string& connection,
+                                      const v1::Cursor& cursor)>;
+  /// Each position in events that can be read, of connections that are not linked now too.
+  void ForEachEventsCursor(const Owned& owned, const OnCursor& each);
+
   /// Rule 45: webhooks that reads have caught up with.
   void CommitHints();
 
@@ -223,10 +251,15 @@ class Extractor final : public ReadingStage, private eventlog::OwnerListener {
   std::set<std::pair<Instant, std::string>> agenda_;
   std::map<http::RequestId, Sent> requests_;
   http::RequestId next_request_ = 1;
+  std::uint64_t last_question_ = 0;
   /// Sites by their number, and those of what is not acknowledged.
   std::int64_t sites_made_ = 0;
   std::unordered_map<std::int64_t, Site*> site_by_number_;
-  std::unordered_map<eventlog::ProduceId, std::int64_t> writes_;
+  struct Write {
+    std::int64_t site = 0;
+    bool is_event = false;
+  };
+  std::unordered_map<eventlog::ProduceId, Write> writes_;
   Counters counters_;
   SetAsideRecords set_aside_;
   Instant status_due_{};

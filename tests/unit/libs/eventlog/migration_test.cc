@@ -10,6 +10,7 @@
 
 #include "libs/eventlog/table.h"
 #include "libs/ids/keys.h"
+#include "tributary/v1/changes.pb.h"
 #include "tributary/v1/log.pb.h"
 
 // Two logs in memory, of which any call of Append can be the last one of a process.
@@ -139,6 +140,21 @@ TEST_F(MigrationTest, CarriesWhatEveryKeyStandsAtToThePartitionOfItsTenant) {
   }
   EXPECT_EQ(target.Values(Topic::kOutcomes), source_.Values(Topic::kOutcomes));
   EXPECT_TRUE(target.Values(Topic::kTenants).empty());
+}
+
+TEST_F(MigrationTest, WhereEventsEndedIsNotSaidOfTheNewTopics) {
+  v1::Cursor cursor;
+  cursor.set_since_id("17");
+  cursor.set_events_end(40);
+  Put(Topic::kCursors, "tenant7/billing/events", cursor.SerializeAsString());
+  FakeAdmin target(8);
+  const absl::StatusOr<MigrationReport> report = Run(target);
+
+  ASSERT_TRUE(report.ok()) << report.status();
+  v1::Cursor moved;
+  ASSERT_TRUE(moved.ParseFromString(target.Values(Topic::kCursors)["tenant7/billing/events"]));
+  EXPECT_EQ(moved.since_id(), "17");
+  EXPECT_EQ(moved.events_end(), 0);
 }
 
 TEST_F(MigrationTest, InterruptedAnywhereTheSameCallGoesOn) {

@@ -291,6 +291,110 @@ TEST_F(RulesTest, Rule37ReadsEventsAgainWhenSomebodyMissesThem) {
   }
 }
 
+/// Ids of live events in the `events` that is there.
+std::set<std::string> LiveEvents(const ExtractorBench& bench) {
+  std::set<std::string> ids;
+  for (const v1::SourceEvent& event : bench.Read().events_history) {
+    if (event.live()) ids.insert(event.id());
+  }
+  return ids;
+}
+
+/// For two minutes. Who appends behind what the log has lost begins anew (rules 5 and 6).
+void RunAndRestart(ExtractorBench& bench) {
+  for (int i = 0; i < 24; ++i) {
+    bench.RunFor(5s);
+    if (bench.stage().failure().empty()) continue;
+    bench.Kill();
+    bench.Start();
+  }
+}
+
+std::int64_t EventsEndInCursor(const ExtractorBench& bench) {
+  return bench.Read().cursors["acme/billing/events"].events_end();
+}
+
+TEST_F(RulesTest, Rule37ReadsEventsAgainThatWereLostBeforeAnybodyHandledThem) {
+  enum class Reader : std::uint8_t { kLives, kIsDead, kIsNotLinked };
+  for (const Reader reader : {Reader::kLives, Reader::kIsDead, Reader::kIsNotLinked}) {
+    World world(WorldOptionsWith(21, 5));
+    ExtractorBench bench(SetupFor(world), HandlerOf(world));
+    bench.Start();
+    ASSERT_TRUE(bench.RunUntilSettled(5min));
+    world.Mutate(bench.wall(), 20);
+    bench.RunFor(1min);
+    const std::set<std::string> live = LiveEvents(bench);
+    ASSERT_FALSE(live.empty());
+    ASSERT_EQ(EventsEndInCursor(bench), bench.log().end(Topic::kEvents, 0));
+
+    if (reader == Reader::kIsDead) bench.Kill();
+    if (reader == Reader::kIsNotLinked) bench.PublishTenant(false);
+    bench.RunFor(1s);
+    bench.log().Lose(Topic::kEvents, 0);
+    if (reader == Reader::kIsDead) bench.Start();
+    RunAndRestart(bench);
+    if (reader == Reader::kIsNotLinked) {
+      EXPECT_EQ(bench.log().end(Topic::kEvents, 0), 0);
+      bench.PublishTenant(true);
+      RunAndRestart(bench);
+    }
+
+    EXPECT_EQ(LiveEvents(bench), live);
+    EXPECT_THAT(bench.log_lines(), ::testing::Contains(HasSubstr("The events were lost")));
+    EXPECT_EQ(EventsEndInCursor(bench), bench.log().end(Topic::kEvents, 0));
+    EXPECT_EQ(bench.log().committed("extractor", Topic::kNotifications, 0), 1);
+    // It is asked for once.
+    bench.Kill();
+    bench.Start();
+    bench.RunFor(5min);
+    EXPECT_EQ(bench.log().end(Topic::kNotifications, 0), 1);
+  }
+}
+
+// It asks where `events` ends now and then; an acknowledgement may tell before.
+TEST_F(RulesTest, Rule37AnAcknowledgementInFrontOfWhatIsKnownTellsOfAnotherLog) {
+  World world(WorldOptionsWith(22, 5));
+  ExtractorBench bench(SetupFor(world), HandlerOf(world));
+  bench.Start();
+  ASSERT_TRUE(bench.RunUntilSettled(5min));
+  world.Mutate(bench.wall(), 20);
+  bench.RunFor(1min);
+  const std::set<std::string> live = LiveEvents(bench);
+  bench.Kill();
+  bench.Start();
+  ASSERT_TRUE(bench.RunUntil([&] { return bench.stage().not_ready_because().empty(); }, 1min));
+  const Instant started = bench.steady();
+  bench.RunFor(500ms);
+
+  bench.log().Lose(Topic::kEvents, 0);
+  world.Mutate(bench.wall(), 20);
+  ASSERT_TRUE(bench.RunUntil([&] { return bench.log().end(Topic::kNotifications, 0) > 0; }, 1min));
+  EXPECT_LT(bench.steady() - started, 10s);
+  EXPECT_GT(bench.log().end(Topic::kEvents, 0), 0);
+  RunAndRestart(bench);
+
+  const std::set<std::string> now = LiveEvents(bench);
+  for (const std::string& id : live) EXPECT_TRUE(now.contains(id)) << id;
+}
+
+TEST_F(RulesTest, Rule37EventsThatAreThereAreNotReadAgain) {
+  World world(WorldOptionsWith(23, 5));
+  ExtractorBench bench(SetupFor(world), HandlerOf(world));
+  bench.Start();
+  ASSERT_TRUE(bench.RunUntilSettled(5min));
+  for (int i = 0; i < 5; ++i) {
+    world.Mutate(bench.wall(), 5);
+    bench.RunFor(20s);
+    bench.Kill();
+    bench.Start();
+    bench.RunFor(20s);
+  }
+  ASSERT_FALSE(LiveEvents(bench).empty());
+
+  EXPECT_EQ(bench.log().end(Topic::kNotifications, 0), 0);
+  EXPECT_THAT(bench.log_lines(), Not(::testing::Contains(HasSubstr("The events were lost"))));
+}
+
 TEST_F(RulesTest, KeepsATenantWhoseSnapshotCannotBeDecodedAndShowsTheRecord) {
   World world(WorldOptionsWith(13, 5));
   ExtractorBench bench(SetupFor(world), HandlerOf(world));
