@@ -18,6 +18,9 @@ using std::chrono::seconds;
 constexpr std::int32_t kComparisonsAfterDoubt = 3;
 constexpr std::int32_t kFirstComparisonAfterSettles = 4;
 constexpr std::int32_t kComparisonsApart = 5;
+/// What a target shows after so many repairs as it did before is its own way to show what is
+/// written. After one it may be another request that was late.
+constexpr std::int32_t kRepairsShownSoMin = 2;
 /// So often in a row a state is written again.
 constexpr std::int32_t kRepairsMax = 3;
 /// A target that has lost so many in a row is more likely another account.
@@ -332,7 +335,7 @@ void LoaderStage::ConcludeComparison(Lane& lane) {
     comparison.clear_repaired();
     comparison.clear_repairs();
     if (comparing.others.empty()) count(Compared::kEqual);
-  } else if (comparison.repaired() == shown.hash) {
+  } else if (comparison.repaired() == shown.hash && comparison.repairs() >= kRepairsShownSoMin) {
     count(Compared::kShownSo);
   } else if (comparison.repairs() >= kRepairsMax) {
     count(Compared::kGivenUp);

@@ -83,7 +83,7 @@ enum class Compared : std::uint8_t {
   kEqual,
   /// Is written again.
   kDiffers,
-  /// Differs as it did before it was written again: the target shows it so.
+  /// Differs as it did before it was written again, twice: the target shows it so.
   kShownSo,
   /// Differs whatever is written: shown.
   kGivenUp,

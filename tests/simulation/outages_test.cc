@@ -42,10 +42,12 @@ std::vector<SimulationResult> Hold(SimulationOptions options, std::uint64_t last
 }
 
 TEST(OutagesTest, TheLogMayBeAwayForAnHour) {
+  std::int64_t crashes = 0;
   for (const SimulationResult& result : Hold(Long(Outage::kLog, minutes(80)), 3)) {
-    // What could not be produced has ended stages.
-    EXPECT_GT(result.crashes, 0);
+    crashes += result.crashes;
   }
+  // What was under way when it went away could not be produced, and has ended stages.
+  EXPECT_GT(crashes, 0);
 }
 
 TEST(OutagesTest, ControlMayBeDownForADayWhileServicesStartAnew) {
