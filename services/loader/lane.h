@@ -74,6 +74,8 @@ struct Lane {
   bool is_touched = false;
 
   Phase phase = Phase::kIdle;
+  /// While it was busy its tenant came, or changed: `target` is taken anew when it rests.
+  bool target_is_stale = false;
   /// Takes one of its target's slots by itself.
   bool has_slot = false;
   /// 0: none.

@@ -45,7 +45,9 @@ void LoaderStage::RefreshTenant(const std::string& tenant) {
   }
   // A sync may have another target now.
   for (Lane* const lane : LanesOf(PartitionOf(tenant))) {
-    if (lane->busy() || lane->parts.tenant != tenant) continue;
+    if (lane->parts.tenant != tenant) continue;
+    lane->target_is_stale = lane->busy();
+    if (lane->target_is_stale) continue;
     lane->target = TargetOf(lane->parts);
     UpdateHolds(*lane);
     // It has waited for its sync, and where its command is gone no scan finds it.

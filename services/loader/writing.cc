@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <utility>
 
 #include "services/loader/entries.h"
 #include "services/loader/stage.h"
@@ -681,6 +682,10 @@ void LoaderStage::Rest(Lane& lane) {
     Target* const target = FindTarget(lane.target);
     if (target != nullptr) target->backoff.ReturnSlots(1);
     MarkDirty(target);
+  }
+  if (std::exchange(lane.target_is_stale, false)) {
+    lane.target = TargetOf(lane.parts);
+    UpdateHolds(lane);
   }
   Touch(lane);
 }

@@ -147,6 +147,29 @@ TEST_F(LoaderTakeoverTest, Rule12_AVoidEntryMakesItsKeyInDoubtAndIsWrittenAgain)
   EXPECT_FALSE(rig_.Entry(key).in_doubt());
 }
 
+// Seed 10083951: `tenants` was lost, and came back while the repairs of the take-over were written.
+TEST_F(LoaderTakeoverTest, WhatIsBeingRepairedWhenItsTenantComesIsSentAfterwards) {
+  constexpr int kKeys = 20;
+  WarmUp();
+  rig_.Kill();
+  for (int i = 1; i <= kKeys; ++i) {
+    rig_.AppendVoid(rig_.Client(i, "one", 1), v1::RecordEntry());
+  }
+  rig_.AppendRaw(eventlog::Topic::kTenants, "acme", std::nullopt);
+  rig_.Start();
+  bool is_published = false;
+  rig_.after_fact = [&] {
+    if (is_published || !rig_.ready()) return;
+    is_published = true;
+    rig_.PublishTenant();
+  };
+  // L of a target that nobody knew yet is the longest.
+  rig_.Run(seconds(200));
+  EXPECT_TRUE(is_published);
+  // One more is of the warm-up.
+  EXPECT_THAT(*rig_.Clients().array(), SizeIs(kKeys + 1));
+}
+
 TEST_F(LoaderTakeoverTest, WhatWaitsAtATakeOverIsCountedOnceAlsoUnderAVoidEntry) {
   WarmUp();
   rig_.Kill();
