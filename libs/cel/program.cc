@@ -5,11 +5,10 @@
 
 #include "libs/cel/code.h"
 #include "libs/cel/functions.h"
+#include "libs/cel/token.h"
 
 namespace tributary::cel {
 namespace {
-
-bool IsContinuation(char c) { return (static_cast<unsigned char>(c) & 0xC0) == 0x80; }
 
 class Evaluator {
  public:

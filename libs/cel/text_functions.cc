@@ -1,12 +1,11 @@
 #include "libs/cel/function_parts.h"
+#include "libs/cel/token.h"
 #include "re2/re2.h"
 
 namespace tributary::cel {
 namespace {
 
 using Kind = Value::Kind;
-
-bool IsContinuation(char c) { return (static_cast<unsigned char>(c) & 0xC0) == 0x80; }
 
 std::size_t CountCharacters(std::string_view text) {
   std::size_t count = 0;

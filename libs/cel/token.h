@@ -9,6 +9,9 @@
 
 namespace tributary::cel {
 
+/// Of UTF-8: a byte of a character, and not its first.
+inline bool IsContinuation(char c) { return (static_cast<unsigned char>(c) & 0xC0) == 0x80; }
+
 struct Token {
   enum class Kind : std::uint8_t {
     kEnd,

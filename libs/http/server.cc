@@ -86,7 +86,7 @@ std::string DateHeader() {
   return text.data();
 }
 
-bool HasControl(std::string_view text) {
+bool BreaksLine(std::string_view text) {
   return std::any_of(text.begin(), text.end(),
                      [](char c) { return c == '\r' || c == '\n' || c == '\0'; });
 }
@@ -101,7 +101,7 @@ std::string HeaderOf(const ServerResponse& response, bool kept) {
   // A simulator has a clock of its own.
   if (FindHeader(response.headers, "Date") == nullptr) head += "Date: " + DateHeader() + "\r\n";
   for (const auto& [name, value] : response.headers) {
-    if (!HasControl(name) && !HasControl(value)) head += name + ": " + value + "\r\n";
+    if (!BreaksLine(name) && !BreaksLine(value)) head += name + ": " + value + "\r\n";
   }
   if (!IsBodiless(response.status)) {
     if (!response.content_type.empty()) head += "Content-Type: " + response.content_type + "\r\n";

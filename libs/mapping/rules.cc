@@ -76,9 +76,9 @@ bool IsRuleId(std::string_view id) {
   });
 }
 
-class Compiler {
+class RuleCompiler {
  public:
-  Compiler(YamlReader& reader, const TargetCheck& check, Rules::Code& code)
+  RuleCompiler(YamlReader& reader, const TargetCheck& check, Rules::Code& code)
       : reader_(reader), check_(check), code_(code), environment_(EventEnvironment()) {}
 
   void File(const YAML::Node& root) {
@@ -243,7 +243,7 @@ std::optional<Rules> Rules::Compile(std::string_view file, std::string_view yaml
   auto code = std::make_shared<Code>();
   code->file = {std::string(file), std::string(yaml)};
   YamlReader reader(file, yaml, problems);
-  reader.Read([&](const YAML::Node& root) { Compiler(reader, check, *code).File(root); });
+  reader.Read([&](const YAML::Node& root) { RuleCompiler(reader, check, *code).File(root); });
   if (problems.size() != before) return std::nullopt;
   return Rules(std::move(code));
 }

@@ -15,7 +15,7 @@ namespace tributary::runtime {
 namespace {
 
 /// No turn of a stage takes so long unless it is stuck.
-constexpr Duration kTurnMax = std::chrono::minutes(5);
+constexpr Duration kStuckAfter = std::chrono::minutes(5);
 
 }  // namespace
 
@@ -73,7 +73,7 @@ int RunService(const v1::ConfigFile& config, StageRunner& runner, ControlPort& c
          .not_ready_because = [&runner] { return runner.not_ready_because(); },
          .not_alive_because = [&runner]() -> std::string {
            const Duration age = runner.turn_age();
-           if (age < kTurnMax) return "";
+           if (age < kStuckAfter) return "";
            return "one turn of the stage takes " +
                   std::to_string(std::chrono::duration_cast<std::chrono::seconds>(age).count()) +
                   " s";

@@ -6,18 +6,17 @@
 
 #include <sodium.h>
 
+#include "services/control/cipher.h"
+
 namespace tributary::control {
 namespace {
 
 constexpr std::size_t kPassphraseBytesMin = 12;
-constexpr std::size_t kKeyBytes = crypto_aead_xchacha20poly1305_ietf_KEYBYTES;
-constexpr std::size_t kNonceBytes = crypto_aead_xchacha20poly1305_ietf_NPUBBYTES;
-constexpr std::size_t kTagBytes = crypto_aead_xchacha20poly1305_ietf_ABYTES;
 constexpr std::size_t kSaltBytes = crypto_pwhash_argon2id_SALTBYTES;
 // Fixed with the version, so that a file cannot ask for more.
 constexpr unsigned long long kPasses = crypto_pwhash_argon2id_OPSLIMIT_MODERATE;
 constexpr std::size_t kMemoryBytes = crypto_pwhash_argon2id_MEMLIMIT_INTERACTIVE;
-constexpr char kVersion = 1;
+constexpr char kFileVersion = 1;
 constexpr std::size_t kHeadBytes = 1 + kSaltBytes + kNonceBytes;
 
 const unsigned char* Bytes(std::string_view text) {
@@ -99,7 +98,7 @@ absl::StatusOr<std::string> SealUnder(std::string_view passphrase, std::string_v
   }
   std::string sealed(kHeadBytes + secret.size() + kTagBytes, '\0');
   auto* const bytes = reinterpret_cast<unsigned char*>(sealed.data());
-  sealed[0] = kVersion;
+  sealed[0] = kFileVersion;
   if (sodium_init() < 0) {
     return absl::InternalError("libsodium does not start");
   }
@@ -118,7 +117,7 @@ absl::StatusOr<std::string> UnsealUnder(std::string_view passphrase, std::string
                                         std::string_view sealed) {
   const absl::Status refused =
       absl::DataLossError("the credentials do not open: another passphrase, or a damaged file");
-  if (sealed.size() < kHeadBytes + kTagBytes || sealed[0] != kVersion) {
+  if (sealed.size() < kHeadBytes + kTagBytes || sealed[0] != kFileVersion) {
     return refused;
   }
   Key key;

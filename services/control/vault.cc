@@ -11,15 +11,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "services/control/cipher.h"
+
 namespace tributary::control {
 namespace {
 
-constexpr std::size_t kKeyBytes = crypto_aead_xchacha20poly1305_ietf_KEYBYTES;
-constexpr std::size_t kNonceBytes = crypto_aead_xchacha20poly1305_ietf_NPUBBYTES;
-constexpr std::size_t kTagBytes = crypto_aead_xchacha20poly1305_ietf_ABYTES;
 constexpr std::size_t kTextBytes =
     sodium_base64_ENCODED_LEN(kKeyBytes, sodium_base64_VARIANT_ORIGINAL);
-constexpr char kVersion = 1;
+constexpr char kSecretVersion = 1;
 
 const unsigned char* Bytes(const char* data) {
   return reinterpret_cast<const unsigned char*>(data);
@@ -112,7 +111,7 @@ Vault::~Vault() { sodium_free(key_); }
 
 std::string Vault::Seal(std::string_view place, std::string_view secret) const {
   std::string sealed(1 + kNonceBytes + secret.size() + kTagBytes, '\0');
-  sealed[0] = kVersion;
+  sealed[0] = kSecretVersion;
   randombytes_buf(sealed.data() + 1, kNonceBytes);
   crypto_aead_xchacha20poly1305_ietf_encrypt(
       Bytes(sealed.data()) + 1 + kNonceBytes, nullptr, Bytes(secret.data()), secret.size(),
@@ -121,7 +120,7 @@ std::string Vault::Seal(std::string_view place, std::string_view secret) const {
 }
 
 absl::StatusOr<std::string> Vault::Unseal(std::string_view place, std::string_view sealed) const {
-  if (sealed.size() < 1 + kNonceBytes + kTagBytes || sealed[0] != kVersion) {
+  if (sealed.size() < 1 + kNonceBytes + kTagBytes || sealed[0] != kSecretVersion) {
     return absl::DataLossError("a sealed secret is damaged");
   }
   std::string secret(sealed.size() - 1 - kNonceBytes - kTagBytes, '\0');

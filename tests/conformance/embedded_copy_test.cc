@@ -24,7 +24,7 @@ using eventlog::Record;
 using eventlog::Topic;
 using ::testing::HasSubstr;
 
-EmbeddedLog::Options OptionsFor(const std::string& directory) {
+EmbeddedLog::Options CopyOptionsFor(const std::string& directory) {
   EmbeddedLog::Options options;
   options.directory = directory;
   options.topics.partitions = kPartitions;
@@ -36,7 +36,7 @@ EmbeddedLog::Options OptionsFor(const std::string& directory) {
 /// Writes 0, 1, 2, … under keys of their own, tells each as soon as it is durable, and ends by a
 /// signal only.
 [[noreturn]] void WriteForEver(const std::string& directory, int told) {
-  auto log = EmbeddedLog::Open(OptionsFor(directory));
+  auto log = EmbeddedLog::Open(CopyOptionsFor(directory));
   if (!log.ok()) ::_exit(1);
   auto member = (*log)->Join("g", "one");
   if (!member.ok()) ::_exit(2);
@@ -85,7 +85,7 @@ TEST(EmbeddedCopyTest, IsOneStateThoughItsOwnerGoesOnWriting) {
     EXPECT_EQ(contents->partitions, kPartitions);
     EXPECT_GE(contents->records, static_cast<std::int64_t>(before)) << "what was durable is in it";
     // All of a beginning, and nothing else.
-    auto log = EmbeddedLog::Open(OptionsFor(to));
+    auto log = EmbeddedLog::Open(CopyOptionsFor(to));
     ASSERT_TRUE(log.ok()) << log.status();
     std::int64_t next = 0;
     EXPECT_TRUE((*log)
@@ -112,7 +112,7 @@ TEST(EmbeddedCopyTest, WritesNothingOverWhatIsThere) {
   const std::string from = directory.path() + "/log";
   EXPECT_EQ(eventlog::CopyEmbeddedLog(from, directory.path() + "/to").code(),
             absl::StatusCode::kNotFound);
-  ASSERT_TRUE(EmbeddedLog::Open(OptionsFor(from)).ok());
+  ASSERT_TRUE(EmbeddedLog::Open(CopyOptionsFor(from)).ok());
   ASSERT_TRUE(eventlog::CopyEmbeddedLog(from, directory.path() + "/to").ok());
   EXPECT_EQ(eventlog::CopyEmbeddedLog(from, directory.path() + "/to").code(),
             absl::StatusCode::kFailedPrecondition);

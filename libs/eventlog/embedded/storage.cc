@@ -24,7 +24,7 @@ using lmdb::ToStatus;
 using lmdb::ToVal;
 using lmdb::ToView;
 
-constexpr std::string_view kFormat = "1";
+constexpr std::string_view kStoreFormat = "1";
 // LMDB takes keys of 511 bytes.
 constexpr std::size_t kKeyBytesMax = 480;
 constexpr std::size_t kKeyHeadBytes = 400;
@@ -286,9 +286,9 @@ absl::Status Storage::CheckFormat() {
     int code = Get(batch.txn(), about_, "format", text);
     if (code == MDB_NOTFOUND) {
       if (!is_given) return MDB_SUCCESS;
-      code = Put(batch.txn(), about_, "format", kFormat);
+      code = Put(batch.txn(), about_, "format", kStoreFormat);
       if (code == MDB_SUCCESS) code = Put(batch.txn(), about_, "partitions", wanted);
-      format = kFormat;
+      format = kStoreFormat;
       partitions = wanted;
       return code;
     }
@@ -301,10 +301,10 @@ absl::Status Storage::CheckFormat() {
   if (format.empty() && !is_given) {
     return absl::NotFoundError("there is no log in " + options_.directory);
   }
-  if (format != kFormat) {
+  if (format != kStoreFormat) {
     return absl::FailedPreconditionError("the log in " + options_.directory + " has format " +
                                          format + ", and this program reads only " +
-                                         std::string(kFormat));
+                                         std::string(kStoreFormat));
   }
   if (is_given && partitions != wanted) {
     return absl::FailedPreconditionError("the log in " + options_.directory + " was made with " +

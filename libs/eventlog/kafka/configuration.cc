@@ -80,10 +80,6 @@ bool IsSecretFile(std::string_view name) {
   return std::find(kSecretFiles.begin(), kSecretFiles.end(), name) != kSecretFiles.end();
 }
 
-std::string Milliseconds(Duration duration) {
-  return std::to_string(std::chrono::duration_cast<milliseconds>(duration).count());
-}
-
 /// Empty: fine.
 std::string Set(rd_kafka_conf_t* configuration, const std::string& name, const std::string& value) {
   std::array<char, 512> error{};
@@ -135,6 +131,10 @@ Settings Consumer(const KafkaOptions& options, const std::string& group) {
 }
 
 }  // namespace
+
+std::string Milliseconds(Duration duration) {
+  return std::to_string(std::chrono::duration_cast<milliseconds>(duration).count());
+}
 
 TopicHandle MakeTopicHandle(rd_kafka_t* client, const KafkaOptions& options, Topic topic) {
   return TopicHandle(rd_kafka_topic_new(client, TopicName(options, topic).c_str(), nullptr));

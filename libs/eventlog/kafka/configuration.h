@@ -23,6 +23,9 @@ inline constexpr std::chrono::milliseconds kMessageTimeout{30'000};
 
 using Settings = std::map<std::string, std::string>;
 
+/// As settings have it.
+std::string Milliseconds(Duration duration);
+
 /// Every problem of the user's settings at once.
 absl::Status CheckSettings(const KafkaOptions& options);
 

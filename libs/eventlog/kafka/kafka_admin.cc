@@ -32,10 +32,6 @@ using DeleteTopic = std::unique_ptr<rd_kafka_DeleteTopic_t, Deleter<rd_kafka_Del
 using AdminOptions =
     std::unique_ptr<rd_kafka_AdminOptions_t, Deleter<rd_kafka_AdminOptions_destroy>>;
 
-std::string Milliseconds(Duration duration) {
-  return std::to_string(std::chrono::duration_cast<milliseconds>(duration).count());
-}
-
 Settings TopicConfiguration(Topic topic, const KafkaOptions& options) {
   const TopicSettings& topics = options.topics;
   Settings settings = {

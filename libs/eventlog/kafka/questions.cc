@@ -11,7 +11,7 @@
 namespace tributary::eventlog::kafka {
 namespace {
 
-constexpr int kRequestTimeoutMs = 10'000;
+constexpr int kQuestionTimeoutMs = 10'000;
 constexpr std::chrono::milliseconds kTopicsInterval{500};
 // The protocol's numbers for the first offset kept and the one after the last.
 constexpr std::int64_t kEarliest = RD_KAFKA_OFFSET_BEGINNING;
@@ -122,7 +122,7 @@ void Questions::Run() {
         [](const Question& question) { return question.kind != Question::Kind::kNudge; });
     if (nudges != committed) {
       const Partitions list = ListOf(options_, {nudges, committed}, RD_KAFKA_OFFSET_INVALID);
-      NudgeFetching(reader_, list.get(), kRequestTimeoutMs);
+      NudgeFetching(reader_, list.get(), kQuestionTimeoutMs);
     }
     AnswerEnds({questions.begin(), nudges});
     AnswerCommitted({committed, questions.end()});
@@ -142,7 +142,7 @@ bool Questions::LookForTopics(rd_kafka_t* client) {
   const rd_kafka_metadata_t* metadata = nullptr;
   // All that the broker has: a handle need not know every topic, and to ask for one by name may
   // make it.
-  if (rd_kafka_metadata(client, /*all_topics=*/1, nullptr, &metadata, kRequestTimeoutMs) !=
+  if (rd_kafka_metadata(client, /*all_topics=*/1, nullptr, &metadata, kQuestionTimeoutMs) !=
       RD_KAFKA_RESP_ERR_NO_ERROR) {
     return false;
   }
@@ -175,9 +175,9 @@ void Questions::AnswerEnds(const std::vector<Question>& questions) {
   const Partitions begins = ListOf(options_, questions, kEarliest);
   const Partitions ends = ListOf(options_, questions, kLatest);
   const rd_kafka_resp_err_t begins_error =
-      rd_kafka_offsets_for_times(reader_, begins.get(), kRequestTimeoutMs);
+      rd_kafka_offsets_for_times(reader_, begins.get(), kQuestionTimeoutMs);
   const rd_kafka_resp_err_t ends_error =
-      rd_kafka_offsets_for_times(reader_, ends.get(), kRequestTimeoutMs);
+      rd_kafka_offsets_for_times(reader_, ends.get(), kQuestionTimeoutMs);
   std::vector<Fact> facts;
   for (const Question& question : questions) {
     const Answer begin = Find(options_, begins_error, begins.get(), question);
@@ -210,7 +210,7 @@ void Questions::AnswerEnds(const std::vector<Question>& questions) {
 void Questions::AnswerCommitted(const std::vector<Question>& questions) {
   if (questions.empty()) return;
   const Partitions list = ListOf(options_, questions, RD_KAFKA_OFFSET_INVALID);
-  const rd_kafka_resp_err_t error = rd_kafka_committed(member_, list.get(), kRequestTimeoutMs);
+  const rd_kafka_resp_err_t error = rd_kafka_committed(member_, list.get(), kQuestionTimeoutMs);
   std::vector<Fact> facts;
   for (const Question& question : questions) {
     CommittedOffset fact{

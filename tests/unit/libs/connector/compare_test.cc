@@ -3,20 +3,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/unit/libs/connector/builtin.h"
+
 namespace tributary::connector {
 namespace {
 
 using http::AnswerClass;
 using testing::ElementsAre;
 using testing::IsEmpty;
-
-http::Completion Answer(int status, std::string body) {
-  http::Completion completion;
-  completion.delivery = http::Delivery::kComplete;
-  completion.status = status;
-  completion.body = std::move(body);
-  return completion;
-}
 
 class CompareTest : public testing::Test {
  protected:

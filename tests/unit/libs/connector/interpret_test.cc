@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/unit/libs/connector/builtin.h"
+
 namespace tributary::connector {
 namespace {
 
@@ -10,17 +12,6 @@ using http::AnswerClass;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
-
-Connector Builtin(const std::string& name) { return *Connector::Parse(name, *BuiltinFile(name)); }
-
-http::Completion Answer(int status, std::string body, http::Headers headers = {}) {
-  http::Completion completion;
-  completion.delivery = http::Delivery::kComplete;
-  completion.status = status;
-  completion.body = std::move(body);
-  completion.headers = std::move(headers);
-  return completion;
-}
 
 class InterpretTest : public testing::Test {
  protected:

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "libs/connector/connector.h"
+#include "tests/unit/libs/connector/builtin.h"
 
 namespace tributary::connector {
 namespace {
@@ -10,14 +11,6 @@ using testing::Contains;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
-
-Connector Builtin(const std::string& name) {
-  const std::string* file = BuiltinFile(name);
-  EXPECT_NE(file, nullptr);
-  absl::StatusOr<Connector> parsed = Connector::Parse(name, *file);
-  EXPECT_TRUE(parsed.ok()) << parsed.status().message();
-  return *std::move(parsed);
-}
 
 TEST(ConnectorFileTest, TheShippedFilesParse) {
   const Connector highlevel = Builtin("highlevel.yaml");

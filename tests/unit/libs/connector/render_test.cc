@@ -3,13 +3,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/unit/libs/connector/builtin.h"
+
 namespace tributary::connector {
 namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
-
-Connector Builtin(const std::string& name) { return *Connector::Parse(name, *BuiltinFile(name)); }
 
 void AddText(v1::DesiredState& state, const std::string& path, const std::string& text) {
   v1::Field& field = *state.add_fields();

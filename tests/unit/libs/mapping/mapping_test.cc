@@ -1,13 +1,13 @@
 #include "libs/mapping/mapping.h"
 
-#include <fstream>
-#include <iterator>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+
+#include "tests/unit/libs/mapping/compiling.h"
 
 namespace tributary::mapping {
 namespace {
@@ -16,26 +16,6 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
-
-std::string FileText(const std::string& name) {
-  std::ifstream file(std::string(TRIBUTARY_SOURCE_DIR) + "/libs/connector/files/" + name);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
-Mapping Compiled(std::string_view yaml) {
-  std::vector<std::string> problems;
-  std::optional<Mapping> mapping = Mapping::Compile("m.yaml", yaml, problems);
-  EXPECT_THAT(problems, IsEmpty());
-  return *std::move(mapping);
-}
-
-std::string Refusal(std::string_view yaml, const TargetCheck& check = {}) {
-  std::vector<std::string> problems;
-  EXPECT_FALSE(Mapping::Compile("m.yaml", yaml, problems, check).has_value());
-  std::string text;
-  for (const std::string& problem : problems) text += problem + "\n";
-  return text;
-}
 
 std::string ValueText(const v1::FieldValue& value) {
   switch (value.kind_case()) {
@@ -73,12 +53,6 @@ std::string FieldText(const v1::DesiredState& state, std::string_view path) {
   return "absent";
 }
 
-// Lives as long as the program.
-json::Node Document(std::string_view text) {
-  static json::Tree tree;
-  return *tree.Parse(tree.Keep(text));
-}
-
 View CustomerView() {
   View view;
   view.customer = Document(R"({"id": 42, "first_name": "Ada", "last_name": null,
@@ -105,7 +79,8 @@ View CustomerView() {
 }
 
 TEST(MappingTest, TheDefaultRestMappingFillsAccountAndReporting) {
-  const DesiredRecord record = Compiled(FileText("rest.mapping.yaml")).Apply(CustomerView())[0];
+  const DesiredRecord record =
+      Compiled<Mapping>(FileText("rest.mapping.yaml")).Apply(CustomerView())[0];
 
   ASSERT_EQ(record.error, "");
   const v1::DesiredState& state = record.state;
@@ -136,7 +111,7 @@ TEST(MappingTest, TheDefaultRestMappingFillsAccountAndReporting) {
 }
 
 TEST(MappingTest, TheDefaultHighLevelMappingKeepsTagsUnderItsPrefix) {
-  const Mapping mapping = Compiled(FileText("highlevel.mapping.yaml"));
+  const Mapping mapping = Compiled<Mapping>(FileText("highlevel.mapping.yaml"));
   View view = CustomerView();
 
   const v1::DesiredState present = mapping.Apply(view)[0].state;
@@ -161,17 +136,17 @@ TEST(MappingTest, TheDefaultMappingsTakeACustomerOfWhomNothingElseIsKnown) {
   for (const char* name : {"rest.mapping.yaml", "highlevel.mapping.yaml"}) {
     View view;
     view.customer = Document(R"({"id": 7})");
-    EXPECT_EQ(Compiled(FileText(name)).Apply(view)[0].error, "") << name;
+    EXPECT_EQ(Compiled<Mapping>(FileText(name)).Apply(view)[0].error, "") << name;
     view.subscriptions = Document(R"([{"id": 1}])");
     view.invoices = Document(R"([{"uid": "a", "status": "open"}])");
     view.components = Document(R"([{"component_id": 3}])");
-    EXPECT_EQ(Compiled(FileText(name)).Apply(view)[0].error, "") << name;
+    EXPECT_EQ(Compiled<Mapping>(FileText(name)).Apply(view)[0].error, "") << name;
   }
 }
 
 TEST(MappingTest, AKeyThatNobodyEverSawReachesATargetPath) {
   const Mapping mapping =
-      Compiled("object: client\nfields: {custom.new: customer.never_seen_before}");
+      Compiled<Mapping>("object: client\nfields: {custom.new: customer.never_seen_before}");
 
   const v1::DesiredState state = mapping.Apply(CustomerView())[0].state;
 
@@ -179,7 +154,7 @@ TEST(MappingTest, AKeyThatNobodyEverSawReachesATargetPath) {
 }
 
 TEST(MappingTest, AbsentIsLeftOutAndNullFollowsItsPolicy) {
-  const Mapping mapping = Compiled(R"(
+  const Mapping mapping = Compiled<Mapping>(R"(
 object: client
 fields:
   a: customer.phone
@@ -200,7 +175,7 @@ fields:
 }
 
 TEST(MappingTest, FieldsAreSortedAndTheLastRuleOfAPathCounts) {
-  const Mapping mapping = Compiled(R"(
+  const Mapping mapping = Compiled<Mapping>(R"(
 object: client
 fields:
   a.*: {each: '["z", "b", "c"]', as: name, value: '"each " + name'}
@@ -220,7 +195,7 @@ fields:
 }
 
 TEST(MappingTest, ACustomerThatIsNotWantedIsUnwantedInThatObjectOnly) {
-  const Mapping mapping = Compiled(R"(
+  const Mapping mapping = Compiled<Mapping>(R"(
 objects:
   - {object: client, when: "customer.organization == 'Y'", fields: {a: customer.id}}
   - object: company
@@ -242,14 +217,14 @@ objects:
 }
 
 TEST(MappingTest, AFailureNamesTheFieldAndThePlaceInTheFile) {
-  const Mapping mapping = Compiled(
+  const Mapping mapping = Compiled<Mapping>(
       "object: client\nfields:\n  a: customer.id\n  b: |\n"
       "    1 +\n      customer.phone.size()\n");
 
   const DesiredRecord record = mapping.Apply(CustomerView())[0];
 
   EXPECT_EQ(record.error,
-            "`b`: m.yaml:6:22: `size` takes (string) or (list) or (map), not (null); default(x, y) "
+            "`b`: f.yaml:6:22: `size` takes (string) or (list) or (map), not (null); default(x, y) "
             "gives a fallback\n"
             "  |       customer.phone.size()\n"
             "  |                      ^");
@@ -258,7 +233,7 @@ TEST(MappingTest, AFailureNamesTheFieldAndThePlaceInTheFile) {
 }
 
 TEST(MappingTest, OneFailureLeavesTheOtherObjectAlone) {
-  const Mapping mapping = Compiled(R"(
+  const Mapping mapping = Compiled<Mapping>(R"(
 objects:
   - {object: client, fields: {a: 1 / size(past.invoices)}}
   - {object: company, fields: {a: "1"}}
@@ -273,16 +248,16 @@ TEST(MappingTest, FailuresOfEveryPartAreShown) {
     std::string_view yaml;
     std::string_view error;
   } kCases[] = {
-      {"when: customer.id\n", "`when`: m.yaml:2:7: wants bool, this is int"},
-      {"tag_prefix: t\ntags: '[1]'\n", "`tags`: m.yaml:3:8: element 0 is int"},
+      {"when: customer.id\n", "`when`: f.yaml:2:7: wants bool, this is int"},
+      {"tag_prefix: t\ntags: '[1]'\n", "`tags`: f.yaml:3:8: element 0 is int"},
       {"tag_prefix: t\ntags: customer.email\n", ""},
-      {"tag_prefix: t\ntags: dyn(customer.email)\n", "`tags`: m.yaml:3:7: wants a list"},
-      {"tag_prefix: t\ntags: [{tag: a, when: dyn(1)}]\n", "`tags`: m.yaml:3:23: wants bool"},
+      {"tag_prefix: t\ntags: dyn(customer.email)\n", "`tags`: f.yaml:3:7: wants a list"},
+      {"tag_prefix: t\ntags: [{tag: a, when: dyn(1)}]\n", "`tags`: f.yaml:3:23: wants bool"},
   };
   for (const auto& [part, error] : kCases) {
     const std::string yaml = "object: client\n" + std::string(part) + "fields: {a: '1'}\n";
     std::vector<std::string> problems;
-    const std::optional<Mapping> mapping = Mapping::Compile("m.yaml", yaml, problems);
+    const std::optional<Mapping> mapping = Mapping::Compile("f.yaml", yaml, problems);
     if (error.empty()) {
       EXPECT_FALSE(mapping.has_value());
     } else {
@@ -290,12 +265,13 @@ TEST(MappingTest, FailuresOfEveryPartAreShown) {
       EXPECT_THAT(mapping->Apply(CustomerView())[0].error, HasSubstr(std::string(error)));
     }
   }
-  const Mapping many = Compiled("object: c\nfields: {'r.*': {each: '[\"a.b\"]', as: k, value: k}}");
+  const Mapping many =
+      Compiled<Mapping>("object: c\nfields: {'r.*': {each: '[\"a.b\"]', as: k, value: k}}");
   EXPECT_THAT(many.Apply(CustomerView())[0].error, HasSubstr("is not a name without points"));
 }
 
 TEST(MappingTest, ReportsEveryProblemAtOnceWithLineColumnAndCaret) {
-  EXPECT_EQ(Refusal(R"(object: client
+  EXPECT_EQ(Refusal<Mapping>(R"(object: client
 filds: {}
 on_null: erase
 match: [emial]
@@ -308,53 +284,56 @@ fields:
   y: {on_null: leave}
   list: [1]
 )"),
-            "m.yaml:2:1: error: unknown key `filds`; did you mean `fields`?\n"
+            "f.yaml:2:1: error: unknown key `filds`; did you mean `fields`?\n"
             "  | filds: {}\n"
             "  | ^\n"
-            "m.yaml:3:10: error: `on_null` is `leave` or `clear`\n"
+            "f.yaml:3:10: error: `on_null` is `leave` or `clear`\n"
             "  | on_null: erase\n"
             "  |          ^\n"
-            "m.yaml:4:9: error: `match` names `emial`, which is not among the fields\n"
+            "f.yaml:4:9: error: `match` names `emial`, which is not among the fields\n"
             "  | match: [emial]\n"
             "  |         ^\n"
-            "m.yaml:6:10: error: unknown name `custmer`; did you mean `customer`?\n"
+            "f.yaml:6:10: error: unknown name `custmer`; did you mean `customer`?\n"
             "  |   email: custmer.email\n"
             "  |          ^\n"
-            "m.yaml:7:27: error: expected a value, found the end\n"
+            "f.yaml:7:27: error: expected a value, found the end\n"
             "  |   phone: \"customer.phone +\"\n"
             "  |                           ^\n"
-            "m.yaml:8:9: error: `a..b` is no path: names joined by `.`, `.*` only at the end\n"
+            "f.yaml:8:9: error: `a..b` is no path: names joined by `.`, `.*` only at the end\n"
             "  |   a..b: \"1\"\n"
             "  |         ^\n"
-            "m.yaml:9:9: error: `now` exists in rules only: a mapping sees nothing but the "
+            "f.yaml:9:9: error: `now` exists in rules only: a mapping sees nothing but the "
             "customer's entities\n"
             "  |   note: now\n"
             "  |         ^\n"
-            "m.yaml:10:19: error: unknown key `onnull`; did you mean `on_null`?\n"
+            "f.yaml:10:19: error: unknown key `onnull`; did you mean `on_null`?\n"
             "  |   x: {value: \"1\", onnull: leave}\n"
             "  |                   ^\n"
-            "m.yaml:11:6: error: `value` is missing\n"
+            "f.yaml:11:6: error: `value` is missing\n"
             "  |   y: {on_null: leave}\n"
             "  |      ^\n"
-            "m.yaml:12:9: error: a map is wanted here\n"
+            "f.yaml:12:9: error: a map is wanted here\n"
             "  |   list: [1]\n"
             "  |         ^\n");
 }
 
 TEST(MappingTest, RefusesWhatIsNoMapping) {
-  EXPECT_THAT(Refusal(""), HasSubstr("m.yaml:1:1: error: a map is wanted here"));
-  EXPECT_THAT(Refusal("- a"), HasSubstr("a map is wanted here"));
-  EXPECT_THAT(Refusal("{a: b"), HasSubstr("m.yaml:"));
-  EXPECT_THAT(Refusal("fields: {a: '1'}"), HasSubstr("`object` is missing"));
-  EXPECT_THAT(Refusal("object: a"), HasSubstr("`fields` is missing"));
-  EXPECT_THAT(Refusal("object: a\nfields: {a: '1', a: '2'}"), HasSubstr("`a` stands twice"));
-  EXPECT_THAT(Refusal("objects: []"), HasSubstr("`objects` is a list of objects"));
-  EXPECT_THAT(Refusal("object: a\ntags: '[]'\nfields: {a: '1'}"), HasSubstr("want a `tag_prefix`"));
-  EXPECT_THAT(Refusal("object: a\nwhen: customer.email\nfields: {a: '1'}"),
+  EXPECT_THAT(Refusal<Mapping>(""), HasSubstr("f.yaml:1:1: error: a map is wanted here"));
+  EXPECT_THAT(Refusal<Mapping>("- a"), HasSubstr("a map is wanted here"));
+  EXPECT_THAT(Refusal<Mapping>("{a: b"), HasSubstr("f.yaml:"));
+  EXPECT_THAT(Refusal<Mapping>("fields: {a: '1'}"), HasSubstr("`object` is missing"));
+  EXPECT_THAT(Refusal<Mapping>("object: a"), HasSubstr("`fields` is missing"));
+  EXPECT_THAT(Refusal<Mapping>("object: a\nfields: {a: '1', a: '2'}"),
+              HasSubstr("`a` stands twice"));
+  EXPECT_THAT(Refusal<Mapping>("objects: []"), HasSubstr("`objects` is a list of objects"));
+  EXPECT_THAT(Refusal<Mapping>("object: a\ntags: '[]'\nfields: {a: '1'}"),
+              HasSubstr("want a `tag_prefix`"));
+  EXPECT_THAT(Refusal<Mapping>("object: a\nwhen: customer.email\nfields: {a: '1'}"),
               HasSubstr("`when` wants bool, this is string"));
-  EXPECT_THAT(Refusal("object: a\nfields: {r.*: '1'}"), HasSubstr("wants {each:, as:, value:}"));
-  EXPECT_THAT(Refusal(std::string(300 * 1024, '#')), HasSubstr("longer than"));
-  EXPECT_THAT(Refusal(std::string(100'000, '[')), HasSubstr("m.yaml:"));
+  EXPECT_THAT(Refusal<Mapping>("object: a\nfields: {r.*: '1'}"),
+              HasSubstr("wants {each:, as:, value:}"));
+  EXPECT_THAT(Refusal<Mapping>(std::string(300 * 1024, '#')), HasSubstr("longer than"));
+  EXPECT_THAT(Refusal<Mapping>(std::string(100'000, '[')), HasSubstr("f.yaml:"));
 }
 
 TEST(MappingTest, AsksTheTargetWhetherItKnowsAField) {
@@ -363,8 +342,8 @@ TEST(MappingTest, AsksTheTargetWhetherItKnowsAField) {
     return object == "client" && path == "nme" ? "`nme` is not known; did you mean `name`?"
                                                : std::string();
   };
-  EXPECT_THAT(Refusal("object: client\nfields:\n  nme: customer.email", check),
-              HasSubstr("m.yaml:3:8: error: `nme` is not known; did you mean `name`?"));
+  EXPECT_THAT(Refusal<Mapping>("object: client\nfields:\n  nme: customer.email", check),
+              HasSubstr("f.yaml:3:8: error: `nme` is not known; did you mean `name`?"));
 }
 
 }  // namespace

@@ -1,7 +1,5 @@
 #include "libs/mapping/rules.h"
 
-#include <fstream>
-#include <iterator>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -9,38 +7,14 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
+#include "tests/unit/libs/mapping/compiling.h"
+
 namespace tributary::mapping {
 namespace {
 
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
-
-std::string FileText(const std::string& name) {
-  std::ifstream file(std::string(TRIBUTARY_SOURCE_DIR) + "/libs/connector/files/" + name);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
-Rules Compiled(std::string_view yaml) {
-  std::vector<std::string> problems;
-  std::optional<Rules> rules = Rules::Compile("r.yaml", yaml, problems);
-  EXPECT_THAT(problems, IsEmpty());
-  return *std::move(rules);
-}
-
-std::string Refusal(std::string_view yaml, const TargetCheck& check = {}) {
-  std::vector<std::string> problems;
-  EXPECT_FALSE(Rules::Compile("r.yaml", yaml, problems, check).has_value());
-  std::string text;
-  for (const std::string& problem : problems) text += problem + "\n";
-  return text;
-}
-
-// Lives as long as the program.
-json::Node Document(std::string_view text) {
-  static json::Tree tree;
-  return *tree.Parse(tree.Keep(text));
-}
 
 EventView StateChange(std::string_view from, std::string_view to) {
   EventView view;
@@ -56,7 +30,7 @@ EventView StateChange(std::string_view from, std::string_view to) {
 
 TEST(RulesTest, DefaultRulesKnowBeginningTrialEndAndCancellation) {
   for (const char* name : {"rest.rules.yaml", "highlevel.rules.yaml"}) {
-    const Rules rules = Compiled(FileText(name));
+    const Rules rules = Compiled<Rules>(FileText(name));
 
     const std::vector<Step> ended =
         rules.Fire("subscription_state_change", StateChange("trialing", "active"));
@@ -77,12 +51,12 @@ TEST(RulesTest, DefaultRulesKnowBeginningTrialEndAndCancellation) {
     EXPECT_EQ(began[0].arguments[0].value().text(), "Subscription began: Pro (2026-11-21)");
     EXPECT_FALSE(rules.ListensTo("trial_end_notice"));
   }
-  EXPECT_EQ(Compiled(FileText("rest.rules.yaml")).Fire("signup_success", {})[0].operation,
+  EXPECT_EQ(Compiled<Rules>(FileText("rest.rules.yaml")).Fire("signup_success", {})[0].operation,
             "client.note.create");
 }
 
 TEST(RulesTest, AnEventKeyThatNobodyEverSawFires) {
-  const Rules rules = Compiled(R"(
+  const Rules rules = Compiled<Rules>(R"(
 rules:
   - id: brand-new
     when: {event: [something_of_2031, other]}
@@ -104,7 +78,7 @@ rules:
 }
 
 TEST(RulesTest, AFailureIsAStepThatShowsIt) {
-  const Rules rules = Compiled(R"(rules:
+  const Rules rules = Compiled<Rules>(R"(rules:
   - id: a
     when: {event: e, condition: customer.nope}
     do: [{operation: x}, {operation: y}]
@@ -119,14 +93,14 @@ TEST(RulesTest, AFailureIsAStepThatShowsIt) {
   const std::vector<Step> steps = rules.Fire("e", {});
 
   ASSERT_THAT(steps, SizeIs(4));
-  EXPECT_THAT(steps[0].error, HasSubstr("`a.condition`: r.yaml:3:33: wants bool, this is absent"));
-  EXPECT_THAT(steps[1].error, HasSubstr("`b.t`: r.yaml:7:49: `size` takes"));
+  EXPECT_THAT(steps[0].error, HasSubstr("`a.condition`: f.yaml:3:33: wants bool, this is absent"));
+  EXPECT_THAT(steps[1].error, HasSubstr("`b.t`: f.yaml:7:49: `size` takes"));
   EXPECT_EQ(steps[2].error, "");
   EXPECT_THAT(steps[3].error, HasSubstr("the event has no time"));
 }
 
 TEST(RulesTest, ReportsEveryProblemAtOnce) {
-  const std::string refusal = Refusal(R"(rules:
+  const std::string refusal = Refusal<Rules>(R"(rules:
   - when: {event: e, conditon: "true"}
     do: []
   - id: "no good"
@@ -139,14 +113,14 @@ TEST(RulesTest, ReportsEveryProblemAtOnce) {
 )");
   std::size_t before = 0;
   for (const std::string_view problem :
-       {"r.yaml:2:5: error: `id` is missing", "r.yaml:2:22: error: unknown key `conditon`",
-        "r.yaml:3:9: error: `do` is a list of 1 to 32", "r.yaml:4:9: error: an `id` has letters",
-        "r.yaml:5:11: error: `event` is missing",
-        "r.yaml:5:23: error: `condition` wants bool, this is string",
-        "r.yaml:6:35: error: unknown name `custmer`; did you mean `customer`?",
-        "r.yaml:6:63: error: `at_least_once` is", "r.yaml:6:73: error: `operation` is missing",
-        "r.yaml:7:5: error: `when` is missing", "r.yaml:7:5: error: `do` is missing",
-        "r.yaml:8:9: error: `a` stands twice", "r.yaml:9:19: error: `event` is a key"}) {
+       {"f.yaml:2:5: error: `id` is missing", "f.yaml:2:22: error: unknown key `conditon`",
+        "f.yaml:3:9: error: `do` is a list of 1 to 32", "f.yaml:4:9: error: an `id` has letters",
+        "f.yaml:5:11: error: `event` is missing",
+        "f.yaml:5:23: error: `condition` wants bool, this is string",
+        "f.yaml:6:35: error: unknown name `custmer`; did you mean `customer`?",
+        "f.yaml:6:63: error: `at_least_once` is", "f.yaml:6:73: error: `operation` is missing",
+        "f.yaml:7:5: error: `when` is missing", "f.yaml:7:5: error: `do` is missing",
+        "f.yaml:8:9: error: `a` stands twice", "f.yaml:9:19: error: `event` is a key"}) {
     EXPECT_THAT(refusal, HasSubstr(std::string(problem)));
     const std::size_t at = refusal.find(problem);
     EXPECT_GE(at, before) << problem << " is not told in the order of the file";
@@ -161,15 +135,15 @@ TEST(RulesTest, AsksTheTargetWhetherItKnowsAnOperation) {
                ? "`bdy` is no argument; did you mean `body`?"
                : std::string();
   };
-  EXPECT_THAT(Refusal("rules:\n  - id: a\n    when: {event: e}\n    do:\n"
-                      "      - {operation: contact.note.create, with: {bdy: '1'}}",
-                      check),
-              HasSubstr("r.yaml:5:21: error: `bdy` is no argument"));
+  EXPECT_THAT(Refusal<Rules>("rules:\n  - id: a\n    when: {event: e}\n    do:\n"
+                             "      - {operation: contact.note.create, with: {bdy: '1'}}",
+                             check),
+              HasSubstr("f.yaml:5:21: error: `bdy` is no argument"));
 }
 
 TEST(RulesTest, NoRulesAreRulesToo) {
-  EXPECT_FALSE(Compiled("rules:\n").ListensTo("signup_success"));
-  EXPECT_FALSE(Compiled("rules: []\n").ListensTo("signup_success"));
+  EXPECT_FALSE(Compiled<Rules>("rules:\n").ListensTo("signup_success"));
+  EXPECT_FALSE(Compiled<Rules>("rules: []\n").ListensTo("signup_success"));
 }
 
 }  // namespace

@@ -5,40 +5,40 @@
 namespace tributary::loader {
 namespace {
 
-Instant At(std::int64_t milliseconds) { return Instant(std::chrono::milliseconds(milliseconds)); }
+Instant AtMs(std::int64_t ms) { return Instant(std::chrono::milliseconds(ms)); }
 
 TEST(BackoffTest, AFailingTargetIsTriedByOneRequestAtATime) {
   Backoff backoff;
   backoff.SetConcurrency(4);
-  EXPECT_TRUE(backoff.HasSlot(At(0), false));
+  EXPECT_TRUE(backoff.HasSlot(AtMs(0), false));
   backoff.Failed();
-  backoff.PauseUntil(At(50));
-  EXPECT_FALSE(backoff.HasSlot(At(49), false));
-  EXPECT_TRUE(backoff.HasSlot(At(50), false));
+  backoff.PauseUntil(AtMs(50));
+  EXPECT_FALSE(backoff.HasSlot(AtMs(49), false));
+  EXPECT_TRUE(backoff.HasSlot(AtMs(50), false));
   backoff.TakeSlots(1);
-  EXPECT_FALSE(backoff.HasSlot(At(50), true));
-  EXPECT_TRUE(backoff.MayOpen(At(50)));
+  EXPECT_FALSE(backoff.HasSlot(AtMs(50), true));
+  EXPECT_TRUE(backoff.MayOpen(AtMs(50)));
   backoff.Opened();
-  EXPECT_FALSE(backoff.MayOpen(At(50)));
+  EXPECT_FALSE(backoff.MayOpen(AtMs(50)));
   backoff.Succeeded();
-  EXPECT_TRUE(backoff.HasSlot(At(50), false));
-  EXPECT_TRUE(backoff.MayOpen(At(50)));
+  EXPECT_TRUE(backoff.HasSlot(AtMs(50), false));
+  EXPECT_TRUE(backoff.MayOpen(AtMs(50)));
 }
 
 TEST(BackoffTest, MoreKeysAreUnderWayThanRequestsAreOpenAndOneSlotIsForLiveChanges) {
   Backoff backoff;
   backoff.SetConcurrency(2);
   int keys = 0;
-  for (; backoff.HasSlot(At(0), false); ++keys) backoff.TakeSlots(1);
+  for (; backoff.HasSlot(AtMs(0), false); ++keys) backoff.TakeSlots(1);
   EXPECT_EQ(keys, 2 * Backoff::kSlotsPerRequest - 1);
-  EXPECT_TRUE(backoff.HasSlot(At(0), true));
+  EXPECT_TRUE(backoff.HasSlot(AtMs(0), true));
   backoff.TakeSlots(1);
-  EXPECT_FALSE(backoff.HasSlot(At(0), true));
+  EXPECT_FALSE(backoff.HasSlot(AtMs(0), true));
   int open = 0;
-  for (; backoff.MayOpen(At(0)); ++open) backoff.Opened();
+  for (; backoff.MayOpen(AtMs(0)); ++open) backoff.Opened();
   EXPECT_EQ(open, 2);
   backoff.Closed();
-  EXPECT_TRUE(backoff.MayOpen(At(0)));
+  EXPECT_TRUE(backoff.MayOpen(AtMs(0)));
 }
 
 TEST(BackoffTest, FullJitterStaysBelowTheDoubledDelay) {

@@ -18,19 +18,19 @@
 namespace tributary::loader {
 namespace {
 
-WallTime At(std::int64_t second) { return WallTime(std::chrono::seconds(second)); }
+WallTime AtSecond(std::int64_t second) { return WallTime(std::chrono::seconds(second)); }
 
 TEST(WaitingTimesTest, TheOldestIsExactWhileFewSecondsWait) {
   WaitingTimes times;
   EXPECT_EQ(times.oldest(), std::nullopt);
-  times.Add(At(1'700'000'100));
-  times.Add(At(1'700'000'000));
-  times.Add(At(1'700'000'000));
-  times.Remove(At(1'700'000'000));
-  EXPECT_EQ(times.oldest(), At(1'700'000'000));
-  times.Remove(At(1'700'000'000));
-  EXPECT_EQ(times.oldest(), At(1'700'000'100));
-  times.Remove(At(1'700'000'100));
+  times.Add(AtSecond(1'700'000'100));
+  times.Add(AtSecond(1'700'000'000));
+  times.Add(AtSecond(1'700'000'000));
+  times.Remove(AtSecond(1'700'000'000));
+  EXPECT_EQ(times.oldest(), AtSecond(1'700'000'000));
+  times.Remove(AtSecond(1'700'000'000));
+  EXPECT_EQ(times.oldest(), AtSecond(1'700'000'100));
+  times.Remove(AtSecond(1'700'000'100));
   EXPECT_EQ(times.oldest(), std::nullopt);
 }
 
@@ -44,23 +44,23 @@ TEST(WaitingTimesTest, AMillionSecondsTakeABoundedMemoryAndStayNearTheTruth) {
   for (int i = 0; i < 300'000; ++i) {
     if (random() % 3 != 0 || model.empty()) {
       const std::int64_t second = kBegin + static_cast<std::int64_t>(random() % kSpan);
-      times.Add(At(second));
+      times.Add(AtSecond(second));
       model.insert(second);
     } else {
       const auto it = model.lower_bound(kBegin + static_cast<std::int64_t>(random() % kSpan));
       const std::int64_t second = it == model.end() ? *model.begin() : *it;
-      times.Remove(At(second));
+      times.Remove(AtSecond(second));
       model.erase(model.find(second));
     }
     largest = std::max(largest, times.size());
     if (model.empty() || i % 97 != 0) continue;
     // Never later than it is: nothing seems fresher than it is.
-    ASSERT_LE(*times.oldest(), At(*model.begin()));
-    ASSERT_GT(*times.oldest(), At(*model.begin() - WaitingTimes::kCoarseSeconds));
+    ASSERT_LE(*times.oldest(), AtSecond(*model.begin()));
+    ASSERT_GT(*times.oldest(), AtSecond(*model.begin() - WaitingTimes::kCoarseSeconds));
   }
   EXPECT_LE(largest, WaitingTimes::kFineSecondsMax + kSpan / WaitingTimes::kCoarseSeconds + 2);
   while (!model.empty()) {
-    times.Remove(At(*model.begin()));
+    times.Remove(AtSecond(*model.begin()));
     model.erase(model.begin());
   }
   EXPECT_EQ(times.size(), 0u);
@@ -81,7 +81,7 @@ TEST(HeadsTest, AHeadSaysWhatTheWholeEntrySays) {
       command.mutable_version()->set_revision(static_cast<std::int64_t>(random() % 1000));
     }
     if (random() % 2 == 0)
-      SetTime(At(static_cast<std::int64_t>(random() % 2'000'000'000)),
+      SetTime(AtSecond(static_cast<std::int64_t>(random() % 2'000'000'000)),
               command.mutable_changed_at());
     const std::optional<CommandHead> head = CommandHeadOf(command.SerializeAsString());
     const CommandHead whole = HeadOf(command);
@@ -102,8 +102,8 @@ TEST(HeadsTest, AHeadSaysWhatTheWholeEntrySays) {
     entry.set_final(random() % 2 == 0);
     entry.set_in_doubt(random() % 2 == 0);
     if (random() % 2 == 0) entry.mutable_intent()->set_send(3);
-    if (random() % 2 == 0) SetTime(At(1'700'000'000), entry.mutable_retry_at());
-    if (random() % 2 == 0) SetTime(At(1'700'000'001), entry.mutable_event_time());
+    if (random() % 2 == 0) SetTime(AtSecond(1'700'000'000), entry.mutable_retry_at());
+    if (random() % 2 == 0) SetTime(AtSecond(1'700'000'001), entry.mutable_event_time());
     const std::optional<RecordHead> record = RecordHeadOf(entry.SerializeAsString());
     const RecordHead told = HeadOf(entry);
     ASSERT_TRUE(record);
@@ -134,10 +134,10 @@ TEST(HeadsTest, AHeadIsRefusedWhereTheWholeEntryIs) {
   command.mutable_version()->set_generation(7);
   command.mutable_version()->set_offset(300);
   command.set_customer("12");
-  SetTime(At(1'700'000'000), command.mutable_changed_at());
+  SetTime(AtSecond(1'700'000'000), command.mutable_changed_at());
   v1::Command action;
   action.mutable_action()->set_operation("client.note.create");
-  SetTime(At(1'700'000'000), action.mutable_action()->mutable_event_time());
+  SetTime(AtSecond(1'700'000'000), action.mutable_action()->mutable_event_time());
   v1::RecordEntry record;
   record.set_id("a");
   record.mutable_resolved()->set_offset(300);
@@ -146,8 +146,8 @@ TEST(HeadsTest, AHeadIsRefusedWhereTheWholeEntryIs) {
   record.add_tags("b");
   record.set_final(true);
   record.mutable_comparison()->add_others("c");
-  SetTime(At(1'700'000'000), record.mutable_comparison()->mutable_due_at());
-  SetTime(At(1'700'000'000), record.mutable_event_time());
+  SetTime(AtSecond(1'700'000'000), record.mutable_comparison()->mutable_due_at());
+  SetTime(AtSecond(1'700'000'000), record.mutable_event_time());
   const std::vector<std::string> good = {command.SerializeAsString(), action.SerializeAsString(),
                                          record.SerializeAsString()};
 

@@ -19,8 +19,8 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
-constexpr char kMapping[] = "object: client\nfields: {name: customer.name}\n";
-constexpr char kRules[] = R"(
+constexpr char kNameAlone[] = "object: client\nfields: {name: customer.name}\n";
+constexpr char kEventRules[] = R"(
 rules:
   - id: ended
     when:
@@ -58,7 +58,7 @@ std::string KeyOfAction(const std::string& event, const std::string& rule, std::
 
 TEST(TransformerEventTest, Rule28_ALiveEventBecomesActionsUnderDeterministicIds) {
   Rig rig;
-  rig.PutSync(kMapping, kRules);
+  rig.PutSync(kNameAlone, kEventRules);
   rig.PutCustomer("1", R"({"id":1,"name":"Ada"})");
   rig.Start();
   rig.PutEvent(Event("77", "Ada"));
@@ -80,7 +80,7 @@ TEST(TransformerEventTest, Rule28_ALiveEventBecomesActionsUnderDeterministicIds)
 
 TEST(TransformerEventTest, Rule37_OnlyLiveEventsFire) {
   Rig rig;
-  rig.PutSync(kMapping, kRules);
+  rig.PutSync(kNameAlone, kEventRules);
   rig.Start();
   v1::SourceEvent replayed = Event("77", "Ada");
   replayed.set_live(false);
@@ -93,7 +93,7 @@ TEST(TransformerEventTest, Rule37_OnlyLiveEventsFire) {
 
 TEST(TransformerEventTest, Rule37_AnEventSeesOnlyTheEntitiesThatItCarries) {
   Rig rig;
-  rig.PutSync(kMapping, kRules);
+  rig.PutSync(kNameAlone, kEventRules);
   // By now the customer is called otherwise; the event decides as it was.
   rig.PutCustomer("1", R"({"id":1,"name":"Nobody"})");
   rig.Start();
@@ -107,7 +107,7 @@ TEST(TransformerEventTest, Rule37_AnEventSeesOnlyTheEntitiesThatItCarries) {
 
 TEST(TransformerEventTest, Rule37_AnEventKeyThatNobodyEverSawFires) {
   Rig rig;
-  rig.PutSync(kMapping, kRules);
+  rig.PutSync(kNameAlone, kEventRules);
   rig.Start();
   rig.PutEvent(Event("5", "Ada", "key_of_2031"));
   rig.PutEvent(Event("6", "Ada", "key_that_nobody_listens_to"));
@@ -119,7 +119,7 @@ TEST(TransformerEventTest, Rule37_AnEventKeyThatNobodyEverSawFires) {
 TEST(TransformerEventTest, Rule37_ActionsAreAcknowledgedBeforeTheCommitAtEveryStep) {
   for (int killed_at = 1; killed_at < 40; killed_at += 2) {
     Rig rig;
-    rig.PutSync(kMapping, kRules);
+    rig.PutSync(kNameAlone, kEventRules);
     std::vector<std::int64_t> offsets;
     for (int i = 0; i < 6; ++i) {
       offsets.push_back(rig.PutEvent(Event(std::to_string(100 + i), "Ada")));
@@ -149,7 +149,7 @@ TEST(TransformerEventTest, Rule37_ActionsAreAcknowledgedBeforeTheCommitAtEverySt
 TEST(TransformerEventTest, Rule37_WhatExpiredUnreadIsAskedForAndOnlyThenPassed) {
   Rig rig;
   rig.options.action_age = std::chrono::hours(24 * 30);
-  rig.PutSync(kMapping, kRules);
+  rig.PutSync(kNameAlone, kEventRules);
   for (const char* const id : {"77", "78", "79"}) rig.PutEvent(Event(id, "Ada"));
   rig.log.ExpireBefore(Topic::kEvents, 0, 2);
   // Killed at every step: whoever comes next is told too.
@@ -181,7 +181,7 @@ TEST(TransformerEventTest, Rule37_WhatExpiredUnreadIsAskedForAndOnlyThenPassed) 
 
 TEST(TransformerEventTest, Rule37_ActionsOfALostCommandsAreWrittenAgainFromTheEventsAsTheyWere) {
   Rig rig;
-  rig.PutSync(kMapping, kRules);
+  rig.PutSync(kNameAlone, kEventRules);
   rig.Start();
   rig.PutEvent(Event("77", "Ada"));
   rig.Run();
@@ -201,7 +201,7 @@ TEST(TransformerEventTest, Rule37_ActionsOfALostCommandsAreWrittenAgainFromTheEv
 
 TEST(TransformerEventTest, AnEventsQueueThatIsFullHoldsReadingBack) {
   Rig rig;
-  rig.PutSync(kMapping, kRules);
+  rig.PutSync(kNameAlone, kEventRules);
   rig.Start();
   rig.Run();
   // Nobody tells of their tenant, so none is handled.
@@ -216,7 +216,7 @@ TEST(TransformerEventTest, AnEventsQueueThatIsFullHoldsReadingBack) {
 
 TEST(TransformerEventTest, Rule28_AnEventThatComesAgainWritesNothingAgain) {
   Rig rig;
-  rig.PutSync(kMapping, kRules);
+  rig.PutSync(kNameAlone, kEventRules);
   rig.Start();
   rig.PutEvent(Event("77", "Ada"));
   rig.PutEvent(Event("77", "Ada"));
@@ -234,7 +234,7 @@ TEST(TransformerEventTest, Rule28_AnEventThatComesAgainWritesNothingAgain) {
 
 TEST(TransformerEventTest, ARuleThatFailsIsAnActionThatShowsIt) {
   Rig rig;
-  rig.PutSync(kMapping, kRules);
+  rig.PutSync(kNameAlone, kEventRules);
   rig.Start();
   rig.PutEvent(Event("9", "Ada", "key_that_fails"));
   v1::SourceEvent nobody = Event("10", "Ada");
@@ -253,7 +253,7 @@ TEST(TransformerEventTest, ARuleThatFailsIsAnActionThatShowsIt) {
 
 TEST(TransformerEventTest, ASyncFromAnotherConnectionHearsNothing) {
   Rig rig;
-  rig.PutSync(kMapping, kRules);
+  rig.PutSync(kNameAlone, kEventRules);
   rig.Start();
   v1::SourceEvent elsewhere = Event("77", "Ada");
   elsewhere.set_connection("other");
@@ -286,7 +286,7 @@ std::optional<std::string> AnswerTo(const Rig& rig, std::int64_t id) {
 
 TEST(TransformerEventTest, Rule28_DoneAgainAnActionIsANewAttemptUnderAnIdOfItsOwn) {
   Rig rig;
-  rig.PutSync(kMapping, kRules);
+  rig.PutSync(kNameAlone, kEventRules);
   rig.Start();
   rig.PutEvent(Event("77", "Ada"));
   rig.Run();
@@ -319,7 +319,7 @@ TEST(TransformerEventTest, Rule28_DoneAgainAnActionIsANewAttemptUnderAnIdOfItsOw
 
 TEST(TransformerEventTest, Rule28_WhatCannotBeDoneAgainSaysWhy) {
   Rig rig;
-  rig.PutSync(kMapping, kRules);
+  rig.PutSync(kNameAlone, kEventRules);
   rig.Start();
   rig.PutEvent(Event("9", "Ada", "key_that_fails"));
   rig.Run();

@@ -13,14 +13,14 @@ namespace {
 
 using eventlog::Topic;
 
-constexpr char kMapping[] = R"(
+constexpr char kNameMapping[] = R"(
 object: client
 fields: {name: customer.name}
 )";
 
 // Until nothing is left to do.
 void RunWithOneCustomer(Rig& rig) {
-  rig.PutSync(kMapping);
+  rig.PutSync(kNameMapping);
   rig.PutCustomer("1", R"({"id":1,"name":"Ada"})");
   rig.Start();
   rig.Run();
@@ -30,7 +30,7 @@ void RunWithOneCustomer(Rig& rig) {
 TEST(TransformerTest, Rule35_WhatALostTenantsDoesNotSayIsNotWithdrawn) {
   Rig rig;
   // So many that the revision after the loss is a smaller offset.
-  for (int i = 0; i < 5; ++i) rig.PutSync(kMapping);
+  for (int i = 0; i < 5; ++i) rig.PutSync(kNameMapping);
   rig.PutCustomer("1", R"({"id":1,"name":"Ada"})");
   rig.Start();
   rig.Run();
@@ -45,7 +45,7 @@ TEST(TransformerTest, Rule35_WhatALostTenantsDoesNotSayIsNotWithdrawn) {
   EXPECT_EQ(rig.Command(KeyOf("1")).state().presence(), v1::DesiredState::PRESENCE_PRESENT);
   EXPECT_EQ(rig.Command(KeyOf("1")).version().generation(), before.generation());
 
-  const std::int64_t revision = rig.PutSync(kMapping);
+  const std::int64_t revision = rig.PutSync(kNameMapping);
   rig.Run();
 
   ASSERT_LT(revision, before.revision());
@@ -59,7 +59,7 @@ TEST(TransformerTest, Rule35_WhatALostTenantsDoesNotSayIsNotWithdrawn) {
 // came while no tenant was known is committed.
 TEST(TransformerTest, Rule36_ARevisionThatComesAgainInANewTenantsMapsEveryCustomer) {
   Rig rig;
-  const std::int64_t before = rig.PutSync(kMapping);
+  const std::int64_t before = rig.PutSync(kNameMapping);
   rig.PutCustomer("1", R"({"id":1,"name":"Ada"})");
   rig.Start();
   rig.Run();
@@ -73,7 +73,7 @@ TEST(TransformerTest, Rule36_ARevisionThatComesAgainInANewTenantsMapsEveryCustom
   ASSERT_EQ(FieldOf(rig.Command(KeyOf("1")), "name"), "Ada");
 
   rig.log.Append(Topic::kTenants, 0, "!f/test/0", std::nullopt, {});
-  const std::int64_t revision = rig.PutSync(kMapping);
+  const std::int64_t revision = rig.PutSync(kNameMapping);
   rig.Run();
 
   ASSERT_EQ(revision, before);
@@ -86,7 +86,7 @@ TEST(TransformerTest, Rule36_ARevisionThatComesAgainInANewTenantsMapsEveryCustom
 // revision is a large offset of the old one, and would outbid what control writes.
 TEST(TransformerTest, Rule35_ASnapshotInFrontOfTheFoundingOfANewTenantsMapsNothing) {
   Rig rig;
-  for (int i = 0; i < 5; ++i) rig.PutSync(kMapping);
+  for (int i = 0; i < 5; ++i) rig.PutSync(kNameMapping);
   rig.PutCustomer("1", R"({"id":1,"name":"Ada"})");
   rig.Start();
   rig.Run();
@@ -106,7 +106,7 @@ TEST(TransformerTest, Rule35_ASnapshotInFrontOfTheFoundingOfANewTenantsMapsNothi
 // a customer that is gone, and what stood of the customer is replaced by "unwanted".
 TEST(TransformerTest, WhoIsNamedBySomethingWasThereThoughOnlyAMarkerSaysSo) {
   Rig rig;
-  rig.PutSync(kMapping);
+  rig.PutSync(kNameMapping);
   rig.PutCustomer("1", R"({"id":1,"name":"Ada"})");
   Change gone{.id = "1", .customers = {"1"}, .document = R"({"id":1,"name":"Ada"})", .gone = true};
   rig.Put(gone);
@@ -128,7 +128,7 @@ TEST(TransformerTest, WhoIsNamedBySomethingWasThereThoughOnlyAMarkerSaysSo) {
   EXPECT_EQ(rig.Command(KeyOf("1")).state().presence(), v1::DesiredState::PRESENCE_GONE);
 }
 
-constexpr char kRules[] = R"(
+constexpr char kSignupRules[] = R"(
 rules:
   - id: signup
     when: {event: signup_success}
@@ -150,7 +150,7 @@ v1::SourceEvent Signup(const std::string& id) {
 // was made anew fired no rule, and was committed.
 TEST(TransformerTest, Rule37_AnEventWaitsForATenantsThatWasMadeAnew) {
   Rig rig;
-  rig.PutSync(kMapping, kRules);
+  rig.PutSync(kNameMapping, kSignupRules);
   rig.Start();
   rig.Run();
   rig.Kill();
@@ -163,7 +163,7 @@ TEST(TransformerTest, Rule37_AnEventWaitsForATenantsThatWasMadeAnew) {
   EXPECT_EQ(rig.Actions().size(), 0U);
   EXPECT_LE(rig.Committed(Topic::kEvents).value_or(0), first);
 
-  rig.PutSync(kMapping, kRules);
+  rig.PutSync(kNameMapping, kSignupRules);
   rig.Run();
   EXPECT_EQ(rig.Actions().size(), 1U);
   EXPECT_EQ(rig.Committed(Topic::kEvents), rig.log.end(Topic::kEvents, 0));
@@ -174,7 +174,7 @@ TEST(TransformerTest, Rule37_AnEventWaitsForATenantsThatWasMadeAnew) {
 TEST(TransformerTest, AnEventOfATenantThatNobodyKnowsHoldsUpNobodyAndPassesInSight) {
   Rig rig;
   rig.options.unknown_tenant_wait_max = std::chrono::minutes(10);
-  rig.PutSync(kMapping, kRules);
+  rig.PutSync(kNameMapping, kSignupRules);
   rig.Start();
   const std::int64_t unknown = rig.PutEvent(Signup("76"), "nobody");
   rig.PutEvent(Signup("77"));
@@ -198,7 +198,7 @@ TEST(TransformerTest, AnEventOfATenantThatNobodyKnowsHoldsUpNobodyAndPassesInSig
 TEST(TransformerTest, Rule33_ACommitOfALostChangesCountsForNothing) {
   for (int wait_ms = 1; wait_ms < 120; wait_ms += 3) {
     Rig rig;
-    rig.PutSync(kMapping);
+    rig.PutSync(kNameMapping);
     for (int i = 0; i < 20; ++i) rig.PutCustomer("1", R"({"id":1,"name":"Ada"})");
     rig.Start();
     rig.Run();
@@ -221,7 +221,7 @@ TEST(TransformerTest, Rule33_ACommitOfALostChangesCountsForNothing) {
 TEST(TransformerTest, Rule33_ACommitOfALostChangesIsNotBelievedWhenTheNewOneHasGrown) {
   for (int steps = 1; steps < 120; ++steps) {
     Rig rig;
-    rig.PutSync(kMapping);
+    rig.PutSync(kNameMapping);
     for (int i = 0; i < 20; ++i) rig.PutCustomer("1", R"({"id":1,"name":"Ada"})");
     rig.Start();
     rig.Run();
@@ -251,7 +251,7 @@ TEST(TransformerTest, Rule33_ACommitOfALostChangesIsNotBelievedWhenTheNewOneHasG
 // whose offsets begin again, and what the sync writes when it is back comes behind that.
 TEST(TransformerTest, Rule35_WhatWasWithdrawnInANewGenerationComesBack) {
   Rig rig;
-  rig.PutSync(kMapping);
+  rig.PutSync(kNameMapping);
   for (int i = 0; i < 20; ++i) rig.PutCustomer("1", R"({"id":1,"name":"Ada"})");
   rig.Start();
   rig.Run();
@@ -259,14 +259,14 @@ TEST(TransformerTest, Rule35_WhatWasWithdrawnInANewGenerationComesBack) {
   rig.Kill();
   rig.log.Lose(Topic::kChanges, 0);
   rig.log.FoundAnew(before.generation() + 1);
-  rig.PutSync(kMapping, "", v1::SYNC_STATE_REMOVED);
+  rig.PutSync(kNameMapping, "", v1::SYNC_STATE_REMOVED);
   rig.Start();
   rig.Run();
   const v1::Command withdrawn = rig.Command(KeyOf("1"));
   ASSERT_EQ(withdrawn.state().presence(), v1::DesiredState::PRESENCE_WITHDRAWN);
   EXPECT_EQ(withdrawn.version().generation(), before.generation() + 1);
 
-  rig.PutSync(kMapping);
+  rig.PutSync(kNameMapping);
   const std::int64_t read_again = rig.PutCustomer("1", R"({"id":1,"name":"Eve"})");
   rig.Run();
 
@@ -330,7 +330,7 @@ TEST(TransformerTest, Rule37_WhatAStreamOfEventsHeldThatWasLostIsAskedFor) {
 
 TEST(TransformerTest, Rule37_ACommitThatLandsInANewStreamOfEventsDoesNotHideTheLoss) {
   Rig rig;
-  rig.PutSync(kMapping);
+  rig.PutSync(kNameMapping);
   rig.PutCustomer("1", R"({"id":1,"name":"Ada"})");
   rig.Start();
   rig.Run();
