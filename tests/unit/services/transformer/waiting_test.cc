@@ -31,6 +31,8 @@ TEST(WaitingCustomersTest, EveryIdComesBackAsItWasAndOnce) {
                                         "7x",
                                         " 7",
                                         "7 ",
+                                        "4294967295",
+                                        "4294967296",
                                         "999999999999999999",
                                         "1000000000000000000",
                                         "9223372036854775808"};
