@@ -4,7 +4,8 @@
 
 #include <sodium.h>
 
-// Private to this library: XChaCha20-Poly1305, which seals what lies on disk and what leaves in a file.
+// Private to this library: XChaCha20-Poly1305, which seals what lies on disk and what leaves in a
+// file.
 
 namespace tributary::control {
 

@@ -2,52 +2,61 @@
 
 #include <charconv>
 #include <cstdint>
+#include <limits>
 #include <string_view>
 #include <utility>
 
 namespace tributary::transformer {
 namespace {
 
-// None: it is no number, or not as a number is written.
-std::optional<std::int64_t> NumberOf(std::string_view id) {
+// 0: it is no number, or not as a number is written.
+std::uint64_t NumberOf(std::string_view id) {
   constexpr std::size_t kDigitsMax = 18;
-  if (id.empty() || id.size() > kDigitsMax || id.front() < '1' || id.front() > '9') {
-    return std::nullopt;
-  }
-  std::int64_t number = 0;
+  if (id.empty() || id.size() > kDigitsMax || id.front() < '1' || id.front() > '9') return 0;
+  std::uint64_t number = 0;
   const auto [end, error] = std::from_chars(id.data(), id.data() + id.size(), number);
-  if (error != std::errc() || end != id.data() + id.size()) return std::nullopt;
-  return number;
+  return error == std::errc() && end == id.data() + id.size() ? number : 0;
+}
+
+template <typename Numbers>
+std::string TakeFirstOf(Numbers& numbers) {
+  std::string id = std::to_string(*numbers.begin());
+  numbers.erase(numbers.begin());
+  return id;
 }
 
 }  // namespace
 
+// `what` of the set that `id` is in, or would be.
+template <typename Ids, typename What>
+bool CustomerIds::In(Ids& ids, const std::string& id, What what) {
+  const std::uint64_t number = NumberOf(id);
+  if (number == 0) return what(ids.texts_, id);
+  if (number > std::numeric_limits<std::uint32_t>::max()) return what(ids.large_numbers_, number);
+  return what(ids.numbers_, static_cast<std::uint32_t>(number));
+}
+
 bool CustomerIds::Add(const std::string& id) {
-  const std::optional<std::int64_t> number = NumberOf(id);
-  return number ? numbers_.insert(*number).second : texts_.insert(id).second;
+  return In(*this, id, [](auto& set, const auto& value) { return set.insert(value).second; });
 }
 
 bool CustomerIds::Remove(const std::string& id) {
-  const std::optional<std::int64_t> number = NumberOf(id);
-  return (number ? numbers_.erase(*number) : texts_.erase(id)) != 0;
+  return In(*this, id, [](auto& set, const auto& value) { return set.erase(value) != 0; });
 }
 
 bool CustomerIds::Contains(const std::string& id) const {
-  const std::optional<std::int64_t> number = NumberOf(id);
-  return number ? numbers_.contains(*number) : texts_.contains(id);
+  return In(*this, id, [](auto& set, const auto& value) { return set.contains(value); });
 }
 
 std::string CustomerIds::TakeFirst() {
-  if (!numbers_.empty()) {
-    std::string id = std::to_string(*numbers_.begin());
-    numbers_.erase(numbers_.begin());
-    return id;
-  }
+  if (!numbers_.empty()) return TakeFirstOf(numbers_);
+  if (!large_numbers_.empty()) return TakeFirstOf(large_numbers_);
   return std::move(texts_.extract(texts_.begin()).value());
 }
 
 void CustomerIds::Merge(CustomerIds& from) {
   numbers_.merge(from.numbers_);
+  large_numbers_.merge(from.large_numbers_);
   texts_.merge(from.texts_);
 }
 
