@@ -5,7 +5,6 @@
 #include <atomic>
 #include <chrono>
 #include <cstring>
-#include <deque>
 #include <future>
 #include <map>
 #include <optional>
@@ -24,6 +23,7 @@
 #include "libs/eventlog/kafka/configuration.h"
 #include "libs/eventlog/kafka/handles.h"
 #include "libs/eventlog/kafka/messages.h"
+#include "libs/eventlog/kafka/producing.h"
 #include "libs/eventlog/kafka/questions.h"
 
 namespace tributary::eventlog::kafka {
@@ -32,14 +32,6 @@ namespace {
 using std::chrono::milliseconds;
 using Place = std::pair<Topic, Partition>;
 
-static_assert(sizeof(void*) == sizeof(ProduceId), "ids travel as librdkafka's opaque pointers");
-
-constexpr int kHardLimitFactor = 4;
-// Well below kLinger: what is handed over so long after the first record of a request is in it.
-constexpr milliseconds kGatherTime{3};
-constexpr int kGatheredMax = 1000;
-// A broker that has nothing else to do acknowledges within kLinger and a few milliseconds.
-constexpr milliseconds kSlow{15};
 // librdkafka wakes the descriptor when a queue becomes non-empty; what it filters away afterwards,
 // or a rebalance that is overdue, shows only when one looks.
 constexpr milliseconds kLookInterval{100};
@@ -114,40 +106,23 @@ class Member final : public LogMember {
  public:
   Member(std::unique_ptr<Handles> handles, std::vector<Topic> subscribed)
       : handles_(std::move(handles)), subscribed_(std::move(subscribed)) {
+    producing_.emplace(options(), handles_->producer.get(), handles_->producer_queue.get(),
+                       handles_->topics, handles_->inbox);
     for (const Topic topic : kAllTopics) names_[TopicName(options(), topic)] = topic;
   }
 
   ~Member() override {
     if (handles_ == nullptr) return;
-    PurgeProducer();
+    producing_->Purge();
     DrainCommitTags();
     (void)Destroy(std::move(handles_), kDropTime);
   }
 
   void Produce(ProduceId id, Topic topic, Partition partition, std::string key,
                std::optional<std::string> value, Headers headers) override {
-    const std::int64_t bytes = BytesOf(key, value);
-    std::string error = Refusal(topic, partition);
-    if (error.empty() && bytes > options().topics.record_bytes_max) {
-      error = "a record of " + std::to_string(bytes) + " bytes for " + std::string(Name(topic)) +
-              "; record_bytes_max is " + std::to_string(options().topics.record_bytes_max);
-    }
-    if (error.empty() &&
-        waiting_bytes_ + bytes > options().produce_buffer_bytes * kHardLimitFactor) {
-      error = "more than " + std::to_string(kHardLimitFactor) +
-              " times produce_buffer_bytes wait to be acknowledged";
-    }
-    if (!error.empty()) {
-      StopProducing();
-      Push(Produced{.id = id, .error = std::move(error)});
-      return;
-    }
-    waiting_bytes_ += bytes;
-    ++waiting_count_;
-    Outlet& outlet = outlets_[{topic, partition}];
-    const Instant now = BootTime();
-    outlet.held.push_back({id, std::move(key), std::move(value), std::move(headers), now});
-    HandOver({topic, partition}, outlet, now);
+    if (handles_ == nullptr) return;
+    producing_->Produce(id, topic, partition, std::move(key), std::move(value), std::move(headers),
+                        Refusal(topic, partition));
   }
 
   void StartReading(Topic topic, Partition partition, Offset from) override {
@@ -242,11 +217,11 @@ class Member final : public LogMember {
       if (handles_ == nullptr) return facts;
       for (Fact& fact : handles_->inbox.Take()) TakeIn(std::move(fact), facts);
       SubscribeOnceTopicsAreThere(facts);
-      DrainProducer(facts);
+      producing_->TakeReports(facts);
       DrainMember(facts);
       DrainCommits(facts);
       LookForFatalErrors(facts);
-      if (waiting_bytes_ <= options().produce_buffer_bytes) DrainReader(facts);
+      if (producing_->waiting_bytes() <= options().produce_buffer_bytes) DrainReader(facts);
       if (!facts.empty()) return facts;
       const Duration left = until - BootTime();
       if (left <= Duration::zero()) return facts;
@@ -261,15 +236,17 @@ class Member final : public LogMember {
     if (handles_ == nullptr) return absl::FailedPreconditionError("closed already");
     readings_.clear();
     std::vector<Fact> ignored;
-    while (waiting_count_ > 0 && BootTime() < until) {
-      DrainProducer(ignored);
-      if (waiting_count_ > 0) Wait(std::min<Duration>(until - BootTime(), milliseconds(20)));
+    while (producing_->waiting_count() > 0 && BootTime() < until) {
+      producing_->TakeReports(ignored);
+      if (producing_->waiting_count() > 0)
+        Wait(std::min<Duration>(until - BootTime(), milliseconds(20)));
       (void)handles_->inbox.Take();
     }
-    const std::int64_t left = waiting_count_;
-    if (left > 0) PurgeProducer();
+    const std::int64_t left = producing_->waiting_count();
+    if (left > 0) producing_->Purge();
     LeaveGroup(until);
     DrainCommitTags();
+    producing_.reset();
     const bool gone = Destroy(std::move(handles_), until - BootTime());
     if (left > 0) {
       return absl::DeadlineExceededError(std::to_string(left) +
@@ -280,7 +257,8 @@ class Member final : public LogMember {
   }
 
   ProduceBuffer produce_buffer() const override {
-    return {.bytes = waiting_bytes_, .bytes_max = options().produce_buffer_bytes};
+    if (handles_ == nullptr) return {};
+    return {.bytes = producing_->waiting_bytes(), .bytes_max = options().produce_buffer_bytes};
   }
 
   FetchBuffer fetch_buffer() const override {
@@ -308,28 +286,6 @@ class Member final : public LogMember {
   }
 
  private:
-  struct Held {
-    ProduceId id = 0;
-    std::string key;
-    std::optional<std::string> value;
-    Headers headers;
-    Instant since{};
-  };
-  /// Of one partition: an idempotent producer has one request of it under way. While others wait
-  /// longer than linger.ms behind it, the producing thread of librdkafka (2.0.2, and its newest)
-  /// does not sleep, but looks at every partition again and again until the answer comes. So if
-  /// that takes long they wait here, and go together when everything in front is acknowledged.
-  struct Outlet {
-    std::deque<Held> held;
-    /// Handed to librdkafka and not acknowledged, and when the first of them was.
-    std::int64_t under_way = 0;
-    Instant opened_at{};
-    /// One of them, by which it is found out how long that takes. 0: none.
-    ProduceId probe = 0;
-    Instant probe_since{};
-    /// It took so long that what comes is held, although that takes up to kLinger longer.
-    bool is_slow = false;
-  };
   struct Reading {
     Offset next = 0;
     bool is_assigned = false;
@@ -339,18 +295,13 @@ class Member final : public LogMember {
 
   const KafkaOptions& options() const { return handles_->options; }
 
-  /// Without headers: the delivery report must give the same number.
-  static std::int64_t BytesOf(const std::string& key, const std::optional<std::string>& value) {
-    return static_cast<std::int64_t>(key.size() + (value ? value->size() : 0));
-  }
-
   void Push(Fact fact) {
     if (handles_ != nullptr) handles_->inbox.Push(std::move(fact));
   }
 
   std::string Refusal() const {
     if (handles_ == nullptr) return "the member is closed";
-    if (has_failed_) return "an earlier record has failed";
+    if (producing_->has_failed()) return "an earlier record has failed";
     return "";
   }
   std::string Refusal(Topic topic, Partition partition) const {
@@ -374,12 +325,12 @@ class Member final : public LogMember {
       if (at == readings_.end() || !at->second.is_out_of_range) return;
       readings_.erase(at);
     }
-    if (std::holds_alternative<Failed>(fact)) StopProducing();
+    if (std::holds_alternative<Failed>(fact)) producing_->Stop();
     facts.push_back(std::move(fact));
   }
 
   void Fail(std::vector<Fact>& facts, std::string error) {
-    StopProducing();
+    producing_->Stop();
     if (is_failure_told_) return;
     is_failure_told_ = true;
     facts.push_back(Failed{.error = std::move(error)});
@@ -412,7 +363,8 @@ class Member final : public LogMember {
   }
 
   void SubscribeOnceTopicsAreThere(std::vector<Fact>& facts) {
-    if (is_subscribed_ || has_failed_ || !handles_->questions->topics_are_there()) return;
+    if (is_subscribed_ || producing_->has_failed() || !handles_->questions->topics_are_there())
+      return;
     is_subscribed_ = true;
     const Partitions topics(
         rd_kafka_topic_partition_list_new(static_cast<int>(subscribed_.size())));
@@ -424,93 +376,6 @@ class Member final : public LogMember {
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
       Fail(facts, std::string("joining the group: ") + rd_kafka_err2str(code));
     }
-  }
-
-  // ---- producing
-
-  /// Gives librdkafka what is held, as much as it can be given before linger.ms is over.
-  void HandOver(const Place& place, Outlet& outlet, Instant now) {
-    if (outlet.under_way == 0) outlet.opened_at = now;
-    const bool is_late = outlet.probe != 0 && now - outlet.probe_since > kSlow;
-    if ((outlet.is_slow || is_late) && now - outlet.opened_at >= kGatherTime) return;
-    if (!outlet.held.empty() && now - outlet.held.front().since >= kMessageTimeout) {
-      StopProducing("not sent within the message timeout");
-    }
-    for (int i = 0; i < kGatheredMax && !outlet.held.empty(); ++i) {
-      const Held& record = outlet.held.front();
-      const rd_kafka_resp_err_t code =
-          Send(handles_->producer.get(), HandleOf(place.first), place.second, record.key,
-               record.value, record.headers, reinterpret_cast<void*>(record.id));
-      if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
-        StopProducing(rd_kafka_err2str(code));
-        return;
-      }
-      if (outlet.probe == 0) {
-        outlet.probe = record.id;
-        outlet.probe_since = now;
-      }
-      ++outlet.under_way;
-      outlet.held.pop_front();
-    }
-  }
-
-  /// Rule 6: nothing of this member may go through behind a record that has failed.
-  void StopProducing(const std::string& why = "an earlier record has failed") {
-    if (has_failed_) return;
-    has_failed_ = true;
-    PurgeProducer();
-    for (auto& [place, outlet] : outlets_) {
-      for (const Held& record : outlet.held) {
-        waiting_bytes_ -= BytesOf(record.key, record.value);
-        --waiting_count_;
-        Push(Produced{.id = record.id, .error = why});
-      }
-      outlet.held.clear();
-    }
-  }
-
-  void PurgeProducer() {
-    rd_kafka_purge(handles_->producer.get(), RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT |
-                                                 RD_KAFKA_PURGE_F_NON_BLOCKING);
-  }
-
-  void DrainProducer(std::vector<Fact>& facts) {
-    while (const Event event{rd_kafka_queue_poll(handles_->producer_queue.get(), 0)}) {
-      const rd_kafka_event_type_t type = rd_kafka_event_type(event.get());
-      if (type != RD_KAFKA_EVENT_DR) continue;  // Errors are librdkafka's to get over, or fatal.
-      while (const rd_kafka_message_t* message = rd_kafka_event_message_next(event.get())) {
-        waiting_bytes_ -= static_cast<std::int64_t>(message->key_len + message->len);
-        --waiting_count_;
-        Produced produced{.id = reinterpret_cast<ProduceId>(message->_private),
-                          .offset = message->offset};
-        if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
-          produced.offset = 0;
-          produced.error = rd_kafka_err2str(message->err);
-          StopProducing();
-        } else if (message->offset < 0) {
-          produced.offset = 0;
-          produced.error = "acknowledged without an offset";
-          StopProducing();
-        }
-        facts.push_back(std::move(produced));
-        OnAcknowledged(*message);
-      }
-    }
-  }
-
-  void OnAcknowledged(const rd_kafka_message_t& message) {
-    const auto topic = std::find_if(kAllTopics.begin(), kAllTopics.end(), [&](Topic each) {
-      return handles_->topics[static_cast<std::size_t>(each)].get() == message.rkt;
-    });
-    if (topic == kAllTopics.end()) return;
-    const auto at = outlets_.find({*topic, message.partition});
-    if (at == outlets_.end()) return;
-    Outlet& outlet = at->second;
-    if (outlet.probe == reinterpret_cast<ProduceId>(message._private)) {
-      outlet.is_slow = BootTime() - outlet.probe_since > kSlow;
-      outlet.probe = 0;
-    }
-    if (--outlet.under_way == 0 && !has_failed_) HandOver(at->first, outlet, BootTime());
   }
 
   // ---- the group
@@ -645,12 +510,6 @@ class Member final : public LogMember {
     return list;
   }
 
-  rd_kafka_topic_t* HandleOf(Topic topic) {
-    TopicHandle& handle = handles_->topics[static_cast<std::size_t>(topic)];
-    if (handle == nullptr) handle = MakeTopicHandle(handles_->producer.get(), options(), topic);
-    return handle.get();
-  }
-
   void Assign(const Place& place, Offset from) {
     const Partitions list = ListOf(place, from);
     const Error error(rd_kafka_incremental_assign(handles_->reader.get(), list.get()));
@@ -679,7 +538,7 @@ class Member final : public LogMember {
     const rd_kafka_topic_t* last_topic = nullptr;
     auto at = readings_.end();
     // Behind damage librdkafka goes on, which nobody may take for what comes next.
-    while (!has_failed_) {
+    while (!producing_->has_failed()) {
       if (left <= 0) {
         handles_->inbox.Wake();  // There is more: Poll again.
         return;
@@ -766,21 +625,19 @@ class Member final : public LogMember {
   }
 
   std::unique_ptr<Handles> handles_;
+  /// Uses them; as long as they are there.
+  std::optional<Producing> producing_;
   const std::vector<Topic> subscribed_;
   std::map<std::string, Topic, std::less<>> names_;
   std::map<Place, Reading> readings_;
-  std::map<Place, Outlet> outlets_;
   std::map<std::string, Instant> said_errors_;
   std::set<CommitTag*> commit_tags_;
   std::vector<Partition> assigned_;
   std::vector<Partition> revoking_;
   std::int64_t taken_bytes_ = 0;
   std::int64_t taken_records_ = 0;
-  std::int64_t waiting_bytes_ = 0;
-  std::int64_t waiting_count_ = 0;
   bool is_subscribed_ = false;
   bool is_revoking_ = false;
-  bool has_failed_ = false;
   bool is_failure_told_ = false;
 };
 
