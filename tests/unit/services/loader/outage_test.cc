@@ -21,15 +21,6 @@ class LoaderOutageTest : public testing::Test {
     rig_.options.status_interval = minutes(10);
     rig_.options.retry_delay_max = minutes(10);
   }
-  std::string NameOf(int customer) {
-    const json::Value clients = rig_.Clients();
-    for (const json::Value& client : *clients.array()) {
-      if (client.Find("client_id")->ToIdText() == std::to_string(customer)) {
-        return *client.Find("name")->string();
-      }
-    }
-    return "absent";
-  }
 
   Rig rig_;
 };
@@ -40,7 +31,7 @@ TEST_F(LoaderOutageTest, ACrmThatIsAwayForTenDaysParksNothingAndEndsInTheNewestS
   int version = 0;
   for (int customer = 1; customer <= 20; ++customer) rig_.Client(customer, "Ada", ++version);
   rig_.Run(minutes(1));
-  ASSERT_EQ(NameOf(20), "Ada");
+  ASSERT_EQ(rig_.ClientName(20), "Ada");
   const std::size_t before = rig_.sent.size();
   for (int day = 0; day < 10; ++day) {
     const char* const kinds[] = {"hang", "reset_before", "error", "unavailable", "html"};
@@ -56,7 +47,7 @@ TEST_F(LoaderOutageTest, ACrmThatIsAwayForTenDaysParksNothingAndEndsInTheNewestS
   rig_.Run(hours(1));
 
   EXPECT_EQ(rig_.counters().parked, 0);
-  EXPECT_EQ(NameOf(1), "Ada on day 9");
+  EXPECT_EQ(rig_.ClientName(1), "Ada on day 9");
   for (int customer = 1; customer <= 20; ++customer) {
     const std::string key =
         ids::StateKey("acme", "crm", "client", "customers", std::to_string(customer));
@@ -74,7 +65,7 @@ TEST_F(LoaderOutageTest, ALoneRecordWaitsTooWhileItsCrmIsAway) {
   EXPECT_EQ(rig_.counters().parked, 0);
   rig_.Faults("[]");
   rig_.Run(hours(1));
-  EXPECT_EQ(NameOf(1), "Ada");
+  EXPECT_EQ(rig_.ClientName(1), "Ada");
 }
 
 TEST_F(LoaderOutageTest, ARecordThatAloneFailsIsParkedAlthoughTheOthersFlow) {
@@ -87,7 +78,7 @@ TEST_F(LoaderOutageTest, ARecordThatAloneFailsIsParkedAlthoughTheOthersFlow) {
     rig_.Run(minutes(10));
   }
   EXPECT_EQ(rig_.Entry(key).status(), v1::RecordEntry::STATUS_PARKED);
-  EXPECT_EQ(NameOf(1), "Beth 100");
+  EXPECT_EQ(rig_.ClientName(1), "Beth 100");
 }
 
 }  // namespace

@@ -417,6 +417,18 @@ v1::FromService Rig::Ask(v1::ToService message) {
   return {};
 }
 
+simulator::Answer Rig::ByAPerson(const std::string& method, const std::string& path,
+                                 const std::string& body) {
+  http::Request request;
+  request.method = method;
+  request.url = "http://highlevel.test" + path;
+  request.headers = {{"Authorization", "Bearer " + world.access().highlevel_token},
+                     {"Version", "2021-07-28"},
+                     {"Content-Type", "application/json"}};
+  request.body = body;
+  return world.Handle(time.now().wall, simulator::Target::kHighLevel, request);
+}
+
 std::string Rig::Decide(const std::string& key, bool replay) {
   v1::ToService message;
   message.mutable_decide_parked()->set_key(key);
@@ -467,6 +479,19 @@ json::Value Rig::Clients() const {
   const absl::StatusOr<json::Value> records = json::Parse(world.Records());
   const json::Value* found = records->FindPath("rest.clients");
   return found == nullptr ? json::Value() : *found;
+}
+
+std::string Rig::ClientName(int customer) {
+  world.Advance(time.now().wall);
+  const json::Value clients = Clients();
+  if (clients.array() == nullptr) return "absent";
+  for (const json::Value& client : *clients.array()) {
+    const json::Value* id = client.Find("client_id");
+    if (id != nullptr && id->ToIdText() == std::to_string(customer)) {
+      return *client.Find("name")->string();
+    }
+  }
+  return "absent";
 }
 
 std::vector<Rig::Sent> Rig::SentTo(std::string_view text) const {

@@ -82,6 +82,10 @@ class Rig {
   v1::FromService Ask(v1::ToService message);
   std::string Decide(const std::string& key, bool replay);
 
+  /// At HighLevel, with the merchant's own key.
+  simulator::Answer ByAPerson(const std::string& method, const std::string& path,
+                              const std::string& body = "");
+
   // ---- what can be seen ----
   /// The newest of the log; empty when there is none.
   v1::RecordEntry Entry(const std::string& key) const;
@@ -90,6 +94,8 @@ class Rig {
   bool HasCommand(const std::string& key) const;
   json::Value Contacts() const;
   json::Value Clients() const;
+  /// Of the client that this customer has now; "absent" if there is none.
+  std::string ClientName(int customer);
   /// Requests that left, whose "METHOD path" contains `text`.
   std::vector<Sent> SentTo(std::string_view text) const;
   std::vector<Sent> Writes() const;

@@ -18,35 +18,13 @@ using testing::SizeIs;
 
 class LoaderStateTest : public testing::Test {
  protected:
-  std::string NameOf(int customer) const {
-    const json::Value clients = rig_.Clients();
-    if (clients.array() == nullptr) return "no clients";
-    for (const json::Value& client : *clients.array()) {
-      const json::Value* id = client.Find("client_id");
-      if (id != nullptr && id->ToIdText() == std::to_string(customer)) {
-        return *client.Find("name")->string();
-      }
-    }
-    return "absent";
-  }
   /// Of a contact with this e-mail, and these members besides.
   std::string Created(const std::string& members) const {
     return "{" + members + R"("email":"one@x.test","locationId":")" +
            rig_.world.access().highlevel_location + R"("})";
   }
-  /// Returns the status.
-  int ByAPerson(const std::string& method, const std::string& path, const std::string& body) {
-    http::Request request;
-    request.method = method;
-    request.url = "http://highlevel.test/contacts" + path;
-    request.headers = {{"Authorization", "Bearer " + rig_.world.access().highlevel_token},
-                       {"Version", "2021-07-28"},
-                       {"Content-Type", "application/json"}};
-    request.body = body;
-    return rig_.world.Handle(rig_.time.now().wall, simulator::Target::kHighLevel, request).status;
-  }
   int GiveEmail(const std::string& contact, const std::string& email) {
-    return ByAPerson("PUT", "/" + contact, R"({"email":")" + email + R"("})");
+    return rig_.ByAPerson("PUT", "/contacts/" + contact, R"({"email":")" + email + R"("})").status;
   }
 
   Rig rig_;
@@ -57,7 +35,7 @@ TEST_F(LoaderStateTest, AClientIsWrittenAndItsEntryTellsSo) {
   rig_.Start();
   rig_.Run(seconds(1));
 
-  EXPECT_EQ(NameOf(1), "Ada");
+  EXPECT_EQ(rig_.ClientName(1), "Ada");
   const v1::RecordEntry entry = rig_.Entry(key);
   EXPECT_EQ(entry.id(), "1");
   EXPECT_EQ(entry.resolved().offset(), 5);
@@ -173,7 +151,7 @@ TEST_F(LoaderStateTest, Rule19_AfterAnUnknownOutcomeNothingIsSentForLAndThenTheN
   ASSERT_THAT(puts, SizeIs(2));
   EXPECT_GE(puts[1].at - puts[0].at, seconds(2));
   EXPECT_THAT(puts[1].body, HasSubstr("three"));
-  EXPECT_EQ(NameOf(1), "three");
+  EXPECT_EQ(rig_.ClientName(1), "three");
   EXPECT_EQ(rig_.Entry(key).resolved().offset(), 3);
   EXPECT_FALSE(rig_.Entry(key).in_doubt());
 }
@@ -207,7 +185,7 @@ TEST_F(LoaderStateTest, Rule20_DoubtForgetsTheHashSoThatABAEndsOnA) {
   rig_.Client(1, "A", 3);
   rig_.Run(seconds(10));
 
-  EXPECT_EQ(NameOf(1), "A");
+  EXPECT_EQ(rig_.ClientName(1), "A");
   EXPECT_EQ(rig_.Entry(key).resolved().offset(), 3);
   EXPECT_EQ(rig_.Entry(key).outcome(), v1::OUTCOME_APPLIED);
 }
@@ -286,7 +264,7 @@ TEST_F(LoaderStateTest, Rule22_ANewerVersionFreesWhatWasRefused) {
 
   rig_.Client(1, "good", 2);
   rig_.Run(seconds(1));
-  EXPECT_EQ(NameOf(1), "good");
+  EXPECT_EQ(rig_.ClientName(1), "good");
   EXPECT_EQ(rig_.Entry(key).status(), v1::RecordEntry::STATUS_WAITING);
 }
 
@@ -300,10 +278,10 @@ TEST_F(LoaderStateTest, Rule22_APersonReplaysThroughTheSameLaneOrDrops) {
   EXPECT_EQ(rig_.Decide(key, true), "");
   EXPECT_EQ(rig_.Decide(other, false), "");
   rig_.Run(seconds(1));
-  EXPECT_EQ(NameOf(1), "one");
+  EXPECT_EQ(rig_.ClientName(1), "one");
   EXPECT_EQ(rig_.Entry(other).resolved().offset(), 1);
   EXPECT_EQ(rig_.Entry(other).outcome(), v1::OUTCOME_DROPPED);
-  EXPECT_EQ(NameOf(2), "absent");
+  EXPECT_EQ(rig_.ClientName(2), "absent");
   EXPECT_THAT(rig_.Decide(key, true), HasSubstr("nothing is parked"));
 }
 
@@ -319,7 +297,7 @@ TEST_F(LoaderStateTest, AMappingErrorParksWithItsReasonAndTheOthersFlow) {
 
   EXPECT_EQ(rig_.Entry(key).status(), v1::RecordEntry::STATUS_PARKED);
   EXPECT_EQ(rig_.Entry(key).reason(), v1::REASON_MAPPING);
-  EXPECT_EQ(NameOf(8), "fine");
+  EXPECT_EQ(rig_.ClientName(8), "fine");
 }
 
 TEST_F(LoaderStateTest, Rule24_AnAnswerThatCannotBeReadIsUnknownAndItsBytesAreKept) {
@@ -553,10 +531,11 @@ TEST_F(LoaderStateTest, Rule27_ARecordThatIsMissingIsFoundAgainInFrontOfAConflic
   rig_.Start();
   rig_.Run(seconds(10));
   const std::string deleted = rig_.Entry(key).id();
-  ASSERT_EQ(ByAPerson("DELETE", "/" + deleted, ""), 200);
-  ASSERT_EQ(ByAPerson("POST", "/",
-                      Created(R"("customFields":[{"key":"chargify_customer_id",)"
-                              R"("field_value":"1"}],)")),
+  ASSERT_EQ(rig_.ByAPerson("DELETE", "/contacts/" + deleted).status, 200);
+  ASSERT_EQ(rig_.ByAPerson("POST", "/contacts/",
+                           Created(R"("customFields":[{"key":"chargify_customer_id",)"
+                                   R"("field_value":"1"}],)"))
+                .status,
             201);
   rig_.Run(seconds(10));
 
@@ -571,7 +550,7 @@ TEST_F(LoaderStateTest, Rule27_ARecordThatIsMissingIsFoundAgainInFrontOfAConflic
 
 // The look-up fails after an id was found that stands in no entry: nothing is made for that.
 TEST_F(LoaderStateTest, Rule26_AnAdoptedRecordIsConfirmedAndNotMadeAgain) {
-  ASSERT_EQ(ByAPerson("POST", "/", Created("")), 201);
+  ASSERT_EQ(rig_.ByAPerson("POST", "/contacts/", Created("")).status, 201);
   int asked = 0;
   rig_.wire = [&](const http::Request& request) {
     Rig::Wire out;

@@ -23,27 +23,6 @@ class LoaderSweepTest : public testing::Test {
  protected:
   LoaderSweepTest() { rig_.options.sweep_share_percent = 100; }
 
-  std::string NameOf(int customer) {
-    rig_.world.Advance(rig_.time.now().wall);
-    const json::Value clients = rig_.Clients();
-    for (const json::Value& client : *clients.array()) {
-      if (client.Find("client_id")->ToIdText() == std::to_string(customer)) {
-        return *client.Find("name")->string();
-      }
-    }
-    return "absent";
-  }
-  simulator::Answer ByAPerson(const std::string& method, const std::string& path,
-                              const std::string& body = "") {
-    http::Request request;
-    request.method = method;
-    request.url = "http://highlevel.test" + path;
-    request.headers = {{"Authorization", "Bearer " + rig_.world.access().highlevel_token},
-                       {"Version", "2021-07-28"},
-                       {"Content-Type", "application/json"}};
-    request.body = body;
-    return rig_.world.Handle(rig_.time.now().wall, simulator::Target::kHighLevel, request);
-  }
   std::vector<v1::ParkedItem> Parked() {
     v1::ToService message;
     message.mutable_list_parked();
@@ -72,9 +51,9 @@ class LoaderSweepTest : public testing::Test {
     rig_.Run(milliseconds(1500));
     rig_.Client(1, "Carol", 3);
     rig_.Run(seconds(3));
-    ASSERT_EQ(NameOf(1), "Carol");
+    ASSERT_EQ(rig_.ClientName(1), "Carol");
     rig_.Run(seconds(3));
-    ASSERT_EQ(NameOf(1), "Beth");
+    ASSERT_EQ(rig_.ClientName(1), "Beth");
   }
 
   Rig rig_;
@@ -84,7 +63,7 @@ TEST_F(LoaderSweepTest, AStateThatLandsBeyondLIsRepaired) {
   WriteAndHaveAnOlderStateLandBeyondL();
   rig_.Run(seconds(15));
 
-  EXPECT_EQ(NameOf(1), "Carol");
+  EXPECT_EQ(rig_.ClientName(1), "Carol");
   EXPECT_EQ(Count("rest", Compared::kDiffers), 1);
   const v1::RecordEntry entry =
       rig_.Entry(ids::StateKey("acme", "crm", "client", "customers", "1"));
@@ -103,7 +82,7 @@ TEST_F(LoaderSweepTest, WithoutTheSweepItStaysWrong) {
   rig_.options.sweep_period = {};
   WriteAndHaveAnOlderStateLandBeyondL();
   rig_.Run(hours(1));
-  EXPECT_EQ(NameOf(1), "Beth");
+  EXPECT_EQ(rig_.ClientName(1), "Beth");
 }
 
 TEST_F(LoaderSweepTest, TheDoubtOfAnOwnerThatDiedIsComparedByItsSuccessor) {
@@ -112,7 +91,7 @@ TEST_F(LoaderSweepTest, TheDoubtOfAnOwnerThatDiedIsComparedByItsSuccessor) {
   rig_.LoseDisk();
   rig_.Start();
   rig_.Run(minutes(1));
-  EXPECT_EQ(NameOf(1), "Carol");
+  EXPECT_EQ(rig_.ClientName(1), "Carol");
 }
 
 TEST_F(LoaderSweepTest, WhatWasNeverInDoubtIsComparedOnceAPeriodAndNotAgainAfterARestart) {
@@ -145,7 +124,7 @@ TEST_F(LoaderSweepTest, APersonsOrderComparesEverythingAndTellsHowItStands) {
   rig_.Run(seconds(60));
   const auto contacts = rig_.Contacts();
   const std::string changed = *(*contacts.array())[7].Find("id")->string();
-  ByAPerson("PUT", "/contacts/" + changed, R"({"firstName":"Somebody","tags":["vip"]})");
+  rig_.ByAPerson("PUT", "/contacts/" + changed, R"({"firstName":"Somebody","tags":["vip"]})");
   EXPECT_FALSE(Order(false, "hl").running());
   EXPECT_TRUE(Order(true, "hl").running());
   // More than wait in memory, so some are found by a second pass.
@@ -170,8 +149,8 @@ TEST_F(LoaderSweepTest, WhatWasRepairedInOneStateIsRepairedInTheNext) {
   rig_.Start();
   rig_.Run(seconds(30));
   const auto take_away = [&](const std::string& tag) {
-    EXPECT_EQ(ByAPerson("DELETE", "/contacts/" + rig_.Entry(key).id() + "/tags",
-                        R"({"tags":[")" + tag + R"("]})")
+    EXPECT_EQ(rig_.ByAPerson("DELETE", "/contacts/" + rig_.Entry(key).id() + "/tags",
+                             R"({"tags":[")" + tag + R"("]})")
                   .status,
               200);
   };
@@ -199,7 +178,7 @@ TEST_F(LoaderSweepTest, WhatComesBackOnceAfterARepairIsRepairedAgain) {
   rig_.Run(seconds(30));
   const auto set_back = [&] {
     EXPECT_EQ(
-        ByAPerson("PUT", "/contacts/" + rig_.Entry(key).id(), R"({"firstName":"Old"})").status,
+        rig_.ByAPerson("PUT", "/contacts/" + rig_.Entry(key).id(), R"({"firstName":"Old"})").status,
         200);
   };
   const auto name = [&] { return *(*rig_.Contacts().array())[0].Find("firstName")->string(); };
@@ -216,7 +195,7 @@ TEST_F(LoaderSweepTest, ASecondRecordIsShownAndGoesWhenAPersonHasDeletedIt) {
   const std::string key = rig_.Contact(1, "a@x.test", "Ada", 1);
   rig_.Start();
   rig_.Run(seconds(3));
-  const simulator::Answer made = ByAPerson(
+  const simulator::Answer made = rig_.ByAPerson(
       "POST", "/contacts/",
       R"({"locationId":")" + rig_.world.access().highlevel_location +
           R"(","email":"b@x.test","customFields":[{"key":"chargify_customer_id","field_value":"1"}]})");
@@ -245,7 +224,7 @@ TEST_F(LoaderSweepTest, ASecondRecordIsShownAndGoesWhenAPersonHasDeletedIt) {
   EXPECT_THAT(Parked(), SizeIs(1));
   EXPECT_EQ(rig_.StatusOf("hl").shown(), 1);
 
-  ByAPerson("DELETE", "/contacts/" + second);
+  rig_.ByAPerson("DELETE", "/contacts/" + second);
   rig_.Run(seconds(5));
   EXPECT_EQ(rig_.Decide(key, true), "");
   rig_.Run(minutes(1));
@@ -280,7 +259,7 @@ TEST_F(LoaderSweepTest, Rule27_ARecordThatAPersonDeletedIsMadeAnewOnceAVersion) 
   rig_.Start();
   rig_.Run(seconds(3));
   const std::string first = rig_.Entry(key).id();
-  ByAPerson("DELETE", "/contacts/" + first);
+  rig_.ByAPerson("DELETE", "/contacts/" + first);
   Order(true, "hl");
   rig_.Run(minutes(1));
 
@@ -289,7 +268,7 @@ TEST_F(LoaderSweepTest, Rule27_ARecordThatAPersonDeletedIsMadeAnewOnceAVersion) 
   EXPECT_THAT(*rig_.Contacts().array(), SizeIs(1));
   EXPECT_EQ(rig_.Entry(key).outcome(), v1::OUTCOME_APPLIED);
   // Once more, and it is left to a person.
-  ByAPerson("DELETE", "/contacts/" + second);
+  rig_.ByAPerson("DELETE", "/contacts/" + second);
   Order(true, "hl");
   rig_.Run(minutes(1));
   EXPECT_THAT(*rig_.Contacts().array(), IsEmpty());
@@ -302,7 +281,7 @@ TEST_F(LoaderSweepTest, Rule27_ARecordThatAPersonDeletedIsMadeAnewOnceAVersion) 
     rig_.Run(minutes(1));
     EXPECT_THAT(*rig_.Contacts().array(), SizeIs(1));
     EXPECT_THAT(Parked(), IsEmpty());
-    ByAPerson("DELETE", "/contacts/" + rig_.Entry(key).id());
+    rig_.ByAPerson("DELETE", "/contacts/" + rig_.Entry(key).id());
     Order(true, "hl");
     rig_.Run(minutes(1));
     ASSERT_THAT(Parked(), SizeIs(1));
@@ -318,7 +297,7 @@ TEST_F(LoaderSweepTest, Rule27_ARecordThatIsDeletedBeforeItsTagsAreWrittenIsMade
   rig_.wire = [&, done = false](const http::Request& request) mutable {
     if (!done && request.url.ends_with("/tags")) {
       done = true;
-      ByAPerson("DELETE", "/contacts/" + first);
+      rig_.ByAPerson("DELETE", "/contacts/" + first);
     }
     return Rig::Wire{};
   };
@@ -339,7 +318,7 @@ TEST_F(LoaderSweepTest, Rule27_ARecordThatAPersonDeletedIsLeftSoWhenTheSyncSaysS
   const std::string key = rig_.Contact(1, "a@x.test", "Ada", 1);
   rig_.Start();
   rig_.Run(seconds(3));
-  ByAPerson("DELETE", "/contacts/" + rig_.Entry(key).id());
+  rig_.ByAPerson("DELETE", "/contacts/" + rig_.Entry(key).id());
   Order(true, "hl");
   rig_.Run(minutes(1));
 
@@ -359,7 +338,7 @@ TEST_F(LoaderSweepTest, ARecordThatAPersonMergedIntoAnotherIsAConflictThatNamesB
   rig_.wire = [&](const http::Request& request) {
     Rig::Wire wire;
     if (request.method != "GET" || !request.url.ends_with(merged)) return wire;
-    wire.answer = ByAPerson("GET", "/contacts/" + kept);
+    wire.answer = rig_.ByAPerson("GET", "/contacts/" + kept);
     return wire;
   };
   Order(true, "hl");
@@ -501,7 +480,7 @@ TEST_F(LoaderSweepTest, ANewerStateIsWrittenWhateverTheComparisonSaw) {
   rig_.Run(seconds(1));
   rig_.Client(1, "Beth", 2);
   rig_.Run(seconds(10));
-  EXPECT_EQ(NameOf(1), "Beth");
+  EXPECT_EQ(rig_.ClientName(1), "Beth");
   EXPECT_EQ(rig_.Entry(key).resolved().offset(), 2);
 }
 
