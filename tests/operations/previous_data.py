@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Makes previous_data.tar.gz: what the previous version leaves on a disk, and what it says of it. Run by hand when
-previous_version moves.
+what older versions wrote is no longer to be read.
 
     previous_data.py --bin build/release/bin     (the simulator of this version; the rest is the previous one's)
 """

@@ -10,7 +10,7 @@ and nothing else: by the simulator's own count, 0 where nothing changed. At last
 copies, both ways. Then the same with one process on an embedded log. Configuration and connector file are
 those of the previous version throughout.
 
-previous_version.sh builds it. Where the clone has no history, only what it left is read:
+previous_version.sh builds it. Where the clone has no history, only what an older one left is read:
 previous_data.tar.gz, a data directory of its own, made by previous_data.py.
 """
 
@@ -175,7 +175,7 @@ def rolled_on_an_embedded_log(run):
 
 
 def what_it_left_is_read(run):
-    """A data directory of the previous version: the log and control's database, by this version alone."""
+    """A data directory of an older version: the log and control's database, by this version alone."""
     left = run.directory / "left"
     left.mkdir()
     subprocess.run(["tar", "-xzf", str(TOP / "tests" / "operations" / "previous_data.tar.gz"), "-C", str(left)],
