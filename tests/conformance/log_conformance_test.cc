@@ -447,6 +447,8 @@ TEST_F(LogConformance, ClosesWithinItsDeadlineWithAllThatWasProduced) {
   const Instant before = eventlog::BootTime();
   EXPECT_TRUE(member->log().Close(seconds(10)).ok());
   EXPECT_LT(eventlog::BootTime() - before, seconds(10));
+  // What is produced behind it goes nowhere.
+  member->Produce(Topic::kEvents, 0, "late", "v");
   const auto other = JoinAlone("h");
   EXPECT_EQ(other->Sample(Topic::kEvents, 0).end, 1000);
 }
