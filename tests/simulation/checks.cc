@@ -145,9 +145,10 @@ void Checks::OnCommand(const Record& record, const std::string& by, const TableE
     return;
   }
   if (!command.has_state() && command.mapping_error().empty()) return;
-  // What a dead owner had under way and lands in front of a founding knows nothing of what was
-  // lost; no state goes by it.
-  if (!TableOf(record.topic, record.partition).generation()) return;
+  // What an owner of the lost log had under way, and lands around a founding, knows nothing of what
+  // was lost: the next owner, whose fence is behind it, derives everything anew.
+  const Table& table = TableOf(record.topic, record.partition);
+  if (!table.generation() || table.IsOfLostLog(entry)) return;
   const auto [newest, is_first] = newest_valid_command_.try_emplace(record.key);
   if (!is_first) {
     const v1::Command& last = newest->second;
