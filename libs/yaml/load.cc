@@ -42,6 +42,24 @@ std::size_t EndOfUtf8(std::string_view text) {
   return at;
 }
 
+/// What YAML allows in no place. yaml-cpp takes a NUL in a plain scalar for the beginning of an
+/// escape.
+std::size_t FirstControl(std::string_view text) {
+  const auto found = std::find_if(text.begin(), text.end(), [](char c) {
+    return (static_cast<unsigned char>(c) < 0x20 && c != '\t' && c != '\n' && c != '\r') ||
+           c == 0x7F;
+  });
+  return static_cast<std::size_t>(found - text.begin());
+}
+
+Problem AtByte(std::string_view text, std::size_t at, std::string message) {
+  const std::string_view before = text.substr(0, at);
+  const std::size_t line_end = before.rfind('\n');
+  const std::size_t line_begin = line_end == std::string_view::npos ? 0 : line_end + 1;
+  return {static_cast<int>(std::count(before.begin(), before.end(), '\n')) + 1,
+          static_cast<int>(at - line_begin) + 1, std::move(message)};
+}
+
 Problem At(const YAML::Mark& mark, std::string message) {
   if (mark.is_null()) return {0, 0, std::move(message)};
   return {mark.line + 1, mark.column + 1, std::move(message)};
@@ -58,6 +76,10 @@ class Counter {
     if (++nodes_ > limits_.nodes_max) {
       return At(node.Mark(), "more than " + std::to_string(limits_.nodes_max) +
                                  " values, with what its aliases stand for");
+    }
+    if (node.IsScalar() && !IsUtf8(node.Scalar())) {
+      return At(node.Mark(),
+                R"(not UTF-8, by an escape: `\N` is written `\u0085`, `\_` is `\u00A0`)");
     }
     if (!node.IsDefined() || (!node.IsMap() && !node.IsSequence())) return std::nullopt;
     for (const auto& item : node) {
@@ -120,13 +142,13 @@ std::optional<Problem> Load(std::string_view text, const Limits& limits, YAML::N
   if (text.size() > limits.bytes_max) {
     return Problem{0, 0, "longer than " + std::to_string(limits.bytes_max) + " bytes"};
   }
-  const std::size_t bad = EndOfUtf8(text);
-  if (bad != text.size()) {
-    const std::string_view before = text.substr(0, bad);
-    const std::size_t line_end = before.rfind('\n');
-    const std::size_t line_begin = line_end == std::string_view::npos ? 0 : line_end + 1;
-    return Problem{static_cast<int>(std::count(before.begin(), before.end(), '\n')) + 1,
-                   static_cast<int>(bad - line_begin) + 1, "not UTF-8"};
+  if (const std::size_t bad = EndOfUtf8(text); bad != text.size()) {
+    return AtByte(text, bad, "not UTF-8");
+  }
+  if (const std::size_t control = FirstControl(text); control != text.size()) {
+    return AtByte(text, control,
+                  "a control character, byte " + std::to_string(static_cast<int>(text[control])) +
+                      ", which YAML does not allow; remove it, or write it as an escape in quotes");
   }
   try {
     return LoadUnguarded(std::string(text), limits, root);

@@ -8,7 +8,8 @@
 #include <yaml-cpp/yaml.h>
 
 // YAML that people write, loaded so that whoever walks over it needs no guard of his own: it is
-// UTF-8, and neither its aliases nor its nesting make more of it than was looked at here.
+// UTF-8, its escapes too, without control characters, and neither its aliases nor its nesting make
+// more of it than was looked at here.
 
 namespace tributary::yaml {
 

@@ -490,6 +490,12 @@ std::vector<std::string> Checks::NotAtRest(const Orders& orders) {
                 (owner == parts.source_id && record.detail().find(other) != std::string::npos));
       });
     };
+    const auto has_record = [&](const std::string& key) {
+      const std::optional<TableEntry> found = records.Get(key);
+      v1::RecordEntry record;
+      return found && !found->is_void && record.ParseFromString(found->value) &&
+             !record.id().empty();
+    };
     const auto is_without_record = [&](const std::string& key) {
       const auto parts = ids::ParseCommandKey(key);
       const std::optional<TableEntry> found = records.Get(key);
@@ -513,8 +519,9 @@ std::vector<std::string> Checks::NotAtRest(const Orders& orders) {
             (((is_unknown || people_meddle_) && record.outcome() == v1::OUTCOME_UNKNOWN) ||
              (people_meddle_ && record.reason() == v1::REASON_MISSING) ||
              // Of a customer who went away before any CRM had seen them, whom a person gave up, or
-             // whose record cannot be made for one who is gone.
-             (record.reason() == v1::REASON_RECORD &&
+             // whose record cannot be made for one who is gone. Where it is there, it is to be
+             // done.
+             (record.reason() == v1::REASON_RECORD && !has_record(command.action().record_key()) &&
               (gone.contains(command.action().record_key()) ||
                rests_as_dropped(command.action().record_key()) ||
                is_without_record(command.action().record_key()))));

@@ -37,6 +37,20 @@ TEST(YamlTest, SaysWhereItIsNone) {
   EXPECT_THAT(Outcome("12345", {.bytes_max = 4}), HasSubstr("longer than 4 bytes"));
 }
 
+TEST(YamlTest, RefusesControlCharacters) {
+  using namespace std::string_view_literals;
+  EXPECT_THAT(Outcome("a: 1\nb: x\0N\n"sv), StartsWith("2:5: a control character, byte 0,"));
+  EXPECT_THAT(Outcome("a: \x7f\n"), StartsWith("1:4: a control character, byte 127,"));
+  EXPECT_EQ(Outcome("a:\t1\r\nb: \"\\0\\x07\"\r\n"), "fine");
+}
+
+// What yaml-cpp makes of them is Latin-1.
+TEST(YamlTest, RefusesEscapesThatAreNoUtf8) {
+  EXPECT_THAT(Outcome("a: [1, \"x\\N\"]\n"), StartsWith("1:8: not UTF-8, by an escape"));
+  EXPECT_THAT(Outcome("\"\\_\": 1\n"), StartsWith("1:1: not UTF-8, by an escape"));
+  EXPECT_EQ(Outcome("a: \"\\u0085\\u00A0\\L\\xe9\"\n"), "fine");
+}
+
 TEST(YamlTest, EndsBehindAStrayBracket) {
   for (const char* text : {"a: b\n]\n", "- x\n}\n", "a: [b]]\n"}) {
     EXPECT_NE(Outcome(text), "fine") << text;
