@@ -113,6 +113,12 @@ def body(run):
     run.found("error", "disk", "file/data", "is no directory", "--config", config("", data="file/data"))
     run.found("error", "disk", "data", "writing durably fails: File too large", "--config", config(""), limit=4096)
 
+    # The key that unseals credentials is beside control's database, wherever the log's data is.
+    (run.directory / "control").mkdir(mode=0o700)
+    run.write("control/master.key", "0" * 44).chmod(0o644)
+    run.found("error", "disk", "control/master.key", "others may read the key", "--config",
+              run.write("doctor.yaml", "log: {data_directory: data}\ncontrol: {database: control/control.db}\n"))
+
     # Credentials: refused, missing, open to others, at its end.
     run.write("wrong.key", "wrong")
     run.found("error", "credentials", "acme/billing", "refused", "--config", config(tenants(access, key="wrong.key")))

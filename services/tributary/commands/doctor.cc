@@ -57,14 +57,14 @@ bool CheckConfiguration(const std::string& file, const config::Loaded& loaded, F
 
 void CheckMachine(const v1::ConfigFile& config, const std::string& file, Findings& findings) {
   const v1::LogConfig& log = config.log();
-  std::set<std::string> directories = {log.data_directory()};
-  directories.insert(fs::path(config.control().database()).parent_path().string());
+  const fs::path control_directory = fs::path(config.control().database()).parent_path();
+  std::set<std::string> directories = {log.data_directory(), control_directory.string()};
   directories.erase("");
   for (const std::string& directory : directories) {
     Add(CheckDirectory(directory), findings);
   }
   const std::string& key = config.control().master_key_file();
-  Add(CheckMasterKey(key.empty() ? log.data_directory() + "/master.key" : key), findings);
+  Add(CheckMasterKey(key.empty() ? (control_directory / "master.key").string() : key), findings);
   if (!config.control().tls_directory().empty()) {
     Add(CheckTls(config.control().tls_directory()), findings);
   }
