@@ -361,7 +361,7 @@ void LoaderStage::OnLookupAnswer(Lane& lane, const http::Completion& completion)
   Target* target = FindTarget(lane.target);
   // An id that was found before this look-up is there only.
   const bool is_confirming = std::exchange(lane.is_confirming, false);
-  if (!is_confirming) lane.next_entry = lane.entry;
+  if (!is_confirming) BeginNextEntry(lane);
   lane.request_id = 0;
   if (completion.refused_at_send) {
     Rest(lane);
@@ -485,9 +485,13 @@ void LoaderStage::OnBatchAnswer(const Flight& flight, const http::Completion& co
   for (std::size_t i = 0; i < batch.keys.size(); ++i) {
     Lane* lane = FindLane(batch.keys[i]);
     if (lane == nullptr) continue;
-    if (!whole_is_good && answers[i].answer == AnswerClass::kRefused && !answers[i].misconfigured) {
-      // One bad record refuses them all: each on its own tells which.
-      lane->no_batch = true;
+    const bool is_refused = answers[i].answer == AnswerClass::kRefused && !answers[i].misconfigured;
+    const bool is_of_the_connection =
+        answers[i].answer == AnswerClass::kUnauthorised || answers[i].misconfigured;
+    if (whole_is_good ? is_of_the_connection : is_refused) {
+      // One bad record refuses them all, or one item says what it cannot know of the connection:
+      // each on its own tells which.
+      if (target != nullptr) target->alone.insert(lane->key);
       BeginNextEntry(*lane);
       PutBack(*lane);
       continue;

@@ -55,8 +55,12 @@ LoaderStage::Verdict LoaderStage::JudgeState(const Lane& lane, const v1::Command
 
   if (IsResolved(entry, command.version())) {
     if (doubt == Doubt::kSettling) return {.kind = Kind::kWait, .until = lane.settle_until};
-    if (doubt == Doubt::kSettled) return {.kind = Kind::kEndDoubt};
-    return {};
+    if (doubt == Doubt::kNone) return {};
+    // A record that was made just before L had passed is seen S later: until then nobody who finds
+    // none may take it that there is none (rule 26).
+    const Instant seen = lane.settle_until + IndexLagOf(lane.target);
+    if (entry.id().empty() && now_.steady < seen) return {.kind = Kind::kWait, .until = seen};
+    return {.kind = Kind::kEndDoubt};
   }
   // Rule 18: what was read last is not what is desired, unless it is the newest.
   if (NewestSeen(lane) > PlainOf(command.version())) return {};

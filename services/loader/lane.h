@@ -107,7 +107,6 @@ struct Lane {
   /// Of a state: when, and by what a target matches (match_locks).
   Instant looked_up_at{};
   std::vector<std::string> looked_up_for;
-  bool no_batch = false;
   /// A record that this lane found or made, held before it is in the index.
   std::string claim;
   /// Ids under which the stage finds that it holds a record: by the claim, by the entry.
@@ -147,6 +146,8 @@ struct Lane {
   std::vector<std::string> call_tags;
   /// `entry.tags` counts tags whose request certainly did not leave; these were there before.
   std::optional<std::vector<std::string>> tags_before;
+  /// `next_entry` has them back; what is written of it says so from then on.
+  bool tags_are_restored = false;
   http::Request request;
   std::string request_hash;
   http::RequestId request_id = 0;

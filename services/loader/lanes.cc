@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <utility>
 
 #include "services/loader/entries.h"
 #include "services/loader/index_rows.h"
@@ -203,6 +204,20 @@ void LoaderStage::UpdateHolds(Lane& lane) {
   };
   move_to(lane.held_by_claim, lane.claim);
   move_to(lane.held_by_entry, lane.entry.id());
+}
+
+void LoaderStage::TakeTarget(Lane& lane) {
+  TargetKey target = TargetOf(lane.parts);
+  if (target == lane.target) return;
+  // What it holds it holds by its target's name.
+  std::string claim = std::exchange(lane.claim, "");
+  std::string id = lane.entry.id();
+  lane.entry.clear_id();
+  UpdateHolds(lane);
+  lane.target = std::move(target);
+  lane.claim = std::move(claim);
+  lane.entry.set_id(std::move(id));
+  UpdateHolds(lane);
 }
 
 std::string LoaderStage::OpenHolderOf(const Lane& lane, const std::string& object,

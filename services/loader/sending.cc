@@ -261,7 +261,9 @@ void LoaderStage::Settle(const Flight& flight, const http::Completion& completio
 
 const connector::Object* LoaderStage::BatchObjectOf(const Target& target, const std::string& key) {
   const Lane* const lane = LaneOf(key);
-  if (lane == nullptr || lane->no_batch || lane->parts.kind != ids::CommandKey::Kind::kState) {
+  if (lane == nullptr || lane->parts.kind != ids::CommandKey::Kind::kState) return nullptr;
+  if (target.alone.size() >= static_cast<std::size_t>(options_.batched_keys_max) ||
+      target.alone.contains(key)) {
     return nullptr;
   }
   const connector::Object* const object = target.connector->FindObject(lane->parts.object);

@@ -1,6 +1,7 @@
 #include "services/loader/stage.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "services/loader/entries.h"
 #include "services/loader/index_rows.h"
@@ -474,6 +475,7 @@ void LoaderStage::OnWritten(eventlog::ProduceId id, eventlog::Offset offset) {
     return;
   }
   lane.entry = std::move(lane.next_entry);
+  if (std::exchange(lane.tags_are_restored, false)) lane.tags_before.reset();
   NoteEntry(lane, offset, lane.read_back);
   // A void entry behind it may have been read before this acknowledgement.
   if (offset > lane.covered_at) lane.repair_wanted = false;
@@ -561,7 +563,10 @@ void LoaderStage::ReleaseIfDone(Partition partition) {
 void LoaderStage::OnGone(Partition partition) {
   for (const http::RequestId id : FlightsOf(partition)) {
     ports_.http.Cancel(id);
-    flights_.erase(id);
+    const auto flight = flights_.find(id);
+    // Of other partitions there may be targets in its scope.
+    flight->second.quota->budget.Answered(now_, flight->second.ticket, {});
+    flights_.erase(flight);
   }
   std::erase_if(batches_, [&](const auto& b) { return b.second.partition == partition; });
   std::set<std::string> keys;

@@ -204,6 +204,8 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
   void SetTimer(Lane& lane, Instant at);
   /// To be called after a change of `claim` or `entry`.
   void UpdateHolds(Lane& lane);
+  /// The target that its sync has now.
+  void TakeTarget(Lane& lane);
   /// Key of another open record that holds this one of the target. Empty: none.
   std::string OpenHolderOf(const Lane& lane, const std::string& object,
                            const std::string& id) const;

@@ -103,6 +103,9 @@ struct Target {
 
   /// Keys whose intents were written for a batch, until they rest.
   std::int32_t batched_keys = 0;
+  /// Of batches that were refused as a whole: each goes by itself, once. With batched_keys_max of
+  /// them nothing goes in batches.
+  std::set<std::string, std::less<>> alone;
 
   // Keys that may be tried now; bounded, the rest is found again by scanning the difference.
   std::array<std::deque<std::string>, kPriorities> ready;

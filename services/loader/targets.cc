@@ -40,6 +40,7 @@ void LoaderStage::RefreshTenant(const std::string& tenant) {
     target.key = key;
     target.partition = PartitionOf(tenant);
     RefreshTarget(target, *connection);
+    target.alone.clear();
     target.ScanFrom("");
     MarkDirty(&target);
   }
@@ -48,8 +49,7 @@ void LoaderStage::RefreshTenant(const std::string& tenant) {
     if (lane->parts.tenant != tenant) continue;
     lane->target_is_stale = lane->busy();
     if (lane->target_is_stale) continue;
-    lane->target = TargetOf(lane->parts);
-    UpdateHolds(*lane);
+    TakeTarget(*lane);
     // It has waited for its sync, and where its command is gone no scan finds it.
     if (lane->parts.kind == ids::CommandKey::Kind::kAction &&
         (lane->doubt != Doubt::kNone || lane->command_is_gone)) {

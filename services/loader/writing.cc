@@ -55,6 +55,7 @@ void LoaderStage::Begin(const std::string& key, std::uint64_t batch) {
   if (batch == 0) {
     lane.has_slot = true;
     target->backoff.TakeSlots(1);
+    target->alone.erase(key);
   }
   lane.connector = target->connector;
   TakeCommand(lane, lane.desired, lane.desired_bytes);
@@ -391,6 +392,7 @@ void LoaderStage::WriteIntent(Lane& lane, const connector::Call& call, http::Req
     const connector::Object& object = *lane.connector->FindObject(lane.parts.object);
     if (object.tags_add && &call == &*object.tags_add) {
       lane.tags_before.emplace(next.tags().begin(), next.tags().end());
+      lane.tags_are_restored = false;
       std::vector<std::string> all(next.tags().begin(), next.tags().end());
       all.insert(all.end(), lane.call_tags.begin(), lane.call_tags.end());
       all = connector::CanonicalTags(object, std::move(all));
@@ -533,6 +535,7 @@ void LoaderStage::ResolveWithoutCall(Lane& lane, const Verdict& verdict) {
   next.set_detail(verdict.detail);
   // Rule 21: what closes the intent of a key in doubt says so itself.
   next.set_in_doubt(lane.doubt != Doubt::kNone);
+  if (Target* const target = FindTarget(lane.target)) target->alone.erase(lane.key);
   SyncStats& stats = StatsOf(lane.parts);
   switch (verdict.outcome) {
     case v1::OUTCOME_NOOP:
@@ -571,7 +574,7 @@ void LoaderStage::BeginNextEntry(Lane& lane) {
   if (!lane.tags_before) return;
   lane.next_entry.mutable_tags()->Clear();
   for (const std::string& tag : *lane.tags_before) lane.next_entry.add_tags(tag);
-  lane.tags_before.reset();
+  lane.tags_are_restored = true;
 }
 
 void LoaderStage::CloseIntent(Lane& lane) {
@@ -684,8 +687,7 @@ void LoaderStage::Rest(Lane& lane) {
     MarkDirty(target);
   }
   if (std::exchange(lane.target_is_stale, false)) {
-    lane.target = TargetOf(lane.parts);
-    UpdateHolds(lane);
+    TakeTarget(lane);
   }
   Touch(lane);
 }

@@ -170,6 +170,41 @@ TEST_F(LoaderTakeoverTest, WhatIsBeingRepairedWhenItsTenantComesIsSentAfterwards
   EXPECT_THAT(*rig_.Clients().array(), SizeIs(kKeys + 1));
 }
 
+// A lane that is made before its tenant is known holds its record for no target yet.
+TEST_F(LoaderTakeoverTest, Rule25_WhoHoldsARecordHoldsItWhenItsTenantComes) {
+  rig_.options.sweep_period = {};
+  const std::string first = rig_.Contact(1, "one@x.test", "Ada", 1);
+  rig_.Start();
+  rig_.Run(seconds(5));
+  const std::string id = rig_.Entry(first).id();
+  ASSERT_NE(id, "");
+  rig_.wire = [&](const http::Request& request) {
+    Rig::Wire wire;
+    if (request.method == "PUT") wire.before = seconds(5);
+    return wire;
+  };
+  rig_.Contact(1, "one@x.test", "Ada L", 2);
+  rig_.Run(seconds(1));
+  ASSERT_TRUE(rig_.Entry(first).has_intent());
+  rig_.Kill();
+  rig_.wire = nullptr;
+  rig_.AppendRaw(eventlog::Topic::kTenants, "acme", std::nullopt);
+  rig_.Start();
+  rig_.Run(seconds(60));
+  ASSERT_TRUE(rig_.ready());
+  rig_.PublishTenant();
+  // L of a target that nobody knew is the longest, so it is still in doubt.
+  const std::string second = rig_.Contact(2, "one@x.test", "Eve", 1);
+  rig_.Run(seconds(10));
+
+  EXPECT_EQ(rig_.Entry(second).reason(), v1::REASON_IDENTITY_CONFLICT);
+  EXPECT_THAT(rig_.Entry(second).detail(), HasSubstr(first));
+  rig_.HandOverAndBack([] {});
+  rig_.Run(seconds(200));
+  EXPECT_EQ(rig_.Entry(first).resolved().offset(), 2);
+  EXPECT_EQ(rig_.Entry(first).id(), id);
+}
+
 TEST_F(LoaderTakeoverTest, WhatWaitsAtATakeOverIsCountedOnceAlsoUnderAVoidEntry) {
   WarmUp();
   rig_.Kill();
