@@ -119,9 +119,11 @@ void Window::StartFixed(Now now) {
 }
 
 void Window::Roll(Instant began) {
-  if (heard_at_ - began_ >= options_.length / 4) {
-    others_before_ = AtThisPace(others_now_, heard_at_ - began_);
+  const Instant from = found_ ? found_->first : began_;
+  if (heard_at_ - from >= options_.length / 4) {
+    others_before_ = AtThisPace(others_now_ - (found_ ? found_->second : 0), heard_at_ - from);
   }
+  found_.reset();
   others_now_ = 0;
   own_ = 0;
   total_ = 0;
@@ -175,6 +177,9 @@ void Window::GiveBack(const Mark& mark) {
 
 void Window::NoteOthers(Now now, std::int64_t others) {
   if (is_fixed()) {
+    if (!others_before_ && !found_ && options_.length > kPacedLengthMax) {
+      found_ = {now.steady, others};
+    }
     others_now_ = std::max(others_now_, others);
     return;
   }
@@ -188,6 +193,13 @@ std::int64_t Window::Others(Now now) const {
   if (is_fixed()) {
     if (others_before_) return std::max(*others_before_, others_now_);
     // In the first window: at the pace that was seen.
+    if (found_) {
+      const Duration elapsed = std::max(now.steady - found_->first, options_.length / 16);
+      const Duration rest = std::max(elapsed, began_ + options_.length - found_->first);
+      return found_->second +
+             std::llround(static_cast<double>(others_now_ - found_->second) *
+                          static_cast<double>(rest.count()) / static_cast<double>(elapsed.count()));
+    }
     return AtThisPace(others_now_, std::max(now.steady - began_, options_.length / 16));
   }
   const std::int64_t seen = others_.empty() ? 0 : others_.front().second;

@@ -158,6 +158,9 @@ class Window {
   std::int64_t total_ = 0;
   Instant total_of_{};
   std::optional<std::int64_t> others_before_;
+  /// Of a long one in which we came: when others were first heard of, and how many. What was used
+  /// before, perhaps by our own predecessor, is no pace.
+  std::optional<std::pair<Instant, std::int64_t>> found_;
 
   // What refusals tell.
   std::int64_t refused_in_a_row_ = 0;

@@ -175,6 +175,32 @@ TEST(BudgetTest, ADayEndsAtItsHour) {
   EXPECT_EQ(budget.NextSendAt(At(hours(5)), true), At(hours(6) - seconds(10)).steady);
 }
 
+// Half of it was used by five o'clock, perhaps by whom we replace: that is not what the other
+// nineteen hours take.
+TEST(BudgetTest, WhatWasUsedOfADayBeforeWeCameIsNoPace) {
+  WindowOptions day{.name = "day",
+                    .kind = WindowOptions::Kind::kFixed,
+                    .length = hours(24),
+                    .limit_header = "Limit",
+                    .remaining_header = "Remaining",
+                    .resets_at = hours(0)};
+  Budget budget({.concurrency_max = 1, .windows = {day}});
+  int left = 1000;
+  int sent = 0;
+  for (Duration at = hours(5); at < hours(24); at += seconds(20)) {
+    if (!budget.MayOpen(At(at)) || budget.NextSendAt(At(at), true) > At(at).steady) continue;
+    const Budget::Ticket ticket = budget.Sent(At(at));
+    ++sent;
+    --left;
+    budget.Answered(At(at), ticket, {{"Limit", "2000"}, {"Remaining", std::to_string(left)}});
+    if (at < hours(6)) {
+      EXPECT_EQ(sent, (at - hours(5)) / seconds(20) + 1);
+    }
+  }
+  EXPECT_GE(sent, 970);
+  EXPECT_GE(left, 0);
+}
+
 TEST(BudgetTest, ABackfillLeavesTheReserveToLiveChanges) {
   Budget budget({.windows = {{.length = hours(1), .requests = 100, .reserve_for_live = 0.2}}});
   EXPECT_EQ(SendUntil(budget, seconds(0), minutes(59), {}, false), 80);
