@@ -188,35 +188,46 @@ struct Database::State {
   ~State() { sqlite3_close(db); }
 
   absl::Status WriteTenant(const std::string& name, const StoredTenant& tenant) {
-    absl::Status status =
-        Statement(db,
-                  "INSERT INTO tenants VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET "
-                  "is_removed = excluded.is_removed")
-            .Text(name)
-            .Number(tenant.is_removed ? 1 : 0)
-            .Run();
+    if (absl::Status status =
+            Statement(db,
+                      "INSERT INTO tenants VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET "
+                      "is_removed = excluded.is_removed")
+                .Text(name)
+                .Number(tenant.is_removed ? 1 : 0)
+                .Run();
+        !status.ok()) {
+      return status;
+    }
     for (const char* sql :
          {"DELETE FROM connections WHERE tenant = ?", "DELETE FROM syncs WHERE tenant = ?"}) {
-      status.Update(Statement(db, sql).Text(name).Run());
+      if (absl::Status status = Statement(db, sql).Text(name).Run(); !status.ok()) {
+        return status;
+      }
     }
     for (const auto& [connection_name, stored] : tenant.connections) {
-      status.Update(Statement(db, "INSERT INTO connections VALUES (?, ?, ?, ?)")
-                        .Text(name)
-                        .Text(connection_name)
-                        .Blob(stored.connection.SerializeAsString())
-                        .Number(stored.has_default_connector_file ? 1 : 0)
-                        .Run());
+      if (absl::Status status = Statement(db, "INSERT INTO connections VALUES (?, ?, ?, ?)")
+                                    .Text(name)
+                                    .Text(connection_name)
+                                    .Blob(stored.connection.SerializeAsString())
+                                    .Number(stored.has_default_connector_file ? 1 : 0)
+                                    .Run();
+          !status.ok()) {
+        return status;
+      }
     }
     for (const auto& [sync_name, stored] : tenant.syncs) {
-      status.Update(Statement(db, "INSERT INTO syncs VALUES (?, ?, ?, ?, ?)")
-                        .Text(name)
-                        .Text(sync_name)
-                        .Blob(stored.sync.SerializeAsString())
-                        .Number(stored.has_default_mapping ? 1 : 0)
-                        .Number(stored.has_default_rules ? 1 : 0)
-                        .Run());
+      if (absl::Status status = Statement(db, "INSERT INTO syncs VALUES (?, ?, ?, ?, ?)")
+                                    .Text(name)
+                                    .Text(sync_name)
+                                    .Blob(stored.sync.SerializeAsString())
+                                    .Number(stored.has_default_mapping ? 1 : 0)
+                                    .Number(stored.has_default_rules ? 1 : 0)
+                                    .Run();
+          !status.ok()) {
+        return status;
+      }
     }
-    return status;
+    return absl::OkStatus();
   }
 
   absl::Status ForgetCredential(const ConnectionName& connection) {
@@ -247,35 +258,59 @@ struct Database::State {
         .Run();
   }
 
+  absl::Status WriteCredential(const ConnectionName& connection, const CredentialFields& fields) {
+    if (absl::Status status = ForgetCredential(connection); !status.ok()) {
+      return status;
+    }
+    for (const auto& [field, secret] : fields) {
+      if (absl::Status status = Statement(db, "INSERT INTO credentials VALUES (?, ?, ?, ?)")
+                                    .Text(connection.first)
+                                    .Text(connection.second)
+                                    .Text(field)
+                                    .Blob(vault->Seal(PlaceOf(connection, field), secret))
+                                    .Run();
+          !status.ok()) {
+        return status;
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  // Stops at the first error: a full disk ends the transaction by itself, and whatever ran after it
+  // would be committed alone.
   absl::Status WriteAll(WallTime now, const Changes& changes) {
-    absl::Status status;
     for (const auto& [sha256, blob] : changes.blobs) {
-      status.Update(Statement(db, "INSERT INTO blobs VALUES (?, ?) ON CONFLICT DO NOTHING")
-                        .Text(sha256)
-                        .Blob(blob.SerializeAsString())
-                        .Run());
+      if (absl::Status status =
+              Statement(db, "INSERT INTO blobs VALUES (?, ?) ON CONFLICT DO NOTHING")
+                  .Text(sha256)
+                  .Blob(blob.SerializeAsString())
+                  .Run();
+          !status.ok()) {
+        return status;
+      }
     }
     for (const auto& [name, tenant] : changes.tenants) {
-      status.Update(WriteTenant(name, tenant));
+      if (absl::Status status = WriteTenant(name, tenant); !status.ok()) {
+        return status;
+      }
     }
     for (const ConnectionName& connection : changes.forgotten_credentials) {
-      status.Update(ForgetCredential(connection));
+      if (absl::Status status = ForgetCredential(connection); !status.ok()) {
+        return status;
+      }
     }
     for (const auto& [connection, fields] : changes.credentials) {
-      status.Update(ForgetCredential(connection));
-      for (const auto& [field, secret] : fields) {
-        status.Update(Statement(db, "INSERT INTO credentials VALUES (?, ?, ?, ?)")
-                          .Text(connection.first)
-                          .Text(connection.second)
-                          .Text(field)
-                          .Blob(vault->Seal(PlaceOf(connection, field), secret))
-                          .Run());
+      if (absl::Status status = WriteCredential(connection, fields); !status.ok()) {
+        return status;
       }
     }
     for (const std::string& what : changes.audit) {
-      status.Update(WriteAudit(now.time_since_epoch().count(), changes.actor, what));
+      if (absl::Status status = WriteAudit(now.time_since_epoch().count(), changes.actor, what);
+          !status.ok()) {
+        return status;
+      }
     }
-    return status;
+    return absl::OkStatus();
   }
 };
 

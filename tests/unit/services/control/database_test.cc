@@ -50,6 +50,29 @@ TEST_F(DatabaseTest, NoSecretIsInTheFile) {
   EXPECT_THAT(FileContent(), Not(HasSubstr("canary")));
 }
 
+// As on a full disk, where SQLite rolls back by itself.
+TEST_F(DatabaseTest, AnErrorThatEndsTheTransactionLeavesNothingOfTheOrderBehind) {
+  core.reset();
+  database.reset();
+  sqlite3* db = nullptr;
+  ASSERT_EQ(sqlite3_open((directory / "control.db").c_str(), &db), SQLITE_OK);
+  ASSERT_EQ(sqlite3_exec(db,
+                         "CREATE TRIGGER full BEFORE INSERT ON connections BEGIN "
+                         "SELECT RAISE(ROLLBACK, 'disk is full'); END",
+                         nullptr, nullptr, nullptr),
+            SQLITE_OK);
+  sqlite3_close(db);
+  Open();
+
+  const absl::Status status = core->Apply(now, "tester", AcmeRequest()).status();
+
+  EXPECT_THAT(std::string(status.message()), HasSubstr("disk is full"));
+  EXPECT_TRUE(database->LoadTenants().value().empty());
+  EXPECT_TRUE(database->LoadBlobs().value().empty());
+  EXPECT_EQ(database->LoadCredential({"acme", "crm"}).value(), std::nullopt);
+  EXPECT_TRUE(database->LoadAudit(10).value().empty());
+}
+
 TEST_F(DatabaseTest, IsHeldByOneAtATime) {
   const absl::Status second = Database::Open(directory / "control.db", *vault).status();
 
