@@ -266,14 +266,14 @@ class Planner {
     for (std::string& problem : catalogue_.CheckConnection(connection, file)) {
       Problem(std::move(problem));
     }
-    const bool is_credential_new = PlanCredential(tenant, config, file, old, connection);
+    const std::string credential_change = PlanCredential(tenant, config, file, old, connection);
 
     if (is_new || old.connection.state() == v1::CONNECTION_STATE_UNLINKED) {
       Change(v1::AppliedChange::KIND_CREATED, what);
     } else {
       std::vector<std::string> changed = Differences(old.connection, connection);
-      if (is_credential_new) {
-        changed.emplace_back("credential");
+      if (!credential_change.empty()) {
+        changed.push_back(credential_change);
       }
       if (changed.empty()) {
         return;
@@ -309,10 +309,11 @@ class Planner {
     return changed;
   }
 
-  // Sets state, credential revision and the credential's end. True: the credential is another one.
-  bool PlanCredential(const std::string& tenant, const v1::ConnectionConfig& config,
-                      const NamedFile* connector_file, const StoredConnection& old,
-                      v1::Connection& connection) {
+  // Sets state, credential revision and the credential's end. What there is to tell of the
+  // credential, in words; empty: nothing.
+  std::string PlanCredential(const std::string& tenant, const v1::ConnectionConfig& config,
+                             const NamedFile* connector_file, const StoredConnection& old,
+                             v1::Connection& connection) {
     const ConnectionName name = {tenant, config.name()};
     const std::vector<std::string> wanted =
         catalogue_.CredentialFieldNames(connection, connector_file);
@@ -320,9 +321,9 @@ class Planner {
     absl::StatusOr<std::optional<CredentialFields>> kept = kept_.credential(name);
     if (!kept.ok()) {
       Problem(what + ": " + std::string(kept.status().message()));
-      return false;
+      return "";
     }
-    bool is_new = false;
+    std::string change;
     auto given = credentials_.extract(name);
     if (!given.empty()) {
       const CredentialFields& fields = given.mapped().fields;
@@ -337,11 +338,16 @@ class Planner {
           Problem(what + ": `" + field + "` is missing");
         }
       }
-      is_new = !kept->has_value() || **kept != fields;
+      if (!kept->has_value() || **kept != fields) {
+        change = "credential";
+      } else if (old.connection.state() == v1::CONNECTION_STATE_DEAUTHORIZED) {
+        // Vendors have refused valid ones for a while.
+        change = "the refused credential is tried again";
+      }
       SetEnd(given.mapped().end, connection);
     }
     const bool was_unlinked = old.connection.state() == v1::CONNECTION_STATE_UNLINKED;
-    if (is_new) {
+    if (!change.empty()) {
       connection.set_credential_revision(old.connection.credential_revision() + 1);
       connection.set_state(v1::CONNECTION_STATE_LINKED);
       plan_.database.credentials[name] = std::move(given.mapped().fields);
@@ -353,7 +359,7 @@ class Planner {
     } else {
       connection.set_state(v1::CONNECTION_STATE_PENDING_AUTH);
     }
-    return is_new;
+    return change;
   }
 
   static void SetEnd(const std::optional<WallTime>& end, v1::Connection& connection) {

@@ -74,6 +74,8 @@ void LoaderStage::OnCredential(const v1::Credential& credential) {
     target->token.clear();
   }
   target->credentials = std::move(fields);
+  // Also of the same secret, which a person wants to be tried again.
+  if (credential.revision() > target->credential_revision) target->refusals = 0;
   target->credential_revision = credential.revision();
   if (target->fix == "give the connection its credentials") {
     target->problem.clear();

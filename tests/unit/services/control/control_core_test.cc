@@ -310,6 +310,34 @@ TEST_F(ControlCoreTest, ARefusedCredentialDeauthorizesOnlyIfItIsTheOneInForce) {
   EXPECT_EQ(state(), v1::CONNECTION_STATE_LINKED);
 }
 
+TEST_F(ControlCoreTest, TheSameCredentialGivenAfterARefusalIsTriedAgain) {
+  Apply(AcmeRequest());
+  const auto loader = AttachService("loader", {AcmePartition()});
+  v1::FromService report;
+  report.mutable_connection_report()->set_tenant("acme");
+  report.mutable_connection_report()->set_connection("crm");
+  report.mutable_connection_report()->set_problem("401");
+  report.mutable_connection_report()->set_credential_refused(true);
+  AskForCredential(*loader, "crm", 1);
+  Send(*loader, report);
+  ASSERT_EQ(core->WantedSnapshot("acme")->connections(1).state(),
+            v1::CONNECTION_STATE_DEAUTHORIZED);
+
+  EXPECT_THAT(Texts(Apply(AcmeRequest())),
+              ElementsAre("CHANGED connection acme/crm (the refused credential is tried again)"));
+  EXPECT_EQ(core->WantedSnapshot("acme")->connections(1).state(), v1::CONNECTION_STATE_LINKED);
+  EXPECT_EQ(AskForCredential(*loader, "crm").revision(), 2);
+  EXPECT_THAT(Texts(Apply(AcmeRequest())), IsEmpty());
+
+  // Of the one before.
+  Send(*loader, report);
+  EXPECT_EQ(core->WantedSnapshot("acme")->connections(1).state(), v1::CONNECTION_STATE_LINKED);
+  AskForCredential(*loader, "crm", 2);
+  Send(*loader, report);
+  EXPECT_EQ(core->WantedSnapshot("acme")->connections(1).state(),
+            v1::CONNECTION_STATE_DEAUTHORIZED);
+}
+
 TEST_F(ControlCoreTest, ARefusedConnectionIsReportedOnceInTheVendorsWordsAndWithAWayOut) {
   Apply(AcmeRequest());
   const auto extractor = AttachService("extractor", {AcmePartition()});

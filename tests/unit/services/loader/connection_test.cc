@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -10,6 +12,7 @@ namespace tributary::loader {
 namespace {
 
 using std::chrono::milliseconds;
+using std::chrono::minutes;
 using std::chrono::seconds;
 using testing::HasSubstr;
 using testing::SizeIs;
@@ -64,6 +67,43 @@ TEST_F(LoaderConnectionTest, AWrongKeyRestsTheConnectionShowsItAndTheOthersGoOn)
   rig_.PublishTenant();
   rig_.Run(seconds(400));
   EXPECT_EQ(Applied(), 51U);
+  EXPECT_EQ(rig_.StatusOf("crm").problem(), "");
+}
+
+TEST_F(LoaderConnectionTest, ARefusedCredentialIsTriedAgainAsANewOneAndRefusedAnew) {
+  const auto times_refused = [&] {
+    return std::count_if(rig_.to_control.begin(), rig_.to_control.end(), [](const auto& message) {
+      return message.connection_report().credential_refused();
+    });
+  };
+  const auto publish = [&](v1::ConnectionState state) {
+    v1::Connection& connection = *rig_.tenant.mutable_connections(1);
+    connection.set_state(state);
+    connection.set_credential_revision(rig_.credential_revision);
+    rig_.PublishTenant();
+  };
+  rig_.credentials["api_key"] = "wrong";
+  rig_.Start();
+  rig_.Client(1, "one", 1);
+  rig_.Run(minutes(40));
+  ASSERT_EQ(times_refused(), 1);
+  publish(v1::CONNECTION_STATE_DEAUTHORIZED);
+  rig_.Run(minutes(10));
+
+  rig_.credential_revision = 2;
+  publish(v1::CONNECTION_STATE_LINKED);
+  rig_.Run(minutes(25));
+  EXPECT_EQ(times_refused(), 1);
+  rig_.Run(minutes(15));
+  EXPECT_EQ(times_refused(), 2);
+  publish(v1::CONNECTION_STATE_DEAUTHORIZED);
+  rig_.Run(minutes(10));
+
+  rig_.credentials.erase("api_key");
+  rig_.credential_revision = 3;
+  publish(v1::CONNECTION_STATE_LINKED);
+  rig_.Run(minutes(10));
+  EXPECT_EQ(Applied(), 1U);
   EXPECT_EQ(rig_.StatusOf("crm").problem(), "");
 }
 

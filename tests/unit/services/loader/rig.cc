@@ -137,7 +137,7 @@ struct Rig::Process : http::ClientPort, ControlPort {
       v1::Credential& credential = *answer.mutable_credential();
       credential.set_tenant(request.tenant());
       credential.set_connection(request.connection());
-      credential.set_revision(1);
+      credential.set_revision(r.credential_revision);
       const simulator::Access access = r.world.access();
       (*credential.mutable_fields())["token"] =
           r.credentials.contains("token") ? r.credentials["token"] : access.highlevel_token;

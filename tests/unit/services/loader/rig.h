@@ -119,6 +119,7 @@ class Rig {
   std::function<Wire(const http::Request&)> wire;
   /// Control answers with the right credentials, or with these.
   std::map<std::string, std::string> credentials;
+  std::int64_t credential_revision = 1;
   bool control_answers = true;
   /// Of the states that follow.
   bool is_backfill = false;
