@@ -67,7 +67,7 @@ class Joined {
   v1::StatusResponse Make() {
     AddWhatServicesSay();
     for (const auto& [name, report] : sources_.reports) {
-      if (!IsAsked(name.first)) {
+      if (!IsAsked(name.first) || !IsInUse(name)) {
         continue;
       }
       const auto [said, is_new] = connections_.emplace(name, report);
@@ -99,6 +99,16 @@ class Joined {
 
  private:
   bool IsAsked(const std::string& tenant) const { return asked_.empty() || asked_ == tenant; }
+  // What was said of one that is not is old, and nobody takes it back.
+  bool IsInUse(const ConnectionName& name) const {
+    const auto tenant = sources_.tenants.find(name.first);
+    if (tenant == sources_.tenants.end() || tenant->second.is_removed) {
+      return false;
+    }
+    const auto connection = tenant->second.connections.find(name.second);
+    return connection != tenant->second.connections.end() &&
+           connection->second.connection.state() != v1::CONNECTION_STATE_UNLINKED;
+  }
   std::int32_t PartitionOf(const std::string& tenant) const {
     return ids::PartitionOf(tenant, sources_.partitions);
   }
@@ -132,8 +142,9 @@ class Joined {
         const v1::WebhookEndpoints& endpoints = report.webhook_endpoints();
         const bool is_news = !report.problem().empty() || !report.waits_for().empty() ||
                              endpoints.paused() + endpoints.disabled() > 0;
-        if (counts(report.tenant()) && is_news) {
-          connections_.emplace(ConnectionName(report.tenant(), report.connection()), report);
+        const ConnectionName name = {report.tenant(), report.connection()};
+        if (counts(report.tenant()) && is_news && IsInUse(name)) {
+          connections_.emplace(name, report);
         }
       }
     }

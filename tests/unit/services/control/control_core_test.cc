@@ -368,6 +368,37 @@ TEST_F(ControlCoreTest, ARefusedConnectionIsReportedOnceInTheVendorsWordsAndWith
   EXPECT_THAT(joined.syncs(0).problem(), HasSubstr("connection billing: the site refuses"));
 }
 
+TEST_F(ControlCoreTest, WhatWasSaidOfAConnectionThatIsGoneIsNotShown) {
+  Apply(AcmeRequest());
+  const auto loader = AttachService("loader", {AcmePartition()});
+  v1::ServiceStatus status = LoaderStatus(0);
+  v1::ConnectionReport& broken = *status.add_connections();
+  broken.set_tenant("acme");
+  broken.set_connection("crm");
+  broken.set_problem("cannot be reached");
+  ReportReady(*loader, status);
+  v1::FromService report;
+  *report.mutable_connection_report() = broken;
+  Send(*loader, report);
+  ASSERT_EQ(core->GetStatus(now, {}).value().connections_size(), 1);
+
+  v1::ApplyRequest request = AcmeRequest();
+  request.mutable_tenants(0)->clear_syncs();
+  request.mutable_tenants(0)->mutable_connections()->RemoveLast();
+  request.mutable_credentials()->RemoveLast();
+  request.set_prune(true);
+  Apply(request);
+  EXPECT_EQ(core->GetStatus(now, {}).value().connections_size(), 0);
+
+  // And with its tenant.
+  Apply(AcmeRequest());
+  ASSERT_EQ(core->GetStatus(now, {}).value().connections_size(), 1);
+  v1::ApplyRequest nothing;
+  nothing.set_prune(true);
+  Apply(nothing);
+  EXPECT_EQ(core->GetStatus(now, {}).value().connections_size(), 0);
+}
+
 TEST_F(ControlCoreTest, WaitingForAQuotaIsShownAndIsNoProblem) {
   Apply(AcmeRequest());
   const auto loader = AttachService("loader", {AcmePartition()});
