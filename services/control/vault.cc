@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cerrno>
+#include <cstdlib>
 #include <filesystem>
 #include <system_error>
 
@@ -25,6 +26,18 @@ const unsigned char* Bytes(const char* data) {
 }
 unsigned char* Bytes(char* data) { return reinterpret_cast<unsigned char*>(data); }
 
+// Its names stay after a loss of power.
+bool SyncDirectory(const std::filesystem::path& directory) {
+  const int fd =
+      open(directory.empty() ? "." : directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  const bool is_synced = fd >= 0 && fsync(fd) == 0;
+  if (fd >= 0) {
+    close(fd);
+  }
+  return is_synced;
+}
+
+// Never there in part, and never in place of a key that another process has made meanwhile.
 absl::Status MakeKeyFile(const std::string& file) {
   std::error_code error;
   const std::filesystem::path directory = std::filesystem::path(file).parent_path();
@@ -37,13 +50,17 @@ absl::Status MakeKeyFile(const std::string& file) {
   sodium_bin2base64(text.data(), text.size(), key.data(), key.size(),
                     sodium_base64_VARIANT_ORIGINAL);
   text.back() = '\n';
-  const int fd = open(file.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  // For its owner only.
+  std::string temporary = file + ".XXXXXX";
+  const int fd = mkostemp(temporary.data(), O_CLOEXEC);
   const bool is_written =
       fd >= 0 && write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size()) &&
-      fsync(fd) == 0;
+      fsync(fd) == 0 && (link(temporary.c_str(), file.c_str()) == 0 || errno == EEXIST) &&
+      SyncDirectory(directory);
   const int problem = errno;
   if (fd >= 0) {
     close(fd);
+    unlink(temporary.c_str());
   }
   sodium_memzero(key.data(), key.size());
   sodium_memzero(text.data(), text.size());

@@ -1,9 +1,12 @@
 #include "services/control/vault.h"
 
+#include <csignal>
+#include <filesystem>
 #include <fstream>
 #include <set>
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "tests/unit/services/control/fixture.h"
@@ -21,6 +24,24 @@ TEST(VaultTest, MakesItsKeyOnceAndForItsOwnerOnly) {
   ASSERT_EQ(stat(file.c_str(), &status), 0);
   EXPECT_EQ(status.st_mode & 0777U, 0600U);
   EXPECT_EQ(Vault::Open(file).value()->Unseal("place", sealed).value(), "secret");
+}
+
+TEST(VaultTest, AKeyThatCouldNotBeWrittenLeavesNoFileBehind) {
+  const TemporaryDirectory directory;
+  struct rlimit before = {};
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+  struct rlimit small = before;
+  small.rlim_cur = 10;
+  const auto handler = std::signal(SIGXFSZ, SIG_IGN);
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
+
+  const absl::Status status = Vault::Open(directory / "key").status();
+
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
+  std::signal(SIGXFSZ, handler);
+  EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
+  EXPECT_TRUE(std::filesystem::is_empty(directory / ""));
+  EXPECT_TRUE(Vault::Open(directory / "key").ok());
 }
 
 TEST(VaultTest, WhatIsSealedOpensOnlyAtItsPlaceUnderItsKey) {
