@@ -7,11 +7,13 @@
 #include <mutex>
 #include <optional>
 #include <random>
+#include <string>
 #include <thread>
 #include <utility>
 
 #include <grpcpp/grpcpp.h>
 
+#include "services/control/status_size.h"
 #include "tributary/v1/control.grpc.pb.h"
 
 namespace tributary::control {
@@ -19,6 +21,8 @@ namespace {
 
 // Messages that wait for one connection; more means that it is stuck.
 constexpr std::size_t kQueueMax = 10'000;
+// Bytes of a message around the status in it.
+constexpr std::size_t kAroundStatusMax = 16;
 
 using ConnectionName = std::pair<std::string, std::string>;
 
@@ -136,6 +140,7 @@ struct AttachmentClient::State {
   std::optional<v1::FromService> hello;
   std::optional<v1::FromService> ownership;
   std::optional<v1::FromService> status;
+  bool is_status_cut = false;
   std::map<ConnectionName, v1::FromService> credential_requests;
   std::map<ConnectionName, v1::FromService> reports;
 
@@ -163,6 +168,27 @@ struct AttachmentClient::State {
       default:
         break;
     }
+  }
+
+  // One that is too large would end every stream that it is sent on. With the lock.
+  v1::FromService MadeToFit(const v1::FromService& message) {
+    v1::FromService made = message;
+    const std::size_t bytes = message.status().ByteSizeLong();
+    const std::size_t bytes_max =
+        static_cast<std::size_t>(options.message_bytes_max) - kAroundStatusMax;
+    if (options.on_status) {
+      options.on_status(static_cast<std::int64_t>(bytes), static_cast<std::int64_t>(bytes_max));
+    }
+    FitInto(bytes_max, *made.mutable_status());
+    const bool is_cut = made.status().left_out() > 0;
+    if (is_cut && !is_status_cut) {
+      logger.Log(Logger::Level::kWarning,
+                 "The status is larger than a message; some of it is left out.",
+                 {{"bytes", std::to_string(bytes)},
+                  {"left_out", std::to_string(made.status().left_out())}});
+    }
+    is_status_cut = is_cut;
+    return made;
   }
 
   void OnMessage(const v1::ToService& message) {
@@ -273,9 +299,14 @@ AttachmentClient::~AttachmentClient() {
 void AttachmentClient::Send(const v1::FromService& message) {
   const std::lock_guard lock(state_->mutex);
   const bool is_first_hello = !state_->hello.has_value();
-  state_->Keep(message);
+  std::optional<v1::FromService> made;
+  if (message.has_status()) {
+    made = state_->MadeToFit(message);
+  }
+  const v1::FromService& sent = made ? *made : message;
+  state_->Keep(sent);
   if (state_->session != nullptr) {
-    state_->session->Send(message);
+    state_->session->Send(sent);
   } else if (is_first_hello && message.has_hello()) {
     state_->changed.notify_all();
   }

@@ -19,12 +19,16 @@ struct AttachmentOptions {
   Duration retry_delay_max = std::chrono::seconds(30);
   /// Told how many messages wait to be written, and at how many the stream ends. From any thread.
   std::function<void(std::int64_t depth, std::int64_t capacity)> on_queue;
+  /// Told how many bytes each status has before it is made to fit, and how many may be sent. From
+  /// any thread.
+  std::function<void(std::int64_t depth, std::int64_t capacity)> on_status;
 };
 
 /// A service's way to a control in another process: one gRPC stream over mutual TLS for as long as
 /// the service runs. While control is away it keeps what control must know when it is back: the
 /// last hello, ownership and status, the newest report of each connection, and every request for a
-/// credential that was not answered. Answers to questions are dropped: who asked is gone.
+/// credential that was not answered. Answers to questions are dropped: who asked is gone. A status
+/// that is larger than a message is made to fit (status_size.h).
 ///
 /// Send may be called from any thread and only queues.
 class AttachmentClient : public ControlPort {

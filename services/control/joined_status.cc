@@ -122,7 +122,7 @@ class Joined {
       const auto counts = [&, &owner = peer](const std::string& tenant) {
         return IsAsked(tenant) && owner.partitions.contains(PartitionOf(tenant));
       };
-      is_settled_ = is_settled_ && peer.status->ready();
+      is_settled_ = is_settled_ && peer.status->ready() && peer.status->left_out() == 0;
       for (const v1::SyncStatus& sync : peer.status->syncs()) {
         if (counts(sync.tenant())) {
           Merge(sync, reported_[{sync.tenant(), sync.sync()}]);
@@ -288,6 +288,13 @@ class Joined {
       response_.add_missing_services(
           service + (partitions.size() == 1 ? " (of partition " : " (of partitions ") +
           JoinWords(numbers) + ")");
+    }
+    for (const auto& [id, peer] : sources_.peers) {
+      if (peer.status && peer.status->left_out() > 0) {
+        response_.add_missing_services(
+            peer.service + " (of " + std::to_string(peer.status->left_out()) +
+            " entries: its status is larger than `control.message_bytes_max`)");
+      }
     }
   }
 

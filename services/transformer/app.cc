@@ -60,7 +60,9 @@ int Run(const v1::ConfigFile& config) {
        .identity = *std::move(identity),
        .message_bytes_max = config.control().message_bytes_max(),
        .on_queue = [queue = runtime::QueueMetrics(metrics, "transformer", "to_control")](
-                       auto depth, auto capacity) { queue.Set(depth, capacity); }},
+                       auto depth, auto capacity) { queue.Set(depth, capacity); },
+       .on_status = [queue = runtime::QueueMetrics(metrics, "transformer", "status_bytes")](
+                        auto depth, auto capacity) { queue.Set(depth, capacity); }},
       *logger, [&runner](const v1::ToService& message) { runner.Deliver(message); });
 
   return runtime::RunService(config, runner, control, signals, metrics, *logger);

@@ -10,6 +10,7 @@ namespace tributary::control {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -397,6 +398,19 @@ TEST_F(ControlCoreTest, WhatWasSaidOfAConnectionThatIsGoneIsNotShown) {
   nothing.set_prune(true);
   Apply(nothing);
   EXPECT_EQ(core->GetStatus(now, {}).value().connections_size(), 0);
+}
+
+TEST_F(ControlCoreTest, AStatusOfWhichSomethingWasLeftOutIsSaidSoAndNeverSettled) {
+  Apply(AcmeRequest());
+  const auto loader = AttachService("loader", {AcmePartition()});
+  v1::ServiceStatus status = LoaderStatus(0);
+  status.set_left_out(7);
+  ReportReady(*loader, status);
+
+  const v1::StatusResponse joined = core->GetStatus(now, {}).value();
+
+  EXPECT_THAT(joined.missing_services(), Contains(HasSubstr("loader (of 7 entries")));
+  EXPECT_FALSE(joined.settled());
 }
 
 TEST_F(ControlCoreTest, WaitingForAQuotaIsShownAndIsNoProblem) {

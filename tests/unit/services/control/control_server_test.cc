@@ -21,6 +21,7 @@
 namespace tributary::control {
 namespace {
 
+using ::testing::Contains;
 using ::testing::HasSubstr;
 
 // Control's thread.
@@ -458,6 +459,31 @@ TEST_F(ControlServerTest, AMessageThatIsTooLargeIsRefused) {
 
   EXPECT_EQ(Stub(Identity("tributary"))->Apply(&context, request, &response).error_code(),
             grpc::StatusCode::RESOURCE_EXHAUSTED);
+}
+
+TEST_F(ControlServerTest, AStatusThatIsLargerThanAMessageStillArrives) {
+  Mailbox mailbox;
+  const auto client = Connect("loader", mailbox);
+  client->Send(Hello("loader"));
+  client->Send(OwnsAcme());
+  v1::FromService message;
+  message.mutable_status()->set_ready(true);
+  for (int i = 0; i < 60'000; ++i) {
+    v1::ConnectionReport& report = *message.mutable_status()->add_connections();
+    report.set_tenant("acme");
+    report.set_connection("c" + std::to_string(i));
+    report.set_problem(std::string(500, 'x'));
+  }
+  client->Send(message);
+  client->Send(WantsCredential());
+
+  // On the same stream, behind it.
+  ASSERT_TRUE(mailbox.Take().has_value());
+  v1::StatusResponse response;
+  ASSERT_TRUE(GetStatus(*Stub(Identity("tributary")), response).ok());
+  EXPECT_THAT(response.missing_services(), Contains(HasSubstr("loader (of ")));
+  EXPECT_THAT(logger.messages,
+              Contains("The status is larger than a message; some of it is left out."));
 }
 
 TEST_F(ControlServerTest, AnAddressThatIsTakenIsSaid) {
