@@ -1,11 +1,11 @@
 #include "services/control/app.h"
 
-#include <atomic>
 #include <condition_variable>
 #include <cstdlib>
 #include <filesystem>
 #include <future>
 #include <iostream>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
@@ -30,6 +30,7 @@
 #include "services/control/metrics.h"
 #include "services/control/publisher.h"
 #include "services/control/vault.h"
+#include "services/control/verifications.h"
 
 namespace tributary::control {
 namespace {
@@ -125,45 +126,13 @@ class Founder {
   std::thread thread_;
 };
 
-// Reads all topics on a thread of its own, one at a time.
-class Verifications {
- public:
-  Verifications(eventlog::KafkaLog& log, Duration action_age)
-      : log_(log), action_age_(action_age) {}
-  ~Verifications() {
-    if (thread_.joinable()) {
-      thread_.join();
-    }
-  }
-
-  // Called on control's thread only.
-  void Start(Reply<v1::VerifyResponse> reply) {
-    if (is_running_.exchange(true)) {
-      reply(absl::UnavailableError("a verification is running; try again when it has ended"));
-      return;
-    }
-    if (thread_.joinable()) {
-      thread_.join();
-    }
-    thread_ = std::thread([this, reply = std::move(reply)] {
-      const std::unique_ptr<eventlog::LogAdmin> admin = log_.MakeAdmin();
-      absl::StatusOr<v1::VerifyResponse> response = verify::Verify(
-          {.partitions = admin->settings().partitions,
-           .read_all = [&](eventlog::Topic topic,
-                           const auto& visit) { return admin->ReadAll(topic, visit); }},
-          {.action_age = action_age_,
-           .wait = [] { std::this_thread::sleep_for(std::chrono::seconds(3)); }});
-      is_running_ = false;
-      reply(std::move(response));
-    });
-  }
-
- private:
-  eventlog::KafkaLog& log_;
-  const Duration action_age_;
-  std::atomic<bool> is_running_ = false;
-  std::thread thread_;
-};
+verify::Reader ReaderOf(eventlog::KafkaLog& log) {
+  const std::shared_ptr<eventlog::LogAdmin> admin = log.MakeAdmin();
+  return {.partitions = admin->settings().partitions,
+          .read_all = [admin](eventlog::Topic topic, const auto& visit) {
+            return admin->ReadAll(topic, visit);
+          }};
+}
 
 }  // namespace
 
@@ -249,7 +218,8 @@ int Run(const v1::ConfigFile& config, runtime::StopSignals& signals) {
   runner.Start(no_control);
   const Post post = [&runner](std::function<void(Now)> task) { runner.Post(std::move(task)); };
 
-  Verifications verifications(**log, config::FromProto(config.loader().action_age()));
+  Verifications verifications([&] { return ReaderOf(**log); },
+                              config::FromProto(config.loader().action_age()));
   absl::StatusOr<std::unique_ptr<ControlServer>> server = ControlServer::Start(
       {.listen = config.control().listen(),
        .identity = *identity,
@@ -285,7 +255,8 @@ int Run(const v1::ConfigFile& config, runtime::StopSignals& signals) {
   signals.Watch([&stop] { stop.set_value(); });
   stop.get_future().wait();
   logger->Log(Logger::Level::kInfo, "Control stops.", {});
-  // Calls under way are answered while the loop still turns.
+  // Calls under way are answered while the loop still turns, and none of them reads on for long.
+  verifications.Stop();
   server->reset();
   runner.Drain();
   runner.Join();
