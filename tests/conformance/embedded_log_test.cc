@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -13,6 +14,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include <lmdb.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -244,6 +246,50 @@ TEST_F(EmbeddedLogTest, CompactsTheSameAfterItWasOpenedAgain) {
   const auto log = Open();
   ASSERT_TRUE(log->Housekeep().ok());
   EXPECT_THAT(ReadKeys(*log, Topic::kChanges, 0), SizeIs(10));
+}
+
+/// Takes a snapshot of the log from another process, and kills that with it.
+void DieReading(const std::string& directory) {
+  int pipe_ends[2];
+  ASSERT_EQ(::pipe(pipe_ends), 0);
+  const pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    MDB_env* env = nullptr;
+    MDB_txn* reading = nullptr;
+    if (mdb_env_create(&env) != MDB_SUCCESS ||
+        mdb_env_open(env, directory.c_str(), MDB_RDONLY | MDB_NOTLS, 0600) != MDB_SUCCESS ||
+        mdb_txn_begin(env, nullptr, MDB_RDONLY, &reading) != MDB_SUCCESS ||
+        ::write(pipe_ends[1], "r", 1) != 1) {
+      ::_exit(1);
+    }
+    while (true) ::pause();
+  }
+  ::close(pipe_ends[1]);
+  char byte = 0;
+  EXPECT_EQ(::read(pipe_ends[0], &byte, 1), 1) << "it could not read";
+  ::close(pipe_ends[0]);
+  EXPECT_EQ(::kill(child, SIGKILL), 0);
+  EXPECT_EQ(::waitpid(child, nullptr, 0), child);
+}
+
+TEST_F(EmbeddedLogTest, UsesPagesAgainAfterAReaderWasKilled) {
+  const auto log = Open();
+  const auto member = Join(*log, "g");
+  const auto rewrite = [&](int times) {
+    for (int i = 0; i < times; ++i) {
+      member->ProduceAndWait(Topic::kChanges, 0, "a", std::string(10'000, 'v'));
+      clock_.Advance(hours(3));
+      ASSERT_TRUE(log->Housekeep().ok());
+    }
+  };
+  const auto size = [this] { return std::filesystem::file_size(directory_.path() + "/data.mdb"); };
+  rewrite(10);
+  ASSERT_NO_FATAL_FAILURE(DieReading(directory_.path()));
+  rewrite(10);
+  const auto before = size();
+  rewrite(50);
+  EXPECT_LT(size(), before + 10 * 10'000);
 }
 
 TEST_F(EmbeddedLogTest, DropsStreamsByTheirOwnAgeAndNeverTables) {

@@ -384,6 +384,10 @@ absl::Status Storage::Write(WallTime now, std::vector<Operation>& operations) {
 }
 
 absl::StatusOr<std::size_t> Storage::Housekeep(WallTime now, std::size_t removals_max) {
+  // A copier that was killed holds its snapshot in the lock file, and no page that is freed after
+  // it would be used again. What fails here fails in the transaction below too.
+  int dead_readers = 0;
+  (void)mdb_reader_check(env_, &dead_readers);
   std::size_t removed = 0;
   const TopicSettings& topics = options_.topics;
   absl::Status status = InTransaction("compacting the log", [&](Batch& batch) {

@@ -68,7 +68,8 @@ class Storage {
   absl::Status Write(WallTime now, std::vector<Operation>& operations);
 
   /// Compacts tables and drops what is too old or too much of streams: up to `removals_max`
-  /// records, and returns how many there were. Errors as Write.
+  /// records, and returns how many there were. Forgets the snapshots of processes that have ended.
+  /// Errors as Write.
   absl::StatusOr<std::size_t> Housekeep(WallTime now, std::size_t removals_max);
 
   Range range(Topic topic, Partition partition) const;
