@@ -251,6 +251,13 @@ void StageMetrics::OnCompletion(const http::Completion& completion, const std::s
   histogram->second.Observe(static_cast<double>(completion.elapsed.count()) * 1e-6);
 }
 
+void StageMetrics::OnEndOfLife() {
+  assigned_.clear();
+  assigned_partitions_.Set(0);
+  in_flight_ = 0;
+  requests_in_flight_.Set(0);
+}
+
 void MeasuredHttp::Send(http::RequestId id, http::Request request) {
   metrics_.OnSend();
   methods_[id] = request.method;

@@ -38,6 +38,9 @@ class StageMetrics {
   void OnProduce(eventlog::Topic topic);
   void OnSend();
   void OnCompletion(const http::Completion& completion, const std::string& method);
+  /// What a stage held ends with it, also where nobody says so: a member that has failed reports no
+  /// lost partitions, a client that is destroyed no completions.
+  void OnEndOfLife();
 
   std::size_t assigned_partitions() const { return assigned_.size(); }
 

@@ -226,6 +226,7 @@ void StageRunner::State::Run() {
     const bool begun = parts.ok();
     if (begun) {
       const End end = Live(*std::move(parts), failure);
+      metrics.OnEndOfLife();
       if (end == End::kDrained) released = true;
       if (end != End::kFailed) break;
       ++restarts;

@@ -230,11 +230,12 @@ TEST_F(StageRunnerTest, CountsFromOutside) {
   Start();
   world_.Give(eventlog::Assigned{.partitions = {1, 2}});
   EXPECT_TRUE(world_.Wait("produce"));
+  EXPECT_THAT(metrics_.Exposition(),
+              ::testing::HasSubstr("tributary_assigned_partitions{stage=\"loader\"} 2\n"));
   runner_->Drain();
   EXPECT_TRUE(runner_->Join());
 
   const std::string text = metrics_.Exposition();
-  EXPECT_THAT(text, ::testing::HasSubstr("tributary_assigned_partitions{stage=\"loader\"} 2\n"));
   EXPECT_THAT(text, ::testing::HasSubstr(
                         "tributary_records_out_total{stage=\"loader\",topic=\"records\"} 1\n"));
   EXPECT_THAT(text, ::testing::HasSubstr(
@@ -242,6 +243,22 @@ TEST_F(StageRunnerTest, CountsFromOutside) {
   EXPECT_THAT(text,
               ::testing::HasSubstr("tributary_http_client_requests_total{code_class=\"not_sent\","
                                    "method=\"GET\",stage=\"loader\"} 1\n"));
+}
+
+TEST_F(StageRunnerTest, ShowsNothingHeldOnceAStageHasFailed) {
+  Start();
+  // Its request has no answer when it fails in the same turn.
+  {
+    const std::lock_guard lock(world_.mutex);
+    world_.facts = {eventlog::Assigned{.partitions = {1, 2}}, eventlog::Failed{.error = "fenced"}};
+  }
+
+  EXPECT_TRUE(world_.Wait("life 2"));
+
+  const std::string text = metrics_.Exposition();
+  EXPECT_THAT(text, ::testing::HasSubstr("tributary_assigned_partitions{stage=\"loader\"} 0\n"));
+  EXPECT_THAT(
+      text, ::testing::HasSubstr("tributary_http_client_requests_in_flight{stage=\"loader\"} 0\n"));
 }
 
 // Protocol rule 6.
