@@ -7,9 +7,12 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "libs/eventlog/admin.h"
+#include "libs/eventlog/clock.h"
 #include "libs/eventlog/embedded/copy.h"
 #include "libs/eventlog/embedded/embedded_log.h"
 #include "tests/conformance/driver.h"
@@ -116,6 +119,80 @@ TEST(EmbeddedCopyTest, WritesNothingOverWhatIsThere) {
   ASSERT_TRUE(eventlog::CopyEmbeddedLog(from, directory.path() + "/to").ok());
   EXPECT_EQ(eventlog::CopyEmbeddedLog(from, directory.path() + "/to").code(),
             absl::StatusCode::kFailedPrecondition);
+}
+
+TEST(EmbeddedCopyTest, IsNoneWhenItWasInterrupted) {
+  TemporaryDirectory directory;
+  const std::string from = directory.path() + "/log";
+  const std::string to = directory.path() + "/to";
+  {
+    auto log = EmbeddedLog::Open(CopyOptionsFor(from));
+    ASSERT_TRUE(log.ok()) << log.status();
+    Driver driver(*(*log)->Join("g", "one"));
+    for (int i = 0; i < 100; ++i) {
+      driver.Produce(Topic::kChanges, 1, std::to_string(i), std::string(2'000, 'v'));
+    }
+    ASSERT_TRUE(driver.UntilAllProduced());
+  }
+  const pid_t copier = ::fork();
+  ASSERT_GE(copier, 0);
+  if (copier == 0) {
+    const rlimit no_core{};
+    // Whole pages: LMDB copies past the cache.
+    const rlimit bytes{.rlim_cur = 25 * 4096, .rlim_max = 25 * 4096};
+    (void)::setrlimit(RLIMIT_CORE, &no_core);
+    (void)::setrlimit(RLIMIT_FSIZE, &bytes);
+    (void)::signal(SIGXFSZ, SIG_DFL);
+    (void)eventlog::CopyEmbeddedLog(from, to);
+    ::_exit(0);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(copier, &status, 0), copier);
+  ASSERT_TRUE(WIFSIGNALED(status)) << "it has ended by itself: " << WEXITSTATUS(status);
+
+  EXPECT_EQ(eventlog::CheckEmbeddedLog(to).status().code(), absl::StatusCode::kNotFound);
+  const absl::Status again = eventlog::CopyEmbeddedLog(from, to);
+  EXPECT_EQ(again.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(again.message()), HasSubstr("interrupted"));
+}
+
+TEST(EmbeddedCopyTest, IsNoLogBeforeItIsFoundedAnewWheneverItIsKilled) {
+  TemporaryDirectory directory;
+  const std::string from = directory.path() + "/log";
+  {
+    auto log = EmbeddedLog::Open(CopyOptionsFor(from));
+    ASSERT_TRUE(log.ok()) << log.status();
+    const auto founded = eventlog::Found(
+        *(*log)->MakeAdmin(), {.now = eventlog::SystemTime(), .random = [] { return 1; }});
+    ASSERT_TRUE(founded.ok()) << founded.status();
+  }
+  const auto restore = [&from](const std::string& to) {
+    return eventlog::RestoreEmbeddedLog(from, to, eventlog::SystemTime(), [] { return 2; });
+  };
+  const std::string whole = directory.path() + "/whole";
+  ASSERT_TRUE(restore(whole).ok());
+  const std::int64_t records = eventlog::CheckEmbeddedLog(whole)->records;
+  ASSERT_GT(records, eventlog::CheckEmbeddedLog(from)->records);
+
+  bool is_done = false;
+  for (int after_ms = 0; !is_done && after_ms < 3'000; after_ms += 3) {
+    const std::string to = directory.path() + "/to-" + std::to_string(after_ms);
+    const pid_t restorer = ::fork();
+    ASSERT_GE(restorer, 0);
+    if (restorer == 0) ::_exit(restore(to).ok() ? 0 : 1);
+    ::usleep(static_cast<useconds_t>(after_ms) * 1'000);
+    (void)::kill(restorer, SIGKILL);
+    int status = 0;
+    ASSERT_EQ(::waitpid(restorer, &status, 0), restorer);
+    is_done = WIFEXITED(status);
+    EXPECT_FALSE(is_done && WEXITSTATUS(status) != 0);
+
+    if (!std::filesystem::exists(to)) continue;
+    const auto contents = eventlog::CheckEmbeddedLog(to);
+    ASSERT_TRUE(contents.ok()) << contents.status();
+    EXPECT_EQ(contents->records, records) << "killed after " << after_ms << " ms";
+  }
+  EXPECT_TRUE(is_done);
 }
 
 }  // namespace

@@ -4,8 +4,10 @@ Kafka that loses control's database, every local copy, and all topics, in turn. 
 record, and only what changed behind a backup is written again. The commands are those of docs/guides/backup.md."""
 
 import json
+import resource
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -115,6 +117,14 @@ def embedded(run):
     content[4096:8192] = bytes(4096)
     damaged.write_bytes(content)
     run.run_command("backup", "check", "backup-0", code=1)
+
+    # One that was killed in the middle of the log is none.
+    bytes_max = 25 * 4096
+    killed = subprocess.run([run.program("tributary"), "backup", "create", "backup-killed", "--data", "data"],
+                            cwd=run.directory, capture_output=True, check=False, timeout=60,
+                            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_max, bytes_max)))
+    check(killed.returncode == -signal.SIGXFSZ, f"it ended with {killed.returncode}")
+    run.run_command("backup", "check", "backup-killed", code=1)
     run.end_dev(signal.SIGTERM)
     del run.reach
 

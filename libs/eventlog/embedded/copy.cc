@@ -17,6 +17,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kDataFile = "/data.mdb";
+// Beside what is being made. A copy that was interrupted keeps this name.
+constexpr const char* kUnfinished = ".new";
 // Address space; the log may grow while it is copied.
 constexpr std::size_t kMapBytes = std::size_t{1} << 40;
 
@@ -38,15 +40,22 @@ absl::Status Sync(const std::string& path) {
   return is_synced ? absl::OkStatus() : absl::InternalError(path + " cannot be synced");
 }
 
-}  // namespace
+absl::Status CheckIsFree(const std::string& to) {
+  std::error_code error;
+  if (fs::exists(to + kDataFile, error)) {
+    return absl::FailedPreconditionError(to + " holds a log already");
+  }
+  if (fs::exists(to + kUnfinished, error)) {
+    return absl::FailedPreconditionError(to + kUnfinished +
+                                         " is left of a copy that was interrupted: remove it");
+  }
+  return absl::OkStatus();
+}
 
-absl::Status CopyEmbeddedLog(const std::string& from, const std::string& to) {
+absl::Status Copy(const std::string& from, const std::string& to) {
   std::error_code error;
   if (!fs::exists(from + kDataFile, error)) {
     return absl::NotFoundError("there is no log in " + from);
-  }
-  if (fs::exists(to + kDataFile, error)) {
-    return absl::FailedPreconditionError(to + " holds a log already");
   }
   fs::create_directories(to, error);
   fs::permissions(to, fs::perms::owner_all, error);
@@ -66,12 +75,35 @@ absl::Status CopyEmbeddedLog(const std::string& from, const std::string& to) {
   return Sync(to);
 }
 
+absl::Status Finish(const std::string& to) {
+  std::error_code error;
+  fs::rename(to + kUnfinished, to, error);
+  if (error) return absl::InternalError(to + " cannot be made: " + error.message());
+  const fs::path parent = fs::path(to).parent_path();
+  return Sync(parent.empty() ? "." : parent.string());
+}
+
+}  // namespace
+
+absl::Status CopyEmbeddedLog(const std::string& from, const std::string& to) {
+  if (absl::Status free = CheckIsFree(to); !free.ok()) return free;
+  if (absl::Status copied = Copy(from, to + kUnfinished); !copied.ok()) return copied;
+  return Finish(to);
+}
+
 absl::Status RestoreEmbeddedLog(const std::string& from, const std::string& to, WallTime now,
                                 const std::function<std::uint64_t()>& random) {
-  if (absl::Status copied = CopyEmbeddedLog(from, to); !copied.ok()) return copied;
-  absl::StatusOr<std::unique_ptr<EmbeddedLog>> log = EmbeddedLog::Open(LookingAt(to));
-  if (!log.ok()) return log.status();
-  return FoundRestored(*(*log)->MakeAdmin(), {.now = now, .random = random}).status();
+  if (absl::Status free = CheckIsFree(to); !free.ok()) return free;
+  if (absl::Status copied = Copy(from, to + kUnfinished); !copied.ok()) return copied;
+  {
+    absl::StatusOr<std::unique_ptr<EmbeddedLog>> log =
+        EmbeddedLog::Open(LookingAt(to + kUnfinished));
+    if (!log.ok()) return log.status();
+    const absl::StatusOr<std::int64_t> founded =
+        FoundRestored(*(*log)->MakeAdmin(), {.now = now, .random = random});
+    if (!founded.ok()) return founded.status();
+  }
+  return Finish(to);
 }
 
 absl::StatusOr<LogContents> CheckEmbeddedLog(const std::string& directory) {

@@ -14,11 +14,14 @@ namespace tributary::eventlog {
 /// writing to it: the copy is one committed state, as a reader sees it. Copying the file itself is
 /// not that: pages that were free at its beginning are in use at its end.
 ///
-/// Errors: kNotFound when there is no log; kFailedPrecondition when `to` has one; kInternal with
-/// what the system said.
+/// The copy is made as `to`.new and renamed when it is whole and synced.
+///
+/// Errors: kNotFound when there is no log; kFailedPrecondition when `to` has one, or an interrupted
+/// copy is left; kInternal with what the system said.
 absl::Status CopyEmbeddedLog(const std::string& from, const std::string& to);
 
-/// Makes a log of a copy: what was written behind the copy is lost (restored.h).
+/// Makes a log of a copy: what was written behind the copy is lost (restored.h). `to` is there from
+/// when it is founded, so that nobody takes it for the log that it was.
 ///
 /// Errors: those of CopyEmbeddedLog and FoundRestored.
 absl::Status RestoreEmbeddedLog(const std::string& from, const std::string& to, WallTime now,

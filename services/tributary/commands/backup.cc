@@ -15,7 +15,8 @@
 #include "services/tributary/commands/new_file.h"
 
 // A backup is a directory: `control.db`, and of a `tributary dev` on the embedded log also `log`.
-// The key that unseals credentials is never in it.
+// The key that unseals credentials is never in it. `control.db` is written last: without it, a
+// backup was interrupted.
 
 namespace tributary::cli {
 namespace {
@@ -51,9 +52,6 @@ int Create(const Streams& streams, const CommandTree& tree, const std::string& d
   }
   fs::create_directories(directory, error);
   fs::permissions(directory, fs::perms::owner_all, error);
-  if (absl::Status written = WriteNewFile(directory + kDatabase, copy->database()); !written.ok()) {
-    return FailWithFix(streams, written, "see the disk of " + directory);
-  }
   // Only a `tributary dev` on its own log has one here.
   const std::string log = tree.place().data_directory + kLog;
   const bool has_log = tree.place().address.empty() && fs::exists(log, error);
@@ -61,6 +59,9 @@ int Create(const Streams& streams, const CommandTree& tree, const std::string& d
     if (absl::Status copied = eventlog::CopyEmbeddedLog(log, directory + kLog); !copied.ok()) {
       return FailWithFix(streams, copied, "see the disk of " + directory);
     }
+  }
+  if (absl::Status written = WriteNewFile(directory + kDatabase, copy->database()); !written.ok()) {
+    return FailWithFix(streams, written, "see the disk of " + directory);
   }
   Print(streams, json::Write(json::Object{{"directory", directory}, {"log", has_log}}) + "\n",
         directory + ": control's database" + (has_log ? " and the log" : "") +
@@ -89,6 +90,10 @@ absl::StatusOr<json::Object> Look(const BackupArguments& arguments) {
       return opened.status();
     }
     vault = *std::move(opened);
+  }
+  if (!fs::exists(arguments.directory + kDatabase)) {
+    return absl::NotFoundError(arguments.directory +
+                               " has no control.db: it is no backup, or one that was interrupted");
   }
   const absl::StatusOr<control::BackupContents> contents =
       control::CheckBackup(arguments.directory + kDatabase, vault.get());
