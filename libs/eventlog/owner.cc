@@ -165,6 +165,7 @@ std::vector<std::string> Owner::not_ready_because() const {
           break;
       }
     }
+    for (const auto& [asked, error] : o->refused) why += "; " + asked + ": " + error;
     out.push_back("partition " + std::to_string(partition) + ": " + why);
   }
   return out;

@@ -33,12 +33,24 @@ std::string Owner::State::MarkOf(const Owned& o, Topic topic) {
   return FormatMark(mark);
 }
 
+void Owner::State::NoteAnswer(Owned& o, std::string_view question, Topic topic,
+                              const std::string& error) {
+  if (error.empty() && o.refused.empty()) return;
+  const std::string asked = std::string(question) + " " + std::string(Name(topic));
+  if (error.empty()) {
+    o.refused.erase(asked);
+  } else {
+    o.refused[asked] = error;
+  }
+}
+
 void Owner::State::OnCommitDone(const CommitDone& fact) {
   for (const auto& [partition, o] : owned) {
     for (auto& [topic, commit] : o->commits) {
       if (commit.id != fact.id) continue;
       o->due.reset();
       commit.id = 0;
+      NoteAnswer(*o, "committing", topic, fact.error);
       if (!fact.error.empty()) {
         commit.retry_at = now.steady + kRetryDelay;
         return;
@@ -248,6 +260,7 @@ void Owner::State::OnEndSampled(const EndSampled& fact) {
   if (StreamState* const stream = o->FindStream(fact.topic)) {
     if (stream->sample_id != fact.id) return;
     stream->sample_id = 0;
+    NoteAnswer(*o, "the end of", fact.topic, fact.error);
     if (!fact.error.empty()) {
       stream->sample_due = now.steady + kRetryDelay;
       return;
@@ -263,6 +276,7 @@ void Owner::State::OnEndSampled(const EndSampled& fact) {
   const SampleOf purpose = table->sample_of;
   table->sample_id = 0;
   table->sample_of = SampleOf::kNothing;
+  NoteAnswer(*o, "the end of", fact.topic, fact.error);
   if (!fact.error.empty()) {
     SampleLater(*table, purpose, kRetryDelay);
     return;
@@ -287,6 +301,7 @@ void Owner::State::OnCommittedOffset(const CommittedOffset& fact) {
   if (found == o->committed.end() || found->second.id != fact.id) return;
   CommittedState& committed = found->second;
   committed.id = 0;
+  NoteAnswer(*o, "the position in", fact.topic, fact.error);
   if (!fact.error.empty()) {
     committed.due = now.steady + kRetryDelay;
     return;

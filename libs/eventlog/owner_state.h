@@ -155,6 +155,8 @@ struct Owned {
   std::optional<Instant> restart_at;
   // For people. Empty: nothing is wrong, it only takes its time.
   std::string problem;
+  // For people: what the log did not tell or take when it was last asked, and why.
+  std::map<std::string, std::string> refused;
   // When something is to be done at last. None: not computed since something has changed.
   std::optional<Instant> due;
 
@@ -326,6 +328,8 @@ struct Owner::State {
 
   void SendCommit(Owned& o, Topic topic, CommitState& commit);
   static std::string MarkOf(const Owned& o, Topic topic);
+  static void NoteAnswer(Owned& o, std::string_view question, Topic topic,
+                         const std::string& error);
   void OnCommitDone(const CommitDone& fact);
 
   // ---- facts, each where its subject is ----

@@ -398,6 +398,23 @@ TEST(KafkaErrorsTest, WhatMayNotBeReadOrJoinedIsSaidAndGoesOnOnceItMay) {
   EXPECT_THAT(rig.member().failures, IsEmpty());
 }
 
+TEST(KafkaErrorsTest, TopicsThatAreMissingAreNamedUntilTheyAreThere) {
+  Rig rig;
+  const std::string topic = kPrefix + "changes";
+  rig.cluster().AnswerFor(topic, RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
+  rig.Open();
+  EXPECT_TRUE(rig.member().Until([&] {
+    const std::vector<std::string> said = rig.said();
+    return std::any_of(said.begin(), said.end(), [&](const std::string& text) {
+      return text.find(topic + "; run `tributary topics create`") != std::string::npos;
+    });
+  }));
+
+  rig.cluster().AnswerFor(topic, RD_KAFKA_RESP_ERR_NO_ERROR);
+  EXPECT_TRUE(rig.member().UntilAssigned(kPartitions));
+  EXPECT_THAT(rig.member().failures, IsEmpty());
+}
+
 // ---- a broker that takes nothing
 
 TEST(KafkaErrorsTest, WhatTheBrokerDoesNotTakeHoldsReadingBackAndLosesNothing) {

@@ -65,6 +65,10 @@ class MockCluster {
                                                  RD_KAFKA_RESP_ERR_NO_ERROR,
                                                  static_cast<int>(delay.count()));
   }
+  /// What is said of a topic from now on.
+  void AnswerFor(const std::string& topic, rd_kafka_resp_err_t error) {
+    rd_kafka_mock_topic_set_error(cluster_, topic.c_str(), error);
+  }
   /// How many of them were not asked for yet.
   std::size_t left(Api api) const {
     std::size_t count = 0;

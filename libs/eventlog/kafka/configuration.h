@@ -21,6 +21,8 @@ inline constexpr std::chrono::milliseconds kLinger{5};
 /// Longer no record waits to be acknowledged.
 inline constexpr std::chrono::milliseconds kMessageTimeout{30'000};
 
+inline constexpr int kWarning = 4;  // Of syslog.
+
 using Settings = std::map<std::string, std::string>;
 
 /// As settings have it.

@@ -37,7 +37,6 @@ using Place = std::pair<Topic, Partition>;
 constexpr milliseconds kLookInterval{100};
 constexpr milliseconds kDropTime{2000};
 constexpr milliseconds kSayAgainInterval{60'000};
-constexpr int kWarning = 4;  // Of syslog.
 
 /// What a commit request was for; given to librdkafka as opaque and taken back with its result.
 struct CommitTag {

@@ -5,6 +5,7 @@
 #include <map>
 #include <utility>
 
+#include "libs/eventlog/clock.h"
 #include "libs/eventlog/kafka/configuration.h"
 #include "libs/eventlog/kafka/handles.h"
 
@@ -13,6 +14,9 @@ namespace {
 
 constexpr int kQuestionTimeoutMs = 10'000;
 constexpr std::chrono::milliseconds kTopicsInterval{500};
+// Control makes the topics within this time where everything starts together.
+constexpr std::chrono::seconds kTopicsPatience{5};
+constexpr std::chrono::minutes kMissingInterval{1};
 // The protocol's numbers for the first offset kept and the one after the last.
 constexpr std::int64_t kEarliest = RD_KAFKA_OFFSET_BEGINNING;
 constexpr std::int64_t kLatest = RD_KAFKA_OFFSET_END;
@@ -98,8 +102,12 @@ bool Questions::WaitOrStop(std::chrono::milliseconds time) {
 }
 
 void Questions::Run() {
+  Instant say_at = BootTime() + kTopicsPatience;
   while (!LookForTopics()) {
     if (WaitOrStop(kTopicsInterval)) return;
+    if (BootTime() < say_at) continue;
+    say_at = BootTime() + kMissingInterval;
+    if (options_.on_log) options_.on_log(kWarning, missing_);
   }
   {
     std::lock_guard lock(mutex_);
@@ -142,30 +150,37 @@ bool Questions::LookForTopics(rd_kafka_t* client) {
   const rd_kafka_metadata_t* metadata = nullptr;
   // All that the broker has: a handle need not know every topic, and to ask for one by name may
   // make it.
-  if (rd_kafka_metadata(client, /*all_topics=*/1, nullptr, &metadata, kQuestionTimeoutMs) !=
-      RD_KAFKA_RESP_ERR_NO_ERROR) {
+  const rd_kafka_resp_err_t error =
+      rd_kafka_metadata(client, /*all_topics=*/1, nullptr, &metadata, kQuestionTimeoutMs);
+  if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
+    missing_ = std::string("asking which topics there are: ") + rd_kafka_err2str(error);
     return false;
   }
-  std::size_t found = 0;
+  std::string missing;
   std::string wrong;
   for (const Topic topic : kAllTopics) {
     const std::string name = TopicName(options_, topic);
+    bool is_there = false;
     for (int i = 0; i < metadata->topic_cnt; ++i) {
       const rd_kafka_metadata_topic_t& seen = metadata->topics[i];
       if (name != seen.topic || seen.err != RD_KAFKA_RESP_ERR_NO_ERROR) continue;
-      ++found;
+      is_there = true;
       if (seen.partition_cnt != options_.topics.partitions) {
         wrong = "topic " + name + " has " + std::to_string(seen.partition_cnt) +
                 " partitions; log.partitions says " + std::to_string(options_.topics.partitions);
       }
     }
+    if (!is_there) missing += (missing.empty() ? "" : ", ") + name;
   }
   rd_kafka_metadata_destroy(metadata);
   if (!wrong.empty()) {
     inbox_.Push(Failed{.error = wrong});
     RequestStop();  // A person has to look; asking again would only say it again.
   }
-  return wrong.empty() && found == kAllTopics.size();
+  if (missing.empty()) return wrong.empty();
+  missing_ = "topics that are not there, or not ours to see: " + missing +
+             "; run `tributary topics create`, or start control";
+  return false;
 }
 
 // Not by query_watermark_offsets: that of 2.0.2 goes on asking a broker that no longer leads the

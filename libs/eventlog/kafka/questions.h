@@ -46,7 +46,7 @@ class Questions {
   void RequestStop();
 
   /// True from when all topics were seen, each with the number of partitions that is configured. A
-  /// wrong number is a Failed fact.
+  /// wrong number is a Failed fact; what is missing for long is said to `on_log` once a minute.
   bool topics_are_there();
 
  private:
@@ -63,6 +63,8 @@ class Questions {
   rd_kafka_t* const member_;
   rd_kafka_t* const producer_;
   Inbox& inbox_;
+  /// Of the thread: why the last look at the topics was not the last one.
+  std::string missing_;
   std::mutex mutex_;
   std::condition_variable changed_;
   // Guarded by mutex_:

@@ -55,6 +55,30 @@ TEST_F(OwnerTest, IsNotReadyBeforeTheGroupHasSpokenAndReadyWhenItGivesNothing) {
   EXPECT_THAT(node->owner().not_ready_because(), IsEmpty());
 }
 
+TEST_F(OwnerTest, SaysWhatTheLogRefusesUntilItAnswers) {
+  log_.Found(5);
+  const auto node = Start(Transformer("a"));
+  log_.Assign(node->member(), {0});
+  while (node->owner().partitions().empty()) ASSERT_TRUE(time_.RunOne());
+  // One of these is what it has asked for; the others are nobody's.
+  for (std::uint64_t id = 1; id <= 10; ++id) {
+    node->owner().OnFact(time_.now(), EndSampled{.id = id, .topic = Topic::kEvents, .error = "no"});
+    node->owner().OnFact(time_.now(),
+                         CommittedOffset{.id = id, .topic = Topic::kEvents, .error = "never"});
+  }
+  EXPECT_THAT(node->owner().not_ready_because(),
+              Contains(::testing::AllOf(HasSubstr("the end of events: no"),
+                                        HasSubstr("the position in events: never"))));
+
+  // Their answers come while it is not ready yet: what they said is no reason any more.
+  time_.RunFor(::std::chrono::milliseconds(1'100));
+  for (const std::string& reason : node->owner().not_ready_because()) {
+    EXPECT_THAT(reason, Not(HasSubstr("never")));
+  }
+  time_.RunFor(seconds(5));
+  EXPECT_TRUE(node->ready());
+}
+
 TEST_F(OwnerTest, Section0_DifferentGenerationsAreNotReady) {
   for (const Topic topic : {Topic::kTenants, Topic::kRecords}) log_.FoundTable(topic, 0, 5);
   log_.FoundTable(Topic::kCommands, 0, 4);
