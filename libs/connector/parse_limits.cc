@@ -83,6 +83,13 @@ void ReadAuthentication(FileReader& reader, const YAML::Node& root, Authenticati
   }
   if (map["header"]) out.header = reader.Text(map, "header", false);
   out.value = reader.Pattern(map, "value", true);
+  const bool has_token = out.kind == Authentication::Kind::kTokenRequest;
+  for (const std::string& name : out.value.placeholders()) {
+    if (name.starts_with("credentials.") || (has_token && name == "token")) continue;
+    reader.Problem(map["value"],
+                   has_token ? "`value` is made of {token} and credentials alone"
+                             : "`value` is made of credentials alone, such as {credentials.key}");
+  }
   if (out.kind != Authentication::Kind::kTokenRequest) return;
   if (map["request"]) {
     out.request = ReadCall(reader, map["request"], "a token request", "token");

@@ -9,6 +9,7 @@ namespace tributary::loader {
 namespace {
 
 constexpr Duration kAskAgain = std::chrono::seconds(15);
+constexpr const char* kGiveCredentials = "give the connection its credentials";
 
 }  // namespace
 
@@ -19,8 +20,10 @@ bool LoaderStage::HasProof(Target& target) {
     return false;
   }
   const connector::Authentication& authentication = target.connector->authentication;
-  if (authentication.kind != connector::Authentication::Kind::kTokenRequest) return true;
-  if (!target.token.empty() && now_.steady < target.token_ends) return true;
+  if (authentication.kind != connector::Authentication::Kind::kTokenRequest ||
+      (!target.token.empty() && now_.steady < target.token_ends)) {
+    return CanAuthorise(target);
+  }
   if (target.token_asked) return false;
   const Instant paused_until =
       std::max(target.backoff.paused_until(), target.quota->budget.paused_until());
@@ -32,7 +35,7 @@ bool LoaderStage::HasProof(Target& target) {
       connector::RenderTokenRequest(*target.connector, target.account, *target.credentials);
   if (!request.ok()) {
     target.problem = std::string(request.status().message());
-    target.fix = "give the connection its credentials";
+    target.fix = kGiveCredentials;
     ReportConnection(target);
     return false;
   }
@@ -41,6 +44,19 @@ bool LoaderStage::HasProof(Target& target) {
   flight.kind = Flight::Kind::kToken;
   // Asking twice does no harm: it is no write in the sense of rule 16.
   Send(target, *std::move(request), std::move(flight), false);
+  return false;
+}
+
+bool LoaderStage::CanAuthorise(Target& target) {
+  http::Request probe;
+  const absl::Status authorised =
+      connector::Authorise(*target.connector, *target.credentials, target.token, probe);
+  if (authorised.ok()) return true;
+  // Another file may name its credentials otherwise, and what cannot be sent would begin anew
+  // without end.
+  target.problem = std::string(authorised.message());
+  target.fix = kGiveCredentials;
+  ReportConnection(target);
   return false;
 }
 
@@ -63,7 +79,7 @@ void LoaderStage::OnCredential(const v1::Credential& credential) {
     target->credential_asked = true;
     target->ask_again_at = now_.steady + kAskAgain;
     target->problem = credential.problem();
-    target->fix = "give the connection its credentials";
+    target->fix = kGiveCredentials;
     ReportConnection(*target);
     return;
   }
@@ -77,7 +93,7 @@ void LoaderStage::OnCredential(const v1::Credential& credential) {
   // Also of the same secret, which a person wants to be tried again.
   if (credential.revision() > target->credential_revision) target->refusals = 0;
   target->credential_revision = credential.revision();
-  if (target->fix == "give the connection its credentials") {
+  if (target->fix == kGiveCredentials) {
     target->problem.clear();
     target->fix.clear();
     ReportConnection(*target);

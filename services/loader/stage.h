@@ -329,6 +329,8 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
 
   // ---- credentials.cc ----
   bool HasProof(Target& target);
+  /// Its credentials have what its connector file asks for; otherwise it says so.
+  bool CanAuthorise(Target& target);
   void AskCredential(Target& target, std::int64_t refused_revision);
   void OnCredential(const v1::Credential& credential);
   void OnTokenAnswer(Target& target, const http::Completion& completion);

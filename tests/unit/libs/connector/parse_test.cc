@@ -11,6 +11,7 @@ using testing::Contains;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::Not;
 
 TEST(ConnectorFileTest, TheShippedFilesParse) {
   const Connector highlevel = Builtin("highlevel.yaml");
@@ -83,6 +84,27 @@ TEST(ConnectorFileTest, LimitsSayWhatSharesAQuotaAndWhoTellsOfIt) {
   EXPECT_THAT(text, HasSubstr("mine.yaml:6:43: error: `resets_at` must be a time such as 00:00"));
   EXPECT_THAT(text, HasSubstr("`kind` must be sliding or fixed"));
   EXPECT_THAT(text, HasSubstr("did you mean `reserve_for_live`?"));
+}
+
+TEST(ConnectorFileTest, WhatProvesWhoWeAreIsMadeOfWhatIsThere) {
+  const auto problem_of = [](const std::string& authentication) {
+    const auto parsed = Connector::Parse("mine.yaml",
+                                         "integration: mine\n"
+                                         "credentials: [key]\n"
+                                         "settings: {app: {required: true}}\n"
+                                         "authentication: {" +
+                                             authentication + "}\n");
+    return std::string(parsed.status().message());
+  };
+  EXPECT_THAT(problem_of("kind: bearer, value: \"{settings.app} {credentials.key}\""),
+              HasSubstr("mine.yaml:4:39: error: `value` is made of credentials alone"));
+  EXPECT_THAT(problem_of("kind: bearer, value: \"{token}\""),
+              HasSubstr("`value` is made of credentials alone"));
+  const std::string request = "kind: token_request, request: {method: POST, path: /t}, token: t, ";
+  EXPECT_THAT(problem_of(request + "value: \"{marker}\""),
+              HasSubstr("`value` is made of {token} and credentials alone"));
+  EXPECT_THAT(problem_of(request + "value: \"{token} {credentials.key}\""),
+              Not(HasSubstr("`value`")));
 }
 
 TEST(ConnectorFileTest, MalformedYamlHasAPlace) {

@@ -129,6 +129,35 @@ TEST_F(LoaderConnectionTest, ACrmThatNobodyReachesIsShownUntilItAnswers) {
   for (const char* sync : {"hl", "crm"}) EXPECT_EQ(rig_.StatusOf(sync).problem(), "");
 }
 
+// The credentials are those that were given for the file before.
+TEST_F(LoaderConnectionTest, AFileThatNamesItsCredentialsOtherwiseIsShownAndNothingBegins) {
+  rig_.Start();
+  const std::string contact = rig_.Contact(1, "a@x.test", "Ada", 1);
+  rig_.Run(seconds(3));
+  ASSERT_EQ(Applied(), 1U);
+  rig_.PublishConnectorFile(*rig_.tenant.mutable_connections(0), "token", "key");
+  rig_.Run(seconds(1));
+  const std::size_t sent = rig_.sent.size();
+  const std::size_t entries = rig_.Entries(contact).size();
+  rig_.Contact(1, "a@x.test", "Beth", 2);
+  // One that is looked up first.
+  rig_.Contact(2, "b@x.test", "Carol", 1);
+  rig_.Run(seconds(10));
+
+  EXPECT_EQ(rig_.StatusOf("hl").problem(), "`credentials.key` has no value");
+  EXPECT_EQ(rig_.StatusOf("hl").fix(), "give the connection its credentials");
+  EXPECT_EQ(rig_.StatusOf("hl").pending(), 2);
+  EXPECT_EQ(rig_.sent.size(), sent);
+  EXPECT_EQ(rig_.Entries(contact).size(), entries);
+
+  // The file before does it again.
+  rig_.tenant.mutable_connections(0)->clear_connector_file();
+  rig_.PublishTenant();
+  rig_.Run(seconds(10));
+  EXPECT_EQ(Applied(), 3U);
+  EXPECT_EQ(rig_.StatusOf("hl").problem(), "");
+}
+
 TEST_F(LoaderConnectionTest, AMisconfiguredConnectionParksNobody) {
   rig_.Faults(R"([{"target":"highlevel","match":"/contacts","kind":"status","status":401,)"
               R"("body":"{\"statusCode\":401,\"message\":\"version header is invalid\"}"}])");

@@ -1,5 +1,6 @@
 #include "tests/unit/services/loader/rig.h"
 
+#include "libs/connector/connector.h"
 #include "libs/eventlog/table.h"
 #include "libs/ids/keys.h"
 #include "services/loader/entries.h"
@@ -289,6 +290,23 @@ const Counters& Rig::counters() const { return process_->loader->counters(); }
 
 void Rig::PublishTenant() {
   log.Append(Topic::kTenants, 0, "acme", tenant.SerializeAsString(), WriterToken());
+}
+
+void Rig::PublishConnectorFile(v1::Connection& connection, const std::string& from,
+                               const std::string& to) {
+  v1::Blob blob;
+  blob.set_kind(v1::Blob::KIND_CONNECTOR_FILE);
+  blob.set_name("mine.yaml");
+  std::string& text = *blob.mutable_content();
+  text = *connector::BuiltinFile(connection.integration() + ".yaml");
+  for (std::size_t at = text.find(from); at != std::string::npos; at = text.find(from, at)) {
+    text.replace(at, from.size(), to);
+    at += to.size();
+  }
+  const std::string hash = ids::Sha256Hex(text);
+  log.Append(Topic::kTenants, 0, ids::BlobKey(hash), blob.SerializeAsString(), WriterToken());
+  connection.set_connector_file(hash);
+  PublishTenant();
 }
 
 std::string Rig::Command(const std::string& key, const v1::Command& command) {

@@ -63,6 +63,9 @@ class Rig {
 
   // ---- what others write ----
   void PublishTenant();
+  /// Of this connection from now on: the built-in one with `from` replaced by `to`.
+  void PublishConnectorFile(v1::Connection& connection, const std::string& from,
+                            const std::string& to);
   /// Contact of HighLevel in sync `hl`.
   std::string Contact(int customer, const std::string& email, const std::string& name, int version,
                       const std::vector<std::string>& tags = {}, const std::string& company = "");
