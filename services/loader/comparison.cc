@@ -385,13 +385,12 @@ void LoaderStage::ConcludeMissing(Lane& lane) {
     ResolveWithoutCall(lane, verdict);
     return;
   }
-  const bool creates_blindly = lane.connector->FindObject(lane.parts.object)->creates_blindly();
-  if (creates_blindly) {
-    // Rule 27: once a version, never a loop.
-    if (comparison.has_remade() && Compare(comparison.remade(), lane.command->version()) == 0) {
-      Park(lane, v1::REASON_MISSING, detail, 0);
-      return;
-    }
+  // Rule 27: once a version, never a loop.
+  if (comparison.has_remade() && Compare(comparison.remade(), lane.command->version()) == 0) {
+    Park(lane, v1::REASON_MISSING, detail, 0);
+    return;
+  }
+  if (lane.connector->FindObject(lane.parts.object)->creates_blindly()) {
     next.clear_id();
     next.clear_tags();
     lane.looked_up = false;

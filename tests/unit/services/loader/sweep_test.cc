@@ -327,6 +327,27 @@ TEST_F(LoaderSweepTest, Rule27_ARecordThatAPersonDeletedIsLeftSoWhenTheSyncSaysS
   EXPECT_EQ(rig_.Entry(key).reason(), v1::REASON_MISSING);
 }
 
+// One that was archived, say: it takes what is written and shows nothing of it.
+TEST_F(LoaderSweepTest, Rule27_WhatIsMissingAlthoughItIsWrittenIsMadeAnewOnceAVersion) {
+  const std::string key = rig_.Client(1, "Ada", 1);
+  rig_.Start();
+  rig_.Run(seconds(3));
+  rig_.Faults(R"([{"target":"rest","match":"GET /clients/1","kind":"status","status":404,)"
+              R"("body":"{\"error\":\"no such client\"}"}])");
+  Order(true, "crm");
+  rig_.Run(minutes(10));
+  EXPECT_THAT(rig_.SentTo("PUT"), SizeIs(2));
+  ASSERT_THAT(Parked(), SizeIs(1));
+  EXPECT_EQ(Parked()[0].key(), key);
+  EXPECT_EQ(Parked()[0].reason(), v1::REASON_MISSING);
+
+  rig_.Faults("[]");
+  rig_.Client(1, "Beth", 2);
+  rig_.Run(seconds(3));
+  EXPECT_THAT(Parked(), IsEmpty());
+  EXPECT_EQ(rig_.ClientName(1), "Beth");
+}
+
 TEST_F(LoaderSweepTest, ARecordThatAPersonMergedIntoAnotherIsAConflictThatNamesBoth) {
   const std::string key = rig_.Contact(1, "a@x.test", "Ada", 1);
   const std::string other = rig_.Contact(2, "b@x.test", "Beth", 2);
