@@ -237,6 +237,9 @@ std::string LoaderStage::DecideLane(Lane& lane, bool replay) {
   }
   if (desired == nullptr) return "its command is not known";
   if (lane.busy()) return "it is being written just now; try again";
+  // Its list has shown the older one, and nobody has tried this one yet.
+  if (!replay && !lane.counted.is_parked)
+    return "a newer version is under way, and nothing of it is parked";
   TakeCommand(lane, lane.desired, lane.desired_bytes);
   BeginNextEntry(lane);
   v1::RecordEntry& next = lane.next_entry;

@@ -285,6 +285,25 @@ TEST_F(LoaderStateTest, Rule22_APersonReplaysThroughTheSameLaneOrDrops) {
   EXPECT_THAT(rig_.Decide(key, true), HasSubstr("nothing is parked"));
 }
 
+TEST_F(LoaderStateTest, Rule22_ADropIsOfWhatIsParkedAndNotOfANewerVersionThatWaits) {
+  rig_.Faults(R"([{"target":"rest","match":"PUT","kind":"status","status":422,"count":1}])");
+  const std::string key = rig_.Client(1, "bad", 1);
+  rig_.Start();
+  rig_.Run(seconds(1));
+  ASSERT_EQ(rig_.Entry(key).status(), v1::RecordEntry::STATUS_PARKED);
+  rig_.tenant.mutable_syncs(1)->set_state(v1::SYNC_STATE_PAUSED);
+  rig_.PublishTenant();
+  rig_.Client(1, "good", 2);
+  rig_.Run(seconds(1));
+  EXPECT_THAT(rig_.Decide(key, false), HasSubstr("a newer version is under way"));
+  EXPECT_FALSE(rig_.Entry(key).has_resolved());
+
+  rig_.tenant.mutable_syncs(1)->set_state(v1::SYNC_STATE_ACTIVE);
+  rig_.PublishTenant();
+  rig_.Run(seconds(1));
+  EXPECT_EQ(rig_.ClientName(1), "good");
+}
+
 TEST_F(LoaderStateTest, AMappingErrorParksWithItsReasonAndTheOthersFlow) {
   v1::Command command;
   command.set_mapping_error("fields.name: no such member");
