@@ -9,6 +9,9 @@ namespace tributary::loader {
 namespace {
 
 constexpr Duration kAskAgain = std::chrono::seconds(15);
+/// Failures in a row before people are told.
+constexpr int kTokenFailuresMin = 3;
+constexpr std::string_view kNoToken = "no token is obtained: ";
 constexpr const char* kGiveCredentials = "give the connection its credentials";
 
 }  // namespace
@@ -118,6 +121,11 @@ void LoaderStage::OnTokenAnswer(Target& target, const http::Completion& completi
     target.token_ends = now_.steady + std::max(life - before, life / 2);
     // A token says that the key is right; only a call that it opens ends the count of refusals.
     target.backoff.Succeeded();
+    if (target.problem.starts_with(kNoToken)) {
+      target.problem.clear();
+      target.fix.clear();
+      ReportConnection(target);
+    }
     return;
   }
   if (answer.answer.answer == http::AnswerClass::kUnauthorised) {
@@ -132,6 +140,12 @@ void LoaderStage::OnTokenAnswer(Target& target, const http::Completion& completi
   if (IsFailure(answer.answer.answer, completion)) {
     OnTargetAnswered(target, completion, false);
     PauseAfterFailure(target, answer.answer.retry_after);
+    if (target.backoff.failures() >= kTokenFailuresMin && target.problem.empty()) {
+      target.problem = kNoToken;
+      target.problem += answer.answer.detail;
+      target.fix = "look at the target, or at its token request; it is tried again by itself";
+      ReportConnection(target);
+    }
   }
 }
 

@@ -158,6 +158,24 @@ TEST_F(LoaderConnectionTest, AFileThatNamesItsCredentialsOtherwiseIsShownAndNoth
   EXPECT_EQ(rig_.StatusOf("hl").problem(), "");
 }
 
+TEST_F(LoaderConnectionTest, ATokenThatIsNotObtainedIsShownUntilItIs) {
+  for (const char* fault : {R"("kind":"error")", R"("kind":"hang")",
+                            R"("kind":"status","status":200,"body":"<html>")"}) {
+    Rig rig;
+    rig.Faults(std::string(R"([{"target":"rest","match":"POST /auth",)") + fault + "}]");
+    rig.Start();
+    rig.Client(1, "one", 1);
+    rig.Run(seconds(400));
+    EXPECT_THAT(rig.StatusOf("crm").problem(), HasSubstr("no token is obtained: ")) << fault;
+    EXPECT_EQ(rig.StatusOf("crm").state(), "failing") << fault;
+    EXPECT_NE(rig.StatusOf("crm").fix(), "") << fault;
+    rig.Faults("[]");
+    rig.Run(seconds(600));
+    EXPECT_EQ(rig.counters().applied, 1) << fault;
+    EXPECT_EQ(rig.StatusOf("crm").problem(), "") << fault;
+  }
+}
+
 TEST_F(LoaderConnectionTest, AMisconfiguredConnectionParksNobody) {
   rig_.Faults(R"([{"target":"highlevel","match":"/contacts","kind":"status","status":401,)"
               R"("body":"{\"statusCode\":401,\"message\":\"version header is invalid\"}"}])");
