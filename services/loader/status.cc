@@ -53,6 +53,10 @@ std::optional<budget::Budget::Wait> LoaderStage::QuotaWaitOf(const Target& targe
   if (!next || !target.linked || target.quota == nullptr) return std::nullopt;
   std::optional<budget::Budget::Wait> wait =
       target.quota->budget.WaitsFor(now_, *next != Priority::kBackfill);
+  const Instant rests_until = target.backoff.paused_until();
+  if (rests_until > (wait ? wait->until : now_.steady)) {
+    wait = {.until = rests_until, .what = "the pause after a request that failed"};
+  }
   if (wait && wait->until - now_.steady < kShownWaitMin) wait.reset();
   return wait;
 }

@@ -87,6 +87,33 @@ TEST_F(LoaderQuotaTest, WhatANeighbourLeavesOfALocationsQuotaIsUsed) {
   EXPECT_GT(usage.used_share, 0.9);
 }
 
+TEST_F(LoaderQuotaTest, APauseThatAFailingServerAsksForIsShownUntilItEnds) {
+  rig_.wire = [&, done = false](const http::Request& request) mutable {
+    Rig::Wire wire;
+    if (done || request.method != "PUT") return wire;
+    done = true;
+    wire.answer.emplace();
+    wire.answer->status = 503;
+    wire.answer->headers = {{"Retry-After", "3600"}};
+    return wire;
+  };
+  rig_.Client(1, "Ada", 1);
+  rig_.Start();
+  rig_.Run(seconds(2));
+  rig_.Client(2, "Beth", 1);
+  rig_.Run(seconds(60));
+  const v1::ConnectionReport report = ReportOf("crm");
+  EXPECT_EQ(report.waits_for(), "the pause after a request that failed");
+  const std::int64_t left =
+      report.waits_until().seconds() - rig_.time.now().wall.time_since_epoch().count() / 1'000'000;
+  EXPECT_GT(left, 3500);
+  EXPECT_LE(left, 3600);
+  EXPECT_EQ(report.problem(), "");
+  rig_.Run(seconds(3600));
+  EXPECT_EQ(rig_.counters().applied, 2);
+  EXPECT_EQ(ReportOf("crm").waits_for(), "");
+}
+
 TEST_F(LoaderQuotaTest, ALiveChangePassesALargeBackfill) {
   for (const bool in_batches : {false, true}) {
     Rig rig;
