@@ -81,5 +81,64 @@ TEST_F(LoaderOutageTest, ARecordThatAloneFailsIsParkedAlthoughTheOthersFlow) {
   EXPECT_EQ(rig_.ClientName(1), "Beth 100");
 }
 
+// The look-up before it, by its marker, is answered each time.
+TEST_F(LoaderOutageTest, ARecordWhoseLookUpAloneFailsIsParkedAlthoughTheOthersFlow) {
+  rig_.Start();
+  rig_.Run(minutes(15));
+  const auto fail = [](int status, const std::string& body) {
+    return [status, body](const http::Request& request) {
+      Rig::Wire wire;
+      if (request.url.find("bad") == std::string::npos) return wire;
+      wire.answer.emplace();
+      wire.answer->status = status;
+      wire.answer->body = body;
+      return wire;
+    };
+  };
+  rig_.wire = fail(500, "");
+  const std::string key = rig_.Contact(7, "bad@x.test", "Ada", 1);
+  int version = 1;
+  const auto let_the_others_flow = [&] {
+    for (int i = 0; i < 100; ++i) {
+      ++version;
+      rig_.Contact(1, "a@x.test", "Beth " + std::to_string(version), version);
+      rig_.Run(minutes(10));
+    }
+  };
+  let_the_others_flow();
+  EXPECT_EQ(rig_.Entry(key).status(), v1::RecordEntry::STATUS_PARKED);
+  EXPECT_EQ(rig_.Entry(key).reason(), v1::REASON_UNKNOWN);
+  EXPECT_THAT(rig_.Entry(key).detail(), testing::HasSubstr("it cannot be looked up: "));
+  EXPECT_FALSE(rig_.Entry(key).in_doubt());
+
+  rig_.wire = fail(200, "<html>");
+  EXPECT_EQ(rig_.Decide(key, true), "");
+  let_the_others_flow();
+  EXPECT_EQ(rig_.Entry(key).status(), v1::RecordEntry::STATUS_PARKED);
+  EXPECT_EQ(rig_.Entry(key).reason(), v1::REASON_UNREADABLE);
+  EXPECT_EQ(rig_.Entry(key).kept_answer(), "<html>");
+
+  rig_.wire = nullptr;
+  EXPECT_EQ(rig_.Decide(key, true), "");
+  rig_.Run(minutes(15));
+  EXPECT_EQ(rig_.Entry(key).outcome(), v1::OUTCOME_APPLIED);
+  EXPECT_EQ(rig_.Entry(key).status(), v1::RecordEntry::STATUS_WAITING);
+}
+
+TEST_F(LoaderOutageTest, ACrmThatIsAwayParksNothingThatIsToBeLookedUp) {
+  rig_.Start();
+  rig_.Run(minutes(15));
+  for (const char* kind : {"hang", "unavailable"}) {
+    rig_.Faults(std::string(R"([{"target":"highlevel","kind":")") + kind + R"("}])");
+    rig_.Contact(1, "a@x.test", "Ada", 1);
+    rig_.Contact(2, "b@x.test", "Beth", 1);
+    rig_.Run(hours(3));
+  }
+  EXPECT_EQ(rig_.counters().parked, 0);
+  rig_.Faults("[]");
+  rig_.Run(hours(1));
+  EXPECT_EQ(rig_.counters().applied, 2);
+}
+
 }  // namespace
 }  // namespace tributary::loader
