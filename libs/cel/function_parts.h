@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -13,6 +14,9 @@
 // error values without a place, and an empty one says that the budget is spent.
 
 namespace tributary::cel {
+
+/// Of a value that an error quotes.
+inline constexpr std::size_t kQuotedBytesMax = 40;
 
 // ---- overloads.cc ----
 bool MatchesOverload(Function function, std::span<const Value> arguments);

@@ -1,6 +1,7 @@
 #include <charconv>
 
 #include "libs/cel/function_parts.h"
+#include "libs/utf8/utf8.h"
 
 namespace tributary::cel {
 namespace {
@@ -43,7 +44,7 @@ Value ParseInt(const Value& value) {
   std::int64_t integer = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), integer);
   if (error != std::errc() || end != text.data() + text.size() || text.empty()) {
-    return Value::Error("int: \"" + std::string(text.substr(0, 40)) +
+    return Value::Error("int: \"" + utf8::Cleaned(text, kQuotedBytesMax) +
                         "\" is not an integer of 64 bits");
   }
   return Value::Int(integer);
@@ -54,7 +55,8 @@ Value ParseDecimal(const Value& value) {
   const std::string_view text = Trimmed(value.text());
   const std::optional<Decimal> decimal = Decimal::Parse(text);
   if (!decimal) {
-    return Value::Error("decimal: \"" + std::string(text.substr(0, 40)) + "\" is not a number");
+    return Value::Error("decimal: \"" + utf8::Cleaned(text, kQuotedBytesMax) +
+                        "\" is not a number");
   }
   return Value::OfDecimal(*decimal);
 }

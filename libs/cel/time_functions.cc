@@ -1,4 +1,5 @@
 #include "libs/cel/function_parts.h"
+#include "libs/utf8/utf8.h"
 
 namespace tributary::cel {
 namespace {
@@ -75,7 +76,7 @@ Value ParseTime(const Value& value) {
   }
   const std::optional<Timestamp> moment = ParseTimestamp(value.text());
   if (moment) return Value::Time(*moment);
-  return Value::Error("timestamp: \"" + std::string(value.text().substr(0, 40)) +
+  return Value::Error("timestamp: \"" + utf8::Cleaned(value.text(), kQuotedBytesMax) +
                       "\" is not a time such as 2026-11-21T08:00:00Z");
 }
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <unordered_map>
 
+#include "libs/utf8/utf8.h"
+
 namespace tributary::connector {
 namespace {
 
@@ -10,14 +12,6 @@ using http::AnswerClass;
 using http::Delivery;
 
 constexpr std::size_t kDetailBytesMax = 4096;
-
-/// Cut where a character begins.
-std::string Cut(std::string_view text) {
-  if (text.size() <= kDetailBytesMax) return std::string(text);
-  std::size_t size = kDetailBytesMax;
-  while (size > 0 && (static_cast<unsigned char>(text[size]) & 0xC0U) == 0x80U) --size;
-  return std::string(text.substr(0, size));
-}
 
 /// The one place where a person would look: `message` (a text or a list), `error`, `errors`.
 std::string MessageOf(const json::Value& body) {
@@ -106,7 +100,8 @@ Interpreted Judge(const Connector& connector, const Call& call, const http::Comp
     if (rule != nullptr) Obey(*rule, body, out);
   }
   const std::string message = body && !IsSuccess(completion) ? MessageOf(*body) : "";
-  out.detail = Cut(out.evidence + (message.empty() ? "" : ": " + message));
+  out.detail =
+      utf8::Cleaned(out.evidence + (message.empty() ? "" : ": " + message), kDetailBytesMax);
   return out;
 }
 
@@ -200,8 +195,10 @@ std::vector<Interpreted> InterpretBatch(const Connector& connector, const Object
     const json::Value* error =
         batch.result_error.empty() || success ? nullptr : mine->Find(batch.result_error);
     if (error != nullptr && !error->is_null()) {
-      out[i].detail = Cut(out[i].evidence + ": " +
-                          (error->string() != nullptr ? *error->string() : json::Write(*error)));
+      out[i].detail =
+          utf8::Cleaned(out[i].evidence + ": " +
+                            (error->string() != nullptr ? *error->string() : json::Write(*error)),
+                        kDetailBytesMax);
     }
     if (out[i].answer == AnswerClass::kDone) out[i].id = keys[i];
   }

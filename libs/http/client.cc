@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "libs/http/socket_poll.h"
+#include "libs/utf8/utf8.h"
 
 namespace tributary::http {
 namespace {
@@ -597,8 +598,9 @@ void Client::State::End(std::unique_ptr<Transfer> transfer, CURLcode code) {
     } else if (code == CURLE_ABORTED_BY_CALLBACK) {
       completion.error = "the connection died behind the request";
     } else {
-      completion.error =
-          transfer->error[0] != '\0' ? transfer->error.data() : curl_easy_strerror(code);
+      // It may quote the server, and is cut to its buffer.
+      completion.error = utf8::Cleaned(transfer->error[0] != '\0' ? transfer->error.data()
+                                                                  : curl_easy_strerror(code));
     }
   }
   completion.headers = std::move(transfer->answer_headers);

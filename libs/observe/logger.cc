@@ -9,6 +9,8 @@
 #include <google/protobuf/stubs/logging.h>
 #include <unistd.h>
 
+#include "libs/utf8/utf8.h"
+
 namespace tributary::observe {
 namespace {
 
@@ -33,32 +35,10 @@ std::string Timestamp(bool date) {
   return text.data();
 }
 
-/// Length of the well-formed UTF-8 sequence at the front. 0: none.
-std::size_t SequenceLength(std::string_view text) {
-  const auto at = [text](std::size_t i) {
-    return i < text.size() ? static_cast<unsigned char>(text[i]) : 0U;
-  };
-  const auto follows = [&at](std::size_t i, unsigned low = 0x80, unsigned high = 0xBF) {
-    return at(i) >= low && at(i) <= high;
-  };
-  const unsigned first = at(0);
-  if (first < 0x80) return 1;
-  if (first >= 0xC2 && first <= 0xDF) return follows(1) ? 2 : 0;
-  if (first >= 0xE0 && first <= 0xEF) {
-    const bool second = follows(1, first == 0xE0 ? 0xA0 : 0x80, first == 0xED ? 0x9F : 0xBF);
-    return second && follows(2) ? 3 : 0;
-  }
-  if (first >= 0xF0 && first <= 0xF4) {
-    const bool second = follows(1, first == 0xF0 ? 0x90 : 0x80, first == 0xF4 ? 0x8F : 0xBF);
-    return second && follows(2) && follows(3) ? 4 : 0;
-  }
-  return 0;
-}
-
 /// JSON string contents; also safe on a terminal.
 void AppendEscaped(std::string& out, std::string_view text) {
   while (!text.empty()) {
-    const std::size_t length = SequenceLength(text);
+    const std::size_t length = utf8::CharacterBytes(text);
     const char c = text.front();
     if (length == 0) {
       out += "\\ufffd";

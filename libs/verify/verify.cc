@@ -14,6 +14,7 @@
 #include "libs/eventlog/local_store.h"
 #include "libs/eventlog/table.h"
 #include "libs/ids/keys.h"
+#include "libs/utf8/utf8.h"
 #include "tributary/v1/changes.pb.h"
 #include "tributary/v1/commands.pb.h"
 #include "tributary/v1/records.pb.h"
@@ -89,7 +90,8 @@ class Pass {
  private:
   void Problem(std::string problem) {
     if (found_ < options_.problems_max) {
-      response_.add_problems(std::move(problem));
+      // Keys in a log are whatever somebody wrote.
+      response_.add_problems(utf8::Cleaned(problem));
     }
     ++found_;
   }

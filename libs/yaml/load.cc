@@ -6,36 +6,16 @@
 
 #include <yaml-cpp/eventhandler.h>
 
+#include "libs/utf8/utf8.h"
+
 namespace tributary::yaml {
 namespace {
-
-/// Of the character of several bytes at the front. 0: it is none.
-std::size_t CharacterBytes(std::string_view text) {
-  const auto byte = [&](std::size_t i) {
-    return i < text.size() ? static_cast<unsigned char>(text[i]) : 0U;
-  };
-  const auto is_tail = [&](std::size_t i) { return (byte(i) & 0xC0U) == 0x80U; };
-  const unsigned first = byte(0);
-  const unsigned second = byte(1);
-  if (first >= 0xC2 && first <= 0xDF) return is_tail(1) ? 2 : 0;
-  if (first >= 0xE0 && first <= 0xEF) {
-    // Nothing longer than it need be, and no surrogates.
-    if ((first == 0xE0 && second < 0xA0) || (first == 0xED && second >= 0xA0)) return 0;
-    return is_tail(1) && is_tail(2) ? 3 : 0;
-  }
-  if (first >= 0xF0 && first <= 0xF4) {
-    if ((first == 0xF0 && second < 0x90) || (first == 0xF4 && second >= 0x90)) return 0;
-    return is_tail(1) && is_tail(2) && is_tail(3) ? 4 : 0;
-  }
-  return 0;
-}
 
 /// First byte that is no UTF-8. The size: all of it is.
 std::size_t EndOfUtf8(std::string_view text) {
   std::size_t at = 0;
   while (at < text.size()) {
-    const std::size_t bytes =
-        static_cast<unsigned char>(text[at]) < 0x80 ? 1 : CharacterBytes(text.substr(at));
+    const std::size_t bytes = utf8::CharacterBytes(text.substr(at));
     if (bytes == 0) break;
     at += bytes;
   }

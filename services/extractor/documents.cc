@@ -6,6 +6,7 @@
 
 #include "libs/json/rows.h"
 #include "libs/time/rfc3339.h"
+#include "libs/utf8/utf8.h"
 
 namespace tributary::extractor {
 namespace {
@@ -271,9 +272,9 @@ absl::StatusOr<EndpointCounts> ParseEndpoints(std::string_view body) {
 
 std::string ErrorText(std::string_view body) {
   constexpr std::size_t kShown = 300;
-  std::string text;
-  for (const char c : body.substr(0, kShown)) {
-    text += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
+  std::string text = utf8::Cleaned(body, kShown);
+  for (char& c : text) {
+    if (static_cast<unsigned char>(c) < 0x20) c = ' ';
   }
   while (!text.empty() && text.back() == ' ') text.pop_back();
   return text;

@@ -88,7 +88,8 @@ struct EndpointCounts {
 /// An answer of `/endpoints.json`. kInvalidArgument: not such a list.
 absl::StatusOr<EndpointCounts> ParseEndpoints(std::string_view body);
 
-/// What an error body says, whichever of its dozen shapes it has; for people, one line, cut.
+/// What an error body says, whichever of its dozen shapes it has; for people, one line of UTF-8,
+/// cut.
 std::string ErrorText(std::string_view body);
 
 }  // namespace tributary::extractor

@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "libs/utf8/utf8.h"
 #include "services/loader/entries.h"
 #include "services/loader/stage.h"
 
@@ -68,7 +69,9 @@ const SetAside* LoaderStage::FindAside(const std::string& tenant, const std::str
 void LoaderStage::AddAside(const v1::ListParkedRequest& request, std::int32_t items_max,
                            v1::ListParkedResponse& response) const {
   for (const SetAside& aside : set_aside_) {
-    if (!request.key().empty() && request.key() != aside.key) continue;
+    // Whoever wrote what cannot be read chose its key too.
+    const std::string shown_key = utf8::Cleaned(aside.key);
+    if (!request.key().empty() && request.key() != shown_key) continue;
     // What has no tenant is shown to everybody who asks.
     const std::optional<ids::CommandKey> parts = ids::ParseCommandKey(aside.key);
     const bool is_anothers = parts ? parts->tenant != request.tenant()
@@ -80,7 +83,7 @@ void LoaderStage::AddAside(const v1::ListParkedRequest& request, std::int32_t it
       return;
     }
     v1::ParkedItem& item = *response.add_items();
-    item.set_key(aside.key);
+    item.set_key(shown_key);
     item.set_reason(v1::REASON_UNREADABLE);
     item.set_detail(DetailOf(aside));
     SetTime(aside.seen_at, item.mutable_since());

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "libs/time/rfc3339.h"
+#include "libs/utf8/utf8.h"
 #include "services/loader/entries.h"
 #include "services/loader/stage.h"
 
@@ -119,7 +120,7 @@ void LoaderStage::ReportStatus() {
       if (const SetAside* const aside = FindAside(name.first, name.second);
           aside != nullptr && out.problem().empty()) {
         out.set_problem("a record of " + std::string(eventlog::Name(aside->topic)) +
-                        " cannot be read: " + aside->key);
+                        " cannot be read: " + utf8::Cleaned(aside->key));
         out.set_fix("see it in the list of what is parked");
       }
       const bool is_paused = sync.state() != v1::SYNC_STATE_ACTIVE;

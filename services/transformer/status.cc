@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "libs/ids/keys.h"
+#include "libs/utf8/utf8.h"
 #include "services/transformer/stage.h"
 
 // What people see.
@@ -94,7 +95,7 @@ void TransformerStage::Report() {
         if (customer.tenant == name.first && customer.connection == sync.sync.source()) ++pending;
       }
       out.set_pending(pending);
-      out.set_problem(sync.problem.substr(0, kProblemBytesMax));
+      out.set_problem(utf8::Cleaned(sync.problem, kProblemBytesMax));
       if (!sync.problem.empty()) {
         out.set_fix("correct the mapping or the rules and apply them again");
       }

@@ -144,6 +144,13 @@ TEST(CelTest, SaysWhereANumberCannotBe) {
               HasSubstr("refused 1:1: `9223372036854775808` does not"));
   EXPECT_THAT(Outcome("int('12a')"), HasSubstr("\"12a\" is not an integer"));
   EXPECT_THAT(Outcome("decimal('$10.00')"), HasSubstr("\"$10.00\" is not a number"));
+  // Of 41 bytes, of which the last is half a character.
+  EXPECT_THAT(Outcome("int('" + std::string(39, 'x') + "\u00e9')"),
+              HasSubstr("int: \"" + std::string(39, 'x') + "\" is not an integer"));
+  EXPECT_THAT(Outcome("decimal('" + std::string(39, 'x') + "\u00e9')"),
+              HasSubstr("decimal: \"" + std::string(39, 'x') + "\" is not a number"));
+  EXPECT_THAT(Outcome("timestamp('" + std::string(39, 'x') + "\u00e9')"),
+              HasSubstr("timestamp: \"" + std::string(39, 'x') + "\" is not a time"));
   EXPECT_THAT(Outcome("int(1e30)"), HasSubstr("does not fit 64 bits"));
   EXPECT_THAT(Outcome("[1e400][0] * 1e400"), HasSubstr("too many digits"));
   EXPECT_THAT(Outcome("customer.huge"),

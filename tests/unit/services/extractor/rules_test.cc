@@ -707,6 +707,34 @@ TEST_F(RulesTest, KeepsAPositionBehindARowThatCannotBeRead) {
   ExpectMirrorIsTruth(world, bench.Read());
 }
 
+TEST_F(RulesTest, ItsStatusCanBeReadWhateverTheSiteAnswersWith) {
+  World world(WorldOptionsWith(15, 10));
+  const std::pair<std::string, std::string> kPages[] = {
+      // Latin-1.
+      {"<h1>Service indisponible, r\xE9\x65ssayez</h1>", "indisponible, r\uFFFDessayez"},
+      // The character stands across the place of the cut.
+      {std::string(299, 'x') + "\u00e9 and more", "xxx"}};
+  for (const auto& [page, shown] : kPages) {
+    const SiteHandler site = [&, inner = HandlerOf(world)](WallTime now,
+                                                           const http::Request& request) {
+      SiteAnswer answer = inner(now, request);
+      if (TargetOf(request.url).starts_with("/customers.json")) {
+        answer.status = 503;
+        answer.body = page;
+      }
+      return answer;
+    };
+    ExtractorBench bench(SetupFor(world), site);
+    bench.Start();
+    bench.RunFor(20s);
+
+    EXPECT_THAT(bench.Stream("customers")->problem(), HasSubstr("HTTP 503: "));
+    EXPECT_THAT(bench.Stream("customers")->problem(), HasSubstr(shown));
+    v1::ServiceStatus read;
+    EXPECT_TRUE(read.ParseFromString(bench.status().SerializeAsString()));
+  }
+}
+
 TEST_F(RulesTest, AsksAPersonOnlyWhenTheKeyIsRefusedAgainAndAgain) {
   World world(WorldOptionsWith(16, 10));
   ExtractorBench::Setup setup = SetupFor(world);

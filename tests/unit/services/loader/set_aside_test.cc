@@ -72,6 +72,13 @@ TEST_F(LoaderSetAsideTest, ACommandReadAtTheStartAndOneThatComesLater) {
   EXPECT_EQ(rig_.StatusOf("crm").problem(), "");
 }
 
+TEST_F(LoaderSetAsideTest, AKeyThatIsNoTextIsShownInAMessageThatCanBeRead) {
+  rig_.AppendRaw(Topic::kCommands, "k\xFFy", kGarbage);
+  rig_.Start();
+  rig_.Run(seconds(1));
+  EXPECT_EQ(Shown("k\uFFFDy").reason(), v1::REASON_UNREADABLE);
+}
+
 TEST_F(LoaderSetAsideTest, ACommandThatIsNoneOfItsKey) {
   rig_.Start();
   v1::Command no_version;

@@ -826,6 +826,24 @@ TEST(TransformerTest, ASyncThatCannotBeCompiledStopsItselfAndSaysSo) {
   EXPECT_TRUE(status.ready());
 }
 
+TEST(TransformerTest, ItsStatusCanBeReadWhereAProblemIsCutInsideACharacter) {
+  std::string text;
+  for (int i = 0; i < 1000; ++i) text += "\u20ac";
+  // The cut is in each of the three bytes once.
+  for (const std::string pad : {"", "x", "xx"}) {
+    Rig rig;
+    rig.PutSync("object: x\nfields: {a: \"b c '" + pad + text + "'\"}");
+    rig.Start();
+    rig.Run();
+
+    const v1::ServiceStatus status = rig.sent().back().status();
+    ASSERT_THAT(status.syncs(), SizeIs(1));
+    EXPECT_GT(status.syncs(0).problem().size(), 1990U);
+    v1::ServiceStatus read;
+    EXPECT_TRUE(read.ParseFromString(status.SerializeAsString())) << pad;
+  }
+}
+
 TEST(TransformerTest, TellsItsVersionsWhenAsked) {
   Rig rig;
   rig.PutSync(kMapping);
