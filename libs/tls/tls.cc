@@ -41,6 +41,7 @@ using Key = std::unique_ptr<EVP_PKEY, Deleter<EVP_PKEY_free>>;
 using Certificate = std::unique_ptr<X509, Deleter<X509_free>>;
 using Bio = std::unique_ptr<BIO, Deleter<BIO_free_all>>;
 using BigNumber = std::unique_ptr<BIGNUM, Deleter<BN_free>>;
+using Names = std::unique_ptr<GENERAL_NAMES, Deleter<GENERAL_NAMES_free>>;
 using Extension = std::unique_ptr<X509_EXTENSION, Deleter<X509_EXTENSION_free>>;
 using Store = std::unique_ptr<X509_STORE, Deleter<X509_STORE_free>>;
 using StoreContext = std::unique_ptr<X509_STORE_CTX, Deleter<X509_STORE_CTX_free>>;
@@ -123,6 +124,8 @@ bool AddExtension(X509* certificate, X509* issuer, int kind, const std::string& 
   return extension != nullptr && X509_add_ext(certificate, extension.get(), -1) == 1;
 }
 
+// With the name itself.
+constexpr int kOwnNames = 4;
 std::string AlternativeNames(const std::string& name, const std::vector<std::string>& hosts) {
   std::string names = "DNS:" + name + ",DNS:localhost,IP:127.0.0.1,IP:::1";
   for (const std::string& host : hosts) {
@@ -181,6 +184,12 @@ bool EndsWithinDays(const Certificate& certificate, long days) {
 bool IsValidFor(const Certificate& certificate, const std::string& host) {
   return X509_check_host(certificate.get(), host.data(), host.size(), 0, nullptr) == 1 ||
          X509_check_ip_asc(certificate.get(), host.c_str(), 0) == 1;
+}
+
+int CountAlternativeNames(const Certificate& certificate) {
+  const Names names(static_cast<GENERAL_NAMES*>(
+      X509_get_ext_d2i(certificate.get(), NID_subject_alt_name, nullptr, nullptr)));
+  return names == nullptr ? 0 : sk_GENERAL_NAME_num(names.get());
 }
 
 // Why the certificate is not of this authority or not valid now. Empty: it is.
@@ -253,8 +262,9 @@ absl::StatusOr<Authority> EnsureAuthority(const std::string& directory) {
   return authority;
 }
 
+// `hosts`: of a server. None: it is no server.
 bool IsCurrent(const std::string& directory, const std::string& name,
-               const std::vector<std::string>& hosts, const Authority& authority) {
+               const std::vector<std::string>* hosts, const Authority& authority) {
   const std::optional<std::string> certificate_pem = ReadFile(directory + "/cert.pem");
   const std::optional<std::string> key_pem = ReadFile(directory + "/key.pem");
   const std::optional<std::string> authority_pem = ReadFile(directory + "/ca.pem");
@@ -268,20 +278,59 @@ bool IsCurrent(const std::string& directory, const std::string& name,
                     !EndsWithinDays(certificate, kRenewDays) &&
                     Distrust(certificate, authority.certificate).empty() &&
                     IsValidFor(certificate, name);
-  for (const std::string& host : hosts) {
-    is_current = is_current && IsValidFor(certificate, host);
+  if (hosts == nullptr) {
+    is_current = is_current && CountAlternativeNames(certificate) == kOwnNames;
+  } else {
+    for (const std::string& host : *hosts) {
+      is_current = is_current && IsValidFor(certificate, host);
+    }
   }
   ERR_clear_error();
   return is_current;
 }
 
+absl::Status EnsureCertificate(const std::string& directory, const std::string& name,
+                               const std::vector<std::string>* hosts, const Authority& authority) {
+  const std::string own = directory + "/" + name;
+  if (IsCurrent(own, name, hosts, authority)) {
+    return absl::OkStatus();
+  }
+  std::error_code error;
+  std::filesystem::create_directories(own, error);
+  if (error) {
+    return absl::InternalError("creating " + own + ": " + error.message());
+  }
+  const Key key(EVP_EC_gen("P-256"));
+  if (key == nullptr) {
+    return OpenSslError("making a key");
+  }
+  const absl::StatusOr<Certificate> certificate = MakeCertificate(
+      name, key, kCertificateDays,
+      AlternativeNames(name, hosts == nullptr ? std::vector<std::string>() : *hosts),
+      authority.certificate, authority.key);
+  if (!certificate.ok()) {
+    return certificate.status();
+  }
+  absl::Status written = WriteFile(own + "/key.pem", ToPem(key), 0600);
+  if (written.ok()) {
+    written = WriteFile(own + "/cert.pem", ToPem(*certificate), 0644);
+  }
+  if (written.ok()) {
+    written = WriteFile(own + "/ca.pem", ToPem(authority.certificate), 0644);
+  }
+  return written;
+}
+
 }  // namespace
 
 absl::Status EnsureDirectory(const std::string& directory, const std::vector<std::string>& names,
+                             const std::vector<std::string>& servers,
                              const std::vector<std::string>& hosts) {
-  for (const std::string& name : names) {
-    if (!IsSafe(name, false)) {
-      return absl::InvalidArgumentError("`" + name + "` cannot be the name of a certificate");
+  for (const std::vector<std::string>* some : {&names, &servers}) {
+    for (const std::string& name : *some) {
+      if (!IsSafe(name, false)) {
+        return absl::InvalidArgumentError("`" + name + "` cannot be the name of a certificate");
+      }
     }
   }
   for (const std::string& host : hosts) {
@@ -299,33 +348,15 @@ absl::Status EnsureDirectory(const std::string& directory, const std::vector<std
     return authority.status();
   }
   for (const std::string& name : names) {
-    const std::string own = directory + "/" + name;
-    if (IsCurrent(own, name, hosts, *authority)) {
-      continue;
+    absl::Status made = EnsureCertificate(directory, name, nullptr, *authority);
+    if (!made.ok()) {
+      return made;
     }
-    std::filesystem::create_directories(own, error);
-    if (error) {
-      return absl::InternalError("creating " + own + ": " + error.message());
-    }
-    const Key key(EVP_EC_gen("P-256"));
-    if (key == nullptr) {
-      return OpenSslError("making a key");
-    }
-    const absl::StatusOr<Certificate> certificate =
-        MakeCertificate(name, key, kCertificateDays, AlternativeNames(name, hosts),
-                        authority->certificate, authority->key);
-    if (!certificate.ok()) {
-      return certificate.status();
-    }
-    absl::Status written = WriteFile(own + "/key.pem", ToPem(key), 0600);
-    if (written.ok()) {
-      written = WriteFile(own + "/cert.pem", ToPem(*certificate), 0644);
-    }
-    if (written.ok()) {
-      written = WriteFile(own + "/ca.pem", ToPem(authority->certificate), 0644);
-    }
-    if (!written.ok()) {
-      return written;
+  }
+  for (const std::string& name : servers) {
+    absl::Status made = EnsureCertificate(directory, name, &hosts, *authority);
+    if (!made.ok()) {
+      return made;
     }
   }
   return absl::OkStatus();

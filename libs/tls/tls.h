@@ -23,12 +23,14 @@ struct Identity {
 };
 
 /// Makes what is missing in `directory`: the authority, and for each name a certificate that is
-/// valid for the name itself, `localhost`, 127.0.0.1, ::1 and `hosts`. A certificate that is there
-/// stays, unless it ends within 30 days, lacks one of these hosts or is of another authority.
+/// valid for the name itself, `localhost`, 127.0.0.1 and ::1; that of a server is valid for `hosts`
+/// too. A certificate that is there stays, unless it ends within 30 days, lacks one of these, is of
+/// another authority, or is no server's and valid for more.
 ///
 /// Errors: kInvalidArgument for a name or host that cannot stand in a certificate; kInternal for
 /// what the disk or OpenSSL says.
 absl::Status EnsureDirectory(const std::string& directory, const std::vector<std::string>& names,
+                             const std::vector<std::string>& servers = {},
                              const std::vector<std::string>& hosts = {});
 
 /// Reads ca.pem, cert.pem and key.pem of one process.

@@ -1,5 +1,11 @@
+#include <algorithm>
+#include <array>
+#include <cctype>
 #include <memory>
 #include <ostream>
+#include <string>
+#include <string_view>
+#include <vector>
 
 #include "libs/observe/build_info.h"
 #include "libs/tls/tls.h"
@@ -27,16 +33,54 @@ int Version(const Streams& streams) {
   return kGood;
 }
 
+// Whom a certificate lets in goes by these.
+constexpr std::array<std::string_view, 5> kOwnNames = {"control", "extractor", "transformer",
+                                                       "loader", "tributary"};
+
+// As certificates compare it.
+bool IsOwnName(std::string name) {
+  while (name.ends_with('.')) name.pop_back();
+  for (char& c : name) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return std::find(kOwnNames.begin(), kOwnNames.end(), name) != kOwnNames.end();
+}
+
+// Of what --host and --name say. Empty: none.
+std::string ProblemOf(const std::vector<std::string>& hosts,
+                      const std::vector<std::string>& others) {
+  for (const std::string& host : hosts) {
+    if (IsOwnName(host)) {
+      return "--host " + host +
+             ": who has this name in a certificate is taken for that process; "
+             "leave it out, or write the whole name of the machine, e.g. control.example.com";
+    }
+  }
+  for (const std::string& name : others) {
+    if (IsOwnName(name)) {
+      return "--name " + name + ": this process gets its certificate anyway; leave it out";
+    }
+  }
+  return "";
+}
+
 // `others`: names beside those of our processes that get a certificate of the same authority.
 int InitTls(const Streams& streams, const std::string& directory,
             const std::vector<std::string>& hosts, const std::vector<std::string>& others) {
-  std::vector<std::string> names = {"control", "extractor", "transformer", "loader", "tributary"};
-  names.insert(names.end(), others.begin(), others.end());
-  if (absl::Status made = tls::EnsureDirectory(directory, names, hosts); !made.ok()) {
+  if (const std::string problem = ProblemOf(hosts, others); !problem.empty()) {
+    streams.err << "error: " << problem << '\n';
+    return kUsage;
+  }
+  // Nobody speaks to the others, and with a broker's name they could answer in its place.
+  std::vector<std::string> servers = {"control"};
+  servers.insert(servers.end(), others.begin(), others.end());
+  if (absl::Status made = tls::EnsureDirectory(
+          directory, {"extractor", "transformer", "loader", "tributary"}, servers, hosts);
+      !made.ok()) {
     streams.err << "error: " << std::string(made.message()) << '\n';
     return made.code() == absl::StatusCode::kInvalidArgument ? kUsage : kBad;
   }
   if (!streams.json) {
+    std::vector<std::string> names(kOwnNames.begin(), kOwnNames.end());
+    names.insert(names.end(), others.begin(), others.end());
     for (const std::string& name : names) {
       streams.out << directory << '/' << name << '\n';
     }
@@ -63,7 +107,8 @@ void AddAbout(CommandTree& tree) {
       tls, "init", "Makes an authority, and a certificate for each process, where missing",
       "tls init ./tls --host control.example.com");
   init.add_option("DIR", arguments->directory, "Where")->required();
-  init.add_option("--host", arguments->hosts, "More names and addresses of control")
+  init.add_option("--host", arguments->hosts,
+                  "More names and addresses of control, and of whom --name gives a certificate")
       ->type_name("HOST");
   init.add_option("--name", arguments->names, "Somebody else's certificate, e.g. a broker's: kafka")
       ->type_name("NAME");

@@ -7,6 +7,8 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
 #include <sys/stat.h>
 
 namespace tributary::tls {
@@ -32,6 +34,16 @@ class TlsTest : public ::testing::Test {
     struct stat status = {};
     EXPECT_EQ(stat((directory_ + "/" + file).c_str(), &status), 0) << file;
     return status.st_mode & 0777U;
+  }
+
+  bool IsValidFor(const std::string& file, const std::string& host) const {
+    const std::string pem = Content(file);
+    BIO* const bio = BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size()));
+    X509* const certificate = PEM_read_bio_X509(bio, nullptr, nullptr, nullptr);
+    const bool is_valid = X509_check_host(certificate, host.data(), host.size(), 0, nullptr) == 1;
+    X509_free(certificate);
+    BIO_free(bio);
+    return is_valid;
   }
 
   std::string directory_;
@@ -70,12 +82,34 @@ TEST_F(TlsTest, ACertificateThatLacksAHostIsMadeAnew) {
   ASSERT_TRUE(EnsureDirectory(directory_, {"control"}).ok());
   const std::string certificate = Content("control/cert.pem");
 
-  ASSERT_TRUE(EnsureDirectory(directory_, {"control"}, {"control.tributary.svc", "10.1.2.3"}).ok());
+  ASSERT_TRUE(
+      EnsureDirectory(directory_, {}, {"control"}, {"control.tributary.svc", "10.1.2.3"}).ok());
   const std::string with_hosts = Content("control/cert.pem");
-  ASSERT_TRUE(EnsureDirectory(directory_, {"control"}, {"10.1.2.3"}).ok());
+  ASSERT_TRUE(EnsureDirectory(directory_, {}, {"control"}, {"10.1.2.3"}).ok());
 
   EXPECT_NE(with_hosts, certificate);
   EXPECT_EQ(Content("control/cert.pem"), with_hosts);
+}
+
+TEST_F(TlsTest, HostsStandInTheCertificatesOfServersAlone) {
+  ASSERT_TRUE(EnsureDirectory(directory_, {"loader"}, {"kafka"}, {"broker.example"}).ok());
+
+  EXPECT_TRUE(IsValidFor("kafka/cert.pem", "broker.example"));
+  EXPECT_TRUE(IsValidFor("kafka/cert.pem", "kafka"));
+  EXPECT_TRUE(IsValidFor("loader/cert.pem", "loader"));
+  EXPECT_FALSE(IsValidFor("loader/cert.pem", "broker.example"));
+}
+
+TEST_F(TlsTest, ACertificateThatIsValidForMoreThanItsOwnNamesIsMadeAnew) {
+  ASSERT_TRUE(EnsureDirectory(directory_, {}, {"loader", "control"}, {"broker.example"}).ok());
+  const std::string control = Content("control/cert.pem");
+  ASSERT_TRUE(IsValidFor("loader/cert.pem", "broker.example"));
+
+  ASSERT_TRUE(EnsureDirectory(directory_, {"loader"}, {"control"}).ok());
+
+  EXPECT_FALSE(IsValidFor("loader/cert.pem", "broker.example"));
+  // A server's stays.
+  EXPECT_EQ(Content("control/cert.pem"), control);
 }
 
 TEST_F(TlsTest, RefusesAKeyThatIsOpenToEverybody) {
@@ -120,7 +154,8 @@ TEST_F(TlsTest, AnAuthorityWithoutItsKeyIsNotReplaced) {
 
 TEST_F(TlsTest, RefusesNamesThatWouldLeaveTheDirectoryOrTheCertificate) {
   EXPECT_EQ(EnsureDirectory(directory_, {"../x"}).code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(EnsureDirectory(directory_, {"x"}, {"a,IP:1.2.3.4"}).code(),
+  EXPECT_EQ(EnsureDirectory(directory_, {}, {"../x"}).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(EnsureDirectory(directory_, {}, {"x"}, {"a,IP:1.2.3.4"}).code(),
             absl::StatusCode::kInvalidArgument);
 }
 

@@ -510,6 +510,17 @@ TEST_F(CommandLineTest, TlsInitMakesADirectoryForEachProcess) {
   }
 }
 
+TEST_F(CommandLineTest, TlsInitGivesNobodyTheNameOfAnotherProcess) {
+  for (const char* host : {"control", "tributary", "Loader", "extractor."}) {
+    EXPECT_EQ(Run({"tls", "init", directory_ + "/tls", "--host", host}), 2) << host;
+    EXPECT_THAT(err_.str(), HasSubstr(std::string("error: --host ") + host + ": ")) << host;
+  }
+  EXPECT_EQ(Run({"tls", "init", directory_ + "/tls", "--name", "loader", "--host", "b.example"}),
+            2);
+  EXPECT_THAT(err_.str(), HasSubstr("error: --name loader: "));
+  EXPECT_FALSE(std::filesystem::exists(directory_ + "/tls"));
+}
+
 TEST_F(CommandLineTest, TopicsOfAnEmbeddedLogAreMadeFoundedAndVerified) {
   const std::string file = Write("local.yaml",
                                  "log:\n  kind: embedded\n  partitions: 4\n"
