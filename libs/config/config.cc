@@ -26,10 +26,25 @@ using google::protobuf::Message;
 
 constexpr std::size_t kFileBytesMax = 8 << 20;
 
-bool IsSecretKafkaSetting(std::string_view name) {
-  return name == "sasl.password" || name == "ssl.key.pem" || name == "ssl.key.password" ||
-         name == "ssl.keystore.password" || name == "sasl.oauthbearer.client.secret" ||
-         name == "sasl.oauthbearer.config";
+struct SecretKafkaSetting {
+  std::string_view name;
+  /// The setting that names a file of it. Empty: none, and the environment may have it.
+  std::string_view file_setting;
+};
+constexpr SecretKafkaSetting kSecretKafkaSettings[] = {
+    {"sasl.password", "sasl.password.file"},
+    {"ssl.key.pem", "ssl.key.location"},
+    {"ssl.key.password", "ssl.key.password.file"},
+    {"ssl.keystore.password", "ssl.keystore.password.file"},
+    {"sasl.oauthbearer.client.secret", ""},
+    {"sasl.oauthbearer.config", ""}};
+
+/// None: `name` is no secret.
+const SecretKafkaSetting* FindSecretKafkaSetting(std::string_view name) {
+  const auto* const found =
+      std::find_if(std::begin(kSecretKafkaSettings), std::end(kSecretKafkaSettings),
+                   [&](const SecretKafkaSetting& secret) { return secret.name == name; });
+  return found == std::end(kSecretKafkaSettings) ? nullptr : found;
 }
 
 bool IsName(std::string_view text) {
@@ -236,11 +251,11 @@ class Reader {
         Report(PlaceOf(item.second), child + ": expected a text");
         continue;
       }
-      if (is_kafka && IsSecretKafkaSetting(name)) {
-        Report(place, child +
-                          ": a secret is never written into a file; set the environment "
-                          "variable " +
-                          EnvironmentName(child) + ", or `" + name + ".file: FILE`");
+      if (const SecretKafkaSetting* secret = is_kafka ? FindSecretKafkaSetting(name) : nullptr) {
+        Report(place, child + ": a secret is never written into a file; " +
+                          (secret->file_setting.empty()
+                               ? "set the environment variable " + EnvironmentName(child)
+                               : "write `" + std::string(secret->file_setting) + ": FILE`"));
         continue;
       }
       Message& entry = *message.GetReflection()->AddMessage(&message, &field);
@@ -285,9 +300,17 @@ class Reader {
           if (!yaml::IsUtf8(setting) || !yaml::IsUtf8(value)) {
             Report({name, 0, 0}, "log.kafka: not UTF-8");
           }
+          known = true;
+          const SecretKafkaSetting* secret = FindSecretKafkaSetting(setting);
+          if (secret != nullptr && !secret->file_setting.empty()) {
+            Report({name, 0, 0},
+                   "log.kafka." + setting + ": is read from a file; set " +
+                       EnvironmentName("log.kafka." + std::string(secret->file_setting)) +
+                       " to its name");
+            continue;
+          }
           (*out_.config.mutable_log()->mutable_kafka())[setting] = value;
           findings_.SetPlace("log.kafka." + setting, {name, 0, 0});
-          known = true;
         }
       }
       if (!known) {

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <functional>
 #include <memory>
@@ -532,12 +533,28 @@ TEST(KafkaOptionsTest, TakesPasswordsFromFiles) {
   TemporaryDirectory directory;
   const std::string path = directory.path() + "/password";
   std::ofstream(path) << "hunter2\n";
+  std::filesystem::permissions(path, std::filesystem::perms(0640));
   KafkaOptions options;
   options.bootstrap_servers = "127.0.0.1:9092";
   options.settings = {{"sasl.password.file", path}};
   EXPECT_TRUE(KafkaLog::Open(options).ok());
   options.settings = {{"sasl.password.file", path + "-missing"}};
   EXPECT_EQ(KafkaLog::Open(options).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST(KafkaOptionsTest, RefusesAPasswordThatIsOpenToEverybody) {
+  TemporaryDirectory directory;
+  const std::string path = directory.path() + "/password";
+  std::ofstream(path) << "hunter2\n";
+  std::filesystem::permissions(path, std::filesystem::perms(0644));
+  KafkaOptions options;
+  options.bootstrap_servers = "127.0.0.1:9092";
+  options.settings = {{"sasl.password.file", path}};
+  const auto log = KafkaLog::Open(options);
+  ASSERT_EQ(log.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(log.status().message()),
+              HasSubstr("log.kafka.sasl.password.file: " + path +
+                        " is open to everybody; run: " + "chmod o-rwx " + path));
 }
 
 TEST(KafkaOptionsTest, SaysThatOldScramIsRefused) {

@@ -8,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include <sys/stat.h>
+
 namespace tributary::eventlog::kafka {
 namespace {
 
@@ -97,6 +99,10 @@ std::string SetByUser(rd_kafka_conf_t* configuration, const std::string& name,
     if (name == refused.name) return "is not for the configuration: " + std::string(refused.reason);
   }
   if (!IsSecretFile(name)) return Set(configuration, name, value);
+  struct stat status = {};
+  if (stat(value.c_str(), &status) == 0 && (status.st_mode & S_IRWXO) != 0) {
+    return value + " is open to everybody; run: chmod o-rwx " + value;
+  }
   std::ifstream file(value);
   std::string secret;
   std::getline(file, secret);

@@ -263,7 +263,8 @@ log:
                           HasSubstr("credentials.third.value: not known"),
                           HasSubstr("credentials.both: must have one of"),
                           HasSubstr("settings.api_token: looks like a secret"),
-                          HasSubstr("TRIBUTARY_LOG_KAFKA_SASL_PASSWORD")));
+                          AllOf(HasSubstr("log.kafka.sasl.password: "),
+                                HasSubstr("write `sasl.password.file: FILE`"))));
   for (const std::string& text : Texts(loaded)) {
     EXPECT_THAT(text, Not(HasSubstr("s3cr3t")));
   }
@@ -314,13 +315,29 @@ TEST(ConfigTest, ACredentialMaySayWhenItEnds) {
 
 TEST(ConfigTest, ASecretOfKafkaComesFromTheEnvironment) {
   LoadOptions options;
-  options.environment = {{"TRIBUTARY_LOG_KAFKA_SASL_PASSWORD", "s3cr3t"}};
+  options.environment = {{"TRIBUTARY_LOG_KAFKA_SASL_OAUTHBEARER_CLIENT_SECRET", "s3cr3t"},
+                         {"TRIBUTARY_LOG_KAFKA_SASL_PASSWORD_FILE", "/etc/password"}};
 
   const Loaded loaded = LoadText("log: {kafka: {sasl.username: me}}", "f", options);
 
   EXPECT_THAT(Texts(loaded), IsEmpty());
-  EXPECT_EQ(loaded.config.log().kafka().at("sasl.password"), "s3cr3t");
+  EXPECT_EQ(loaded.config.log().kafka().at("sasl.oauthbearer.client.secret"), "s3cr3t");
+  EXPECT_EQ(loaded.config.log().kafka().at("sasl.password.file"), "/etc/password");
   EXPECT_EQ(loaded.config.log().kafka().at("sasl.username"), "me");
+}
+
+TEST(ConfigTest, ASecretOfKafkaThatIsReadFromAFileComesFromNowhereElse) {
+  for (const auto& [variable, fix] :
+       {std::pair("SASL_PASSWORD", "SASL_PASSWORD_FILE"),
+        std::pair("SSL_KEY_PEM", "SSL_KEY_LOCATION"),
+        std::pair("SSL_KEY_PASSWORD", "SSL_KEY_PASSWORD_FILE"),
+        std::pair("SSL_KEYSTORE_PASSWORD", "SSL_KEYSTORE_PASSWORD_FILE")}) {
+    LoadOptions options;
+    options.environment = {{std::string("TRIBUTARY_LOG_KAFKA_") + variable, "s3cr3t"}};
+    EXPECT_THAT(Texts(LoadText("", "f", options)),
+                ElementsAre(AllOf(HasSubstr(std::string("set TRIBUTARY_LOG_KAFKA_") + fix + " to"),
+                                  Not(HasSubstr("s3cr3t")))));
+  }
 }
 
 TEST(ConfigTest, SettingsOfKafkaOnWhichPromisesRestAreRefused) {
