@@ -65,6 +65,13 @@ class Reader {
     ReadEnvironment();
     ReadFlags();
     CheckTogether(options_, out_.config, findings_);
+    if (options_.more_checks) {
+      for (const auto& [path, problem] : options_.more_checks(out_.config)) {
+        // The first reason is enough.
+        if (findings_.HasReported(path + ":")) continue;
+        Report(findings_.PlaceOf(path), path + ": " + problem);
+      }
+    }
     findings_.Sort();
   }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -52,6 +53,10 @@ struct LoadOptions {
   /// Names and values; only those that begin with `TRIBUTARY_` are looked at.
   std::vector<std::pair<std::string, std::string>> environment;
   std::vector<Override> flags;
+  /// What is wrong in the eyes of whoever loads it: path of an option, and why. Looks at a whole
+  /// configuration, which may have problems of its own. Empty: nothing.
+  std::function<std::vector<std::pair<std::string, std::string>>(const v1::ConfigFile&)>
+      more_checks;
   /// What `integration:` may say.
   std::vector<std::string> integrations = {"chargify", "highlevel", "rest"};
 };

@@ -3,10 +3,13 @@
 #include <iostream>
 #include <map>
 #include <memory>
+#include <utility>
 
 #include <CLI/CLI.hpp>
 
 #include "libs/config/config.h"
+#include "libs/eventlog/kafka/kafka_log.h"
+#include "libs/http/server.h"
 #include "libs/observe/build_info.h"
 
 namespace tributary::runtime {
@@ -42,6 +45,33 @@ std::unique_ptr<CLI::App> MakeApp(const std::string& name, Arguments& arguments)
   return app;
 }
 
+/// What would end the service at its start, by path of the option.
+std::vector<std::pair<std::string, std::string>> ProblemsOf(const std::string& name,
+                                                            const v1::ConfigFile& config) {
+  std::vector<std::pair<std::string, std::string>> problems;
+  if (config.log().kind() == "kafka") {
+    eventlog::KafkaOptions options;
+    options.bootstrap_servers = config.log().bootstrap_servers();
+    options.settings.insert(config.log().kafka().begin(), config.log().kafka().end());
+    problems = eventlog::KafkaLog::ProblemsOf(options);
+  } else {
+    problems.emplace_back("log.kind",
+                          "the embedded log works within one process only (tributary dev); a "
+                          "service of its own needs `kafka`");
+  }
+  if (config.control().tls_directory().empty()) {
+    problems.emplace_back("control.tls_directory",
+                          "must be set; `tributary tls init DIR` makes DIR/" + name);
+  }
+  const auto check_listen = [&](const std::string& path, const std::string& listen) {
+    if (http::ParseListen(listen)) return;
+    problems.emplace_back(path, "expected HOST:PORT, such as 127.0.0.1:9464");
+  };
+  if (!config.admin().listen().empty()) check_listen("admin.listen", config.admin().listen());
+  if (name == "control") check_listen("control.listen", config.control().listen());
+  return problems;
+}
+
 }  // namespace
 
 const std::vector<std::string>& ServiceNames() {
@@ -72,15 +102,11 @@ ServiceCommand ReadServiceCommandLine(const std::string& name, int argc, const c
     options.flags.push_back(
         {.path = "admin.listen", .value = arguments.admin_listen, .name = "--admin-listen"});
   }
+  options.more_checks = [&name](const v1::ConfigFile& config) { return ProblemsOf(name, config); };
   config::Loaded loaded = config::Load(file, options);
   for (const std::string& warning : loaded.warnings) std::cerr << name << ": " << warning << '\n';
   for (const config::Problem& problem : loaded.problems) {
     std::cerr << config::Format(problem) << '\n';
-  }
-  if (loaded.problems.empty() && loaded.config.log().kind() != "kafka") {
-    loaded.problems.emplace_back();
-    std::cerr << file << ": error: log.kind: the embedded log works within one process only "
-              << "(tributary dev); a service of its own needs `kafka`\n";
   }
   if (!loaded.problems.empty()) {
     command.exit_code = kConfiguration;

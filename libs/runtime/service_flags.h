@@ -18,7 +18,8 @@ struct ServiceCommand {
 };
 
 /// `NAME --config F [--check] [--admin-listen HOST:PORT]`; flag > environment > file > default. All
-/// problems of the configuration are printed at once. `name`: one of ServiceNames().
+/// problems of the configuration are printed at once, also those that the service itself would have
+/// with it. `name`: one of ServiceNames().
 ServiceCommand ReadServiceCommandLine(const std::string& name, int argc, const char* const* argv);
 
 /// In the order of the flow.

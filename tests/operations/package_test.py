@@ -112,6 +112,7 @@ class PackageTest(unittest.TestCase):
                 line.split("=", 1) for line in (self.root / f"etc/tributary/{service}.env").read_text().splitlines()
                 if not line.startswith("#"))
             environment["TRIBUTARY_LOG_DATA_DIRECTORY"] = f"/var/lib/tributary/{service}"
+            environment["TRIBUTARY_CONTROL_TLS_DIRECTORY"] = f"/etc/tributary/tls/{service}"
             checked = run(program, "--config", self.root / "etc/tributary/tributary.yaml", "--check", env=environment)
             self.assertEqual(checked.returncode, 0, checked.stdout)
         # A sync of a made-up site, from the first row to the end.

@@ -159,20 +159,27 @@ std::string TopicName(const KafkaOptions& options, Topic topic) {
   return options.topic_prefix + std::string(Name(topic));
 }
 
-absl::Status CheckSettings(const KafkaOptions& options) {
-  std::string problems;
-  const auto add = [&](const std::string& name, const std::string& problem) {
-    if (problem.empty()) return;
-    if (!problems.empty()) problems += "; ";
-    problems += name + ": " + problem;
-  };
-  if (options.bootstrap_servers.empty()) add("log.bootstrap_servers", "name at least one");
+std::vector<std::pair<std::string, std::string>> ProblemsOf(const KafkaOptions& options) {
+  std::vector<std::pair<std::string, std::string>> problems;
+  if (options.bootstrap_servers.empty()) {
+    problems.emplace_back("log.bootstrap_servers", "name at least one");
+  }
   const Configuration scratch(rd_kafka_conf_new());
   for (const auto& [name, value] : options.settings) {
-    add("log.kafka." + name, SetByUser(scratch.get(), name, value));
+    std::string problem = SetByUser(scratch.get(), name, value);
+    if (!problem.empty()) problems.emplace_back("log.kafka." + name, std::move(problem));
   }
-  if (problems.empty()) return absl::OkStatus();
-  return absl::InvalidArgumentError(problems);
+  return problems;
+}
+
+absl::Status CheckSettings(const KafkaOptions& options) {
+  std::string text;
+  for (const auto& [path, problem] : ProblemsOf(options)) {
+    if (!text.empty()) text += "; ";
+    text += path + ": " + problem;
+  }
+  if (text.empty()) return absl::OkStatus();
+  return absl::InvalidArgumentError(text);
 }
 
 std::string WarningOf(const KafkaOptions& options, int librdkafka_version) {

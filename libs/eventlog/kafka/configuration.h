@@ -7,6 +7,8 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "absl/status/statusor.h"
 
@@ -28,7 +30,9 @@ using Settings = std::map<std::string, std::string>;
 /// As settings have it.
 std::string Milliseconds(Duration duration);
 
-/// Every problem of the user's settings at once.
+/// Every problem of the user's settings: path of an option, and why.
+std::vector<std::pair<std::string, std::string>> ProblemsOf(const KafkaOptions& options);
+/// All of them in one message.
 absl::Status CheckSettings(const KafkaOptions& options);
 
 /// What is allowed and will probably not work with this librdkafka (rd_kafka_version()). Empty: all

@@ -10,6 +10,10 @@ namespace tributary::eventlog {
 
 KafkaLog::KafkaLog(KafkaOptions options) : options_(std::move(options)) {}
 
+std::vector<std::pair<std::string, std::string>> KafkaLog::ProblemsOf(const KafkaOptions& options) {
+  return kafka::ProblemsOf(options);
+}
+
 absl::StatusOr<std::unique_ptr<KafkaLog>> KafkaLog::Open(KafkaOptions options) {
   if (absl::Status status = kafka::CheckSettings(options); !status.ok()) return status;
   constexpr int kWarning = 4;  // Of syslog.

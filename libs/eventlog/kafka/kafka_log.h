@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -52,6 +53,9 @@ struct KafkaTopics {
 /// The log on Kafka. Thread-safe; a member belongs to one thread.
 class KafkaLog {
  public:
+  /// What `Open` would not take: path of an option, e.g. `log.kafka.acks`, and why.
+  static std::vector<std::pair<std::string, std::string>> ProblemsOf(const KafkaOptions& options);
+
   /// Looks at the options only; a broker that is away is waited for.
   ///
   /// Errors: kInvalidArgument naming every setting that is unknown, malformed or not the user's to

@@ -197,16 +197,17 @@ class ServiceFlagsTest : public ::testing::Test {
     std::ofstream(path) << text;
     return path;
   }
-  static ServiceCommand Read(std::vector<const char*> arguments) {
-    arguments.insert(arguments.begin(), "loader");
-    return ReadServiceCommandLine("loader", static_cast<int>(arguments.size()), arguments.data());
+  static ServiceCommand Read(std::vector<const char*> arguments, const char* name = "loader") {
+    arguments.insert(arguments.begin(), name);
+    return ReadServiceCommandLine(name, static_cast<int>(arguments.size()), arguments.data());
   }
 
   const std::string directory_;
 };
 
 TEST_F(ServiceFlagsTest, AFlagGoesBeforeTheFile) {
-  const std::string file = File("log:\n  kind: kafka\nadmin:\n  listen: 127.0.0.1:1\n");
+  const std::string file =
+      File("log:\n  kind: kafka\ncontrol:\n  tls_directory: tls\nadmin:\n  listen: 127.0.0.1:1\n");
 
   const ServiceCommand plain = Read({"--config", file.c_str()});
   const ServiceCommand flagged = Read({"--config", file.c_str(), "--admin-listen", "127.0.0.1:2"});
@@ -218,7 +219,7 @@ TEST_F(ServiceFlagsTest, AFlagGoesBeforeTheFile) {
 }
 
 TEST_F(ServiceFlagsTest, ChecksWithoutRunning) {
-  const std::string good = File("log:\n  kind: kafka\n");
+  const std::string good = File("log:\n  kind: kafka\ncontrol:\n  tls_directory: tls\n");
   EXPECT_EQ(Read({"--config", good.c_str(), "--check"}).exit_code, 0);
 
   const std::string bad = File("log:\n  kind: kafka\n  partitions: 0\nloader:\n  leese: 3s\n");
@@ -227,6 +228,41 @@ TEST_F(ServiceFlagsTest, ChecksWithoutRunning) {
   const std::string said = ::testing::internal::GetCapturedStderr();
   EXPECT_THAT(said, ::testing::HasSubstr("partitions")) << "all problems are told at once";
   EXPECT_THAT(said, ::testing::HasSubstr("leese"));
+}
+
+TEST_F(ServiceFlagsTest, FindsBeforeTheStartWhatWouldEndItThere) {
+  const std::string file = File(
+      "log:\n"
+      "  kind: kafka\n"
+      "  kafka:\n"
+      "    acks: 1\n"
+      "    auto.offset.reset: latest\n"
+      "    no.such.thing: x\n"
+      "    sasl.password.file: /no/such/file\n"
+      "admin:\n"
+      "  listen: 9464\n"
+      "control:\n"
+      "  listen: somewhere\n");
+  const auto check = [&](const char* name) {
+    ::testing::internal::CaptureStderr();
+    EXPECT_EQ(Read({"--config", file.c_str(), "--check"}, name).exit_code, 78) << name;
+    return ::testing::internal::GetCapturedStderr();
+  };
+
+  const std::string said = check("loader");
+  using ::testing::HasSubstr;
+  EXPECT_THAT(said, HasSubstr(file + ":4:11: error: log.kafka.acks: is set by Tributary itself"));
+  EXPECT_THAT(said, ::testing::Not(HasSubstr("log.kafka.acks: is not"))) << "once is enough";
+  EXPECT_THAT(said, HasSubstr(file + ":5:24: error: log.kafka.auto.offset.reset: is not for"));
+  EXPECT_THAT(said, HasSubstr(file + ":6:20: error: log.kafka.no.such.thing: "));
+  EXPECT_THAT(said, HasSubstr(file + ":7:25: error: log.kafka.sasl.password.file: cannot read"));
+  EXPECT_THAT(said, HasSubstr(file + ":9:11: error: admin.listen: expected HOST:PORT"));
+  EXPECT_THAT(said, HasSubstr("error: control.tls_directory: must be set; `tributary tls init DIR` "
+                              "makes DIR/loader"));
+  EXPECT_THAT(said, ::testing::Not(HasSubstr("control.listen")));
+
+  EXPECT_THAT(check("control"),
+              HasSubstr(file + ":11:11: error: control.listen: expected HOST:PORT"));
 }
 
 TEST_F(ServiceFlagsTest, RefusesTheEmbeddedLogSinceOtherProcessesCannotSeeIt) {
