@@ -9,6 +9,7 @@
 #include "libs/mapping/mapping.h"
 #include "libs/mapping/rules.h"
 #include "tests/fuzz/invariant.h"
+#include "tributary/v1/commands.pb.h"
 
 // Mapping and rules files. Input: YAML, which is read as both. What compiles is applied to a
 // customer; what comes of it can travel on a topic, and is the same each time.
@@ -46,6 +47,12 @@ void CheckTravels(const Message& message) {
   Require(read.SerializeAsString() == message.SerializeAsString(), "and is the same");
 }
 
+void CheckErrorTravels(const std::string& error) {
+  v1::Command command;
+  command.set_mapping_error(error);
+  CheckTravels(command);
+}
+
 void CheckMapping(std::string_view yaml) {
   std::vector<std::string> problems;
   const std::optional<Mapping> mapping = Mapping::Compile("m.yaml", yaml, problems);
@@ -62,6 +69,7 @@ void CheckMapping(std::string_view yaml) {
   Require(records.size() == mapping->objects().size(), "one record of each object");
   for (std::size_t i = 0; i < records.size(); ++i) {
     CheckTravels(records[i].state);
+    CheckErrorTravels(records[i].error);
     Require(records[i].error == again[i].error, "the same error each time");
     Require(records[i].state.SerializeAsString() == again[i].state.SerializeAsString(),
             "and the same state");
@@ -92,6 +100,7 @@ void CheckRules(std::string_view yaml) {
   for (const Step& step : steps) {
     Require(!step.rule.empty() && !step.operation.empty(), "a step says what is to be done");
     for (const v1::Field& argument : step.arguments) CheckTravels(argument);
+    CheckErrorTravels(step.error);
   }
 }
 

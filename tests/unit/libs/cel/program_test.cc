@@ -419,6 +419,17 @@ TEST(CelTest, ExplainsARunTimeErrorWithACaret) {
   EXPECT_THAT(Outcome("'a'.matches('(' + '(')"), HasSubstr("not a regular expression"));
 }
 
+// A message that is no UTF-8 travels in no command.
+TEST(CelTest, NamesNoPartOfACharacterInAnError) {
+  const std::string text = std::string(39, 'a') + "\u00eb";
+  const std::string named = "\"" + std::string(39, 'a') + "\" is not";
+  EXPECT_THAT(Outcome("int('" + text + "')"), HasSubstr(named));
+  EXPECT_THAT(Outcome("decimal('" + text + "')"), HasSubstr(named));
+  EXPECT_THAT(Outcome("timestamp('" + text + "')"), HasSubstr(named));
+  const std::string whole = text.substr(1);
+  EXPECT_THAT(Outcome("int('" + whole + "a')"), HasSubstr("\"" + whole + "\" is not"));
+}
+
 TEST(CelTest, EndsWhateverIsWritten) {
   const std::string ten = "[0,1,2,3,4,5,6,7,8,9]";
   const std::string nested = ten + ".map(a, " + ten + ".map(b, " + ten + ".map(c, a + b + c)))";
