@@ -290,7 +290,7 @@ std::optional<std::int64_t> ParseDuration(std::string_view text) {
     for (const char digit : fraction) {
       if (weight % 10 != 0) break;  // below a nanosecond
       weight /= 10;
-      part += (digit - '0') * weight;
+      if (__builtin_add_overflow(part, (digit - '0') * weight, &part)) return std::nullopt;
     }
     if (__builtin_add_overflow(total, part, &total)) return std::nullopt;
   }
