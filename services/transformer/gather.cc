@@ -153,12 +153,14 @@ mapping::EventView ViewOf(const v1::SourceEvent& event, json::Tree& tree) {
   }
   std::array<std::vector<Item>, kListedKinds> items;
   for (const v1::Entity& entity : event.entities()) {
+    const bool is_customer = entity.kind() == kCustomers;
+    if (is_customer && !event.customer().empty() && entity.id() != event.customer()) continue;
+    // Also of one that was never read, and has no document.
+    if (is_customer) view.gone = entity.gone();
     const absl::StatusOr<json::Node> parsed = tree.Parse(entity.document());
     if (!parsed.ok()) continue;
-    if (entity.kind() == kCustomers) {
-      if (!event.customer().empty() && entity.id() != event.customer()) continue;
+    if (is_customer) {
       view.customer = *parsed;
-      view.gone = entity.gone();
     } else if (const std::optional<std::size_t> list = ListOf(entity.kind())) {
       items[*list].push_back({entity.id(), NumberOf(entity.id()), *parsed});
     }

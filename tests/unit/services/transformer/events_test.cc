@@ -105,6 +105,29 @@ TEST(TransformerEventTest, Rule37_AnEventSeesOnlyTheEntitiesThatItCarries) {
   EXPECT_TRUE(rig.Commands().contains(KeyOfAction("77", "ended", 0)));
 }
 
+TEST(TransformerEventTest, Rule37_ACustomerThatNobodyEverReadIsGoneAllTheSame) {
+  Rig rig;
+  rig.PutSync(kNameAlone, R"(
+rules:
+  - id: left
+    when: {event: customer_delete, condition: gone}
+    do: [{operation: client.note.create, with: {text: '"left"'}}]
+  - id: still_there
+    when: {event: customer_delete, condition: "!gone"}
+    do: [{operation: client.note.create, with: {text: '"still there"'}}]
+)");
+  rig.Start();
+  // Created and deleted between two polls: its marker has no document.
+  v1::SourceEvent event = Event("77", "Ada", "customer_delete");
+  event.mutable_entities(0)->clear_document();
+  event.mutable_entities(0)->set_gone(true);
+  rig.PutEvent(event);
+  rig.Run();
+
+  EXPECT_THAT(rig.Actions(), SizeIs(1));
+  EXPECT_TRUE(rig.Commands().contains(KeyOfAction("77", "left", 0)));
+}
+
 TEST(TransformerEventTest, Rule37_AnEventKeyThatNobodyEverSawFires) {
   Rig rig;
   rig.PutSync(kNameAlone, kEventRules);
