@@ -170,8 +170,10 @@ void TransformerStage::PutState(PartitionWork& work, const std::string& key,
     const std::strong_ordering order = Compare(standing->version, desired.version);
     if (order >= 0) {
       ++counters_.unchanged;
+      // Of what is unwanted the content is nobody's, and says only whether its mapping was asked.
+      const bool is_unwanted = desired.presence == v1::DesiredState::PRESENCE_UNWANTED;
       if (order == 0 && (standing->presence != desired.presence ||
-                         standing->content_hash != desired.content_hash)) {
+                         (!is_unwanted && standing->content_hash != desired.content_hash))) {
         ++counters_.equal_version_conflicts;
         ports_.logger.Log(Logger::Level::kError, kEqualVersionsDiffer, {{"key", key}});
       }

@@ -98,6 +98,31 @@ TEST(TransformerTest, AMarkerOfBeingGoneAloneMakesNoRecordOfWhomNobodyEverWanted
   EXPECT_EQ(rig.stage().counters().equal_version_conflicts, 0);
 }
 
+// A mapping gives what it does not want its tag prefix, and what it is not asked of has none.
+TEST(TransformerTest, Rule35_WhatIsUnwantedHasNoContentToDiffer) {
+  Rig rig;
+  rig.PutSync(
+      "object: client\ntag_prefix: \"c:\"\nwhen: \"!gone\"\nfields: {name: customer.name}\n");
+  rig.Start();
+  rig.PutCustomer("1", R"({"id":1,"name":"Ada"})");
+  rig.Run();
+  Change gone;
+  gone.id = "1";
+  gone.customers = {"1"};
+  gone.gone = true;
+  gone.document = "";
+  rig.Put(gone);
+  rig.Run();
+  const v1::Command unwanted = rig.Command(KeyOf("1"));
+  ASSERT_EQ(unwanted.state().presence(), v1::DesiredState::PRESENCE_UNWANTED);
+
+  // Everyone is mapped again under the same revision.
+  rig.PutVoid(Topic::kCommands, kMapped, unwanted.SerializeAsString());
+  rig.Run();
+  EXPECT_GE(rig.stage().counters().unchanged, 1);
+  EXPECT_EQ(rig.stage().counters().equal_version_conflicts, 0);
+}
+
 TEST(TransformerTest, AnUnknownKeyReachesATargetPathUnchanged) {
   Rig rig;
   rig.PutSync("object: client\nfields: {custom.new: customer.brand_new}");
