@@ -236,8 +236,8 @@ void Connection::OnWritten(Now now, eventlog::ProduceId id) {
     next_due_ = std::min(next_due_, now.steady);  // back pressure may have ended
     return;
   }
-  if (each.kind == StreamKind::kEvents && each.is_running && !each.is_over && batch_.empty() &&
-      pass_ && !events_by_pages_ &&
+  if (each.kind == StreamKind::kEvents && each.is_running && !each.is_over && !each.is_dirty &&
+      !each.clock_is_bad && batch_.empty() && pass_ && !events_by_pages_ &&
       pass_->pages_since_cursor >= options_.unacknowledged_pages_max) {
     // A long history is not read from its start again after a crash.
     pass_->pages_since_cursor = 0;

@@ -735,6 +735,37 @@ TEST_F(RulesTest, ItsStatusCanBeReadWhateverTheSiteAnswersWith) {
   }
 }
 
+TEST_F(RulesTest, KeepsAPositionBehindAnEventThatCannotBeReadInALongHistoryToo) {
+  World world(WorldOptionsWith(15, 100));
+  bool is_broken = true;
+  const SiteHandler site = [&, inner = HandlerOf(world)](WallTime now,
+                                                         const http::Request& request) {
+    SiteAnswer answer = inner(now, request);
+    const std::size_t at = answer.body.find(R"("created_at":")");
+    // The first event of all.
+    if (is_broken && TargetOf(request.url).starts_with("/events.json") &&
+        request.url.find("since_id") == std::string::npos && at != std::string::npos) {
+      answer.body.replace(at, 14, R"("created_at":"x)");
+    }
+    return answer;
+  };
+  ExtractorBench::Setup setup = SetupFor(world);
+  setup.options.page_size = 5;
+  setup.options.unacknowledged_pages_max = 2;
+  ExtractorBench bench(setup, site);
+  bench.Start();
+  bench.RunFor(20s);
+
+  EXPECT_THAT(bench.log_lines(), ::testing::Contains(HasSubstr("could not be read")));
+  const Topics topics = bench.Read();
+  ASSERT_GT(topics.events.size(), 20u) << "the other events flow, of more pages than wait at once";
+  EXPECT_EQ(topics.cursors.at("acme/billing/events").since_id(), "");
+
+  is_broken = false;
+  ASSERT_TRUE(bench.RunUntilSettled(5min));
+  ExpectMirrorIsTruth(world, bench.Read());
+}
+
 TEST_F(RulesTest, AsksAPersonOnlyWhenTheKeyIsRefusedAgainAndAgain) {
   World world(WorldOptionsWith(16, 10));
   ExtractorBench::Setup setup = SetupFor(world);
