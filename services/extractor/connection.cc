@@ -106,6 +106,12 @@ void Connection::ReadEventsAgain(WallTime from) {
   read_again_from_ = std::min(from, read_again_from_.value_or(from));
 }
 
+std::optional<WallTime> Connection::read_again_from() const {
+  if (!pass_ || !pass_->is_again) return read_again_from_;
+  const WallTime from = TimeOf(track(StreamKind::kEvents).cursor.read_again_from());
+  return std::min(from, read_again_from_.value_or(from));
+}
+
 std::optional<std::int64_t> Connection::oldest_open_hint() const {
   std::optional<std::int64_t> oldest;
   if (!open_hints_.empty()) oldest = *open_hints_.begin();

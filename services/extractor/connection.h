@@ -83,6 +83,8 @@ class Connection {
   /// Rule 37: the next walk through the events begins at the first one, and those that occurred
   /// from then on are appended again, though they were before.
   void ReadEventsAgain(WallTime from);
+  /// What that wants, until its walk has ended.
+  std::optional<WallTime> read_again_from() const;
   /// Hints below this are covered.
   std::optional<std::int64_t> oldest_open_hint() const;
   /// Rule 4: the newest entry of this entity is void or cannot be decoded.
@@ -184,6 +186,8 @@ class Connection {
     std::int64_t skipped_min = 0;
     bool has_skipped = false;
     bool is_last_page = false;
+    /// As ReadEventsAgain() wants.
+    bool is_again = false;
     int pages_since_cursor = 0;
     std::int64_t created_max_us = 0;
     bool saw_rows = false;

@@ -31,10 +31,12 @@ std::int64_t Connection::SinceIdOf(const v1::Cursor& cursor) {
 
 void Connection::BeginPass(Now now) {
   Track& events = track(StreamKind::kEvents);
-  if (SetBackEvents()) StoreCursor(now, events);
+  const bool is_again = SetBackEvents();
+  if (is_again) StoreCursor(now, events);
   BeginScan(now, events);
   events.scan.reset();
   pass_ = Pass();
+  pass_->is_again = is_again;
   pass_->since = SinceIdOf(events.cursor);
   pass_->last = pass_->since;
   pass_->candidate = pass_->since;

@@ -64,7 +64,12 @@ void Extractor::Reconcile(Partition partition, const std::string& tenant) {
     if (site->tenant != tenant) continue;
     const auto found = wanted.find(key);
     const bool stays = found != wanted.end() && SameSite(site->settings, *found->second);
-    if (!stays) RemoveSite(key);
+    if (stays) continue;
+    const std::optional<WallTime> from = site->connection.read_again_from();
+    const std::optional<std::int64_t> hint = site->connection.oldest_open_hint();
+    const std::string connection = site->settings.name();
+    RemoveSite(key);
+    if (from && hint) ReadEventsAgain(*owned, tenant, connection, *from, *hint);
   }
   for (const auto& [key, connection] : wanted) {
     if (Site* site = FindSite(key)) {
@@ -143,6 +148,9 @@ void Extractor::AddSite(Owned& owned, const std::string& tenant, const std::stri
   site_by_number_[added.number] = &added;
   sites_[key] = std::move(site);
   Schedule(added);
+  if (const auto asked = owned.read_again.extract(key)) {
+    ReadEventsAgain(owned, tenant, connection.name(), asked.mapped().from, asked.mapped().offset);
+  }
   // Also of a connection that is linked again only now.
   const eventlog::Table* changes = owner_.table(Topic::kChanges, owned.partition);
   std::set<std::string> unknown = Undecodable(*changes);
@@ -203,7 +211,11 @@ void Extractor::ReadEventsAgain(Owned& owned, const std::string& tenant,
   v1::Cursor cursor;
   if (!entry || entry->is_void || !cursor.ParseFromString(entry->value)) return;
   cursor.clear_since_id();
-  SetTime(cursor.mutable_read_again_from(), from);
+  Owned::ReadAgain& asked =
+      owned.read_again.try_emplace(SiteKey(tenant, connection), Owned::ReadAgain{from, offset})
+          .first->second;
+  asked.from = std::min(asked.from, from);
+  SetTime(cursor.mutable_read_again_from(), asked.from);
   cursor.set_events_end(owned.events_asked_for.empty() ? owned.events_end : owned.events_end_found);
   const eventlog::ProduceId id =
       owner_.Write(Topic::kCursors, owned.partition, key, cursor.SerializeAsString());

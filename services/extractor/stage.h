@@ -47,6 +47,13 @@ struct Owned {
   /// Cursors that are being set back for a notification, by its offset.
   std::map<eventlog::ProduceId, std::int64_t> set_back;
   std::int64_t notifications_committed = -1;
+  struct ReadAgain {
+    WallTime from{};
+    std::int64_t offset = 0;
+  };
+  /// The same of connections that are not linked, by the key of the site: the table may not say it
+  /// yet when they are linked again.
+  std::map<std::string, ReadAgain> read_again;
   /// Behind the newest record of `events` that is known to be there: acknowledged to this owner, or
   /// to one whose cursors we have.
   eventlog::Offset events_end = 0;

@@ -106,6 +106,49 @@ TEST_F(LostEventsTest, Rule37ReadsEventsAgainWhenSomebodyMissesThem) {
   }
 }
 
+TEST_F(LostEventsTest, Rule37ReadsEventsAgainOfAConnectionThatWasUnlinkedBeforeItCouldBegin) {
+  enum class Linked : std::uint8_t { kAtOnce, kLater, kByTheNextOwner };
+  for (const Linked linked : {Linked::kAtOnce, Linked::kLater, Linked::kByTheNextOwner}) {
+    World world(WorldOptionsWith(21, 5));
+    bool is_slow = false;
+    const SiteHandler site = [&, inner = HandlerOf(world)](WallTime now,
+                                                           const http::Request& request) {
+      SiteAnswer answer = inner(now, request);
+      if (is_slow && TargetOf(request.url).starts_with("/events.json")) answer.delay = 10s;
+      return answer;
+    };
+    ExtractorBench bench(SetupFor(world), site);
+    ASSERT_NO_FATAL_FAILURE(StartAndChange(bench, world));
+    const std::set<std::string> live = LiveEvents(bench);
+    ASSERT_FALSE(live.empty());
+    const std::size_t before = bench.Read().events_history.size();
+
+    // A walk is under way, so that the one that is asked for waits for its end.
+    is_slow = true;
+    bench.RunFor(3s);
+    v1::Notification notification;
+    notification.set_connection("billing");
+    notification.mutable_read_events_again_from()->set_seconds(1);
+    bench.log().Append(Topic::kNotifications, 0, "acme", notification.SerializeAsString(), {});
+    bench.RunFor(1s);
+    bench.PublishTenant(false);
+    if (linked != Linked::kAtOnce) bench.RunFor(5s);
+    is_slow = false;
+    if (linked == Linked::kByTheNextOwner) bench.Kill();
+    bench.PublishTenant(true);
+    if (linked == Linked::kByTheNextOwner) bench.Start();
+    bench.RunFor(2min);
+
+    std::set<std::string> again;
+    const std::vector<v1::SourceEvent> history = bench.Read().events_history;
+    for (std::size_t i = before; i < history.size(); ++i) {
+      if (history[i].live()) again.insert(history[i].id());
+    }
+    EXPECT_EQ(again, live) << static_cast<int>(linked);
+    EXPECT_EQ(bench.log().committed("extractor", Topic::kNotifications, 0), 1);
+  }
+}
+
 TEST_F(LostEventsTest, Rule37ReadsEventsAgainThatWereLostBeforeAnybodyHandledThem) {
   enum class Reader : std::uint8_t { kLives, kIsDead, kIsNotLinked };
   for (const Reader reader : {Reader::kLives, Reader::kIsDead, Reader::kIsNotLinked}) {
