@@ -246,6 +246,12 @@ class Planner {
               "` and cannot become `" + config.integration() + "`; give it another name");
       return;
     }
+    if (!is_new && IsOtherSite(tenant, old.connection, config)) {
+      Problem(what + ": is of site `" + old.connection.url() + "` and cannot become `" +
+              config.url() +
+              "`, of which only what changes would be read; give it, and the syncs from it, other "
+              "names");
+    }
     StoredConnection next = old;
     v1::Connection& connection = next.connection;
     connection.set_name(config.name());
@@ -281,6 +287,21 @@ class Planner {
       Change(v1::AppliedChange::KIND_CHANGED, what, JoinWords(changed));
     }
     after.connections[config.name()] = std::move(next);
+  }
+
+  // Positions and entities are kept under the name of their connection: those of one source say
+  // nothing of another. A target may move.
+  bool IsOtherSite(const std::string& tenant, const v1::Connection& old,
+                   const v1::ConnectionConfig& config) const {
+    if (old.integration() != "chargify" || old.url() == config.url()) {
+      return false;
+    }
+    // Plain http goes to this machine only, where a simulator has another port at each start.
+    const auto is_local = [](const std::string& url) { return url.starts_with("http:"); };
+    if (is_local(old.url()) && is_local(config.url())) {
+      return false;
+    }
+    return old.credential_revision() > 0 && kept_.may_have_been_read({tenant, config.name()});
   }
 
   static std::vector<std::string> Differences(const v1::Connection& a, const v1::Connection& b) {

@@ -30,6 +30,8 @@ struct KeptState {
   const std::map<std::string, v1::Blob>& blobs;
   /// None: there is none. Errors are told as problems.
   std::function<absl::StatusOr<std::optional<CredentialFields>>(const ConnectionName&)> credential;
+  /// False: nothing was ever read from that source.
+  std::function<bool(const ConnectionName&)> may_have_been_read;
 };
 
 /// Compares the request with what is kept. Pure. A plan whose `changes` has nothing but

@@ -73,9 +73,10 @@ absl::StatusOr<std::unique_ptr<ControlCore>> ControlCore::Make(ControlOptions op
 absl::StatusOr<v1::ApplyResponse> ControlCore::Apply(Now now, const std::string& actor,
                                                      const v1::ApplyRequest& request) {
   const KeptState kept = {
-      .tenants = state_->tenants, .blobs = state_->blobs, .credential = [this](const auto& name) {
-        return state_->database.LoadCredential(name);
-      }};
+      .tenants = state_->tenants,
+      .blobs = state_->blobs,
+      .credential = [this](const auto& name) { return state_->database.LoadCredential(name); },
+      .may_have_been_read = [this](const auto& name) { return state_->MayHaveBeenRead(name); }};
   ApplyPlan plan = PlanApply(kept, state_->catalogue, request);
   v1::ApplyResponse response;
   if (!plan.problems.empty()) {

@@ -56,6 +56,8 @@ struct ControlCore::State {
   /// Which services may see the secrets of a connection of which they own the tenant: the extractor
   /// those of sources, the loader those of targets.
   bool MayHaveCredential(const Peer& peer, const v1::Connection& connection) const;
+  /// False: its extractor says that no stream of it has brought anything yet.
+  bool MayHaveBeenRead(const ConnectionName& source) const;
   void OnCredentialRequest(Now now, Peer& peer, const v1::CredentialRequest& request);
   void OnConnectionReport(Now now, const Peer& peer, const v1::ConnectionReport& report);
 };

@@ -12,6 +12,25 @@ bool ControlCore::State::MayHaveCredential(const Peer& peer,
                                                 : peer.service == "loader";
 }
 
+bool ControlCore::State::MayHaveBeenRead(const ConnectionName& source) const {
+  bool is_told = false;
+  for (const auto& [id, peer] : peers) {
+    if (peer.service != "extractor" || !peer.status || !Owns(peer, source.first)) {
+      continue;
+    }
+    for (const v1::StreamStatus& stream : peer.status->streams()) {
+      if (ConnectionName(stream.tenant(), stream.connection()) != source) {
+        continue;
+      }
+      if (stream.first_read_done() || stream.read() > 0) {
+        return true;
+      }
+      is_told = true;
+    }
+  }
+  return !is_told;
+}
+
 void ControlCore::State::OnCredentialRequest(Now now, Peer& peer,
                                              const v1::CredentialRequest& request) {
   v1::ToService message;

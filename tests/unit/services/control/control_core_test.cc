@@ -167,7 +167,8 @@ TEST_F(ControlCoreTest, ChangesAreNamed) {
   Apply(AcmeRequest());
   v1::ApplyRequest request = AcmeRequest();
   v1::TenantConfig& tenant = *request.mutable_tenants(0);
-  tenant.mutable_connections(0)->set_url("https://other.chargify.com");
+  tenant.mutable_connections(0)->set_allow_insecure_loopback(true);
+  tenant.mutable_connections(1)->set_url("https://crm.example");
   (*tenant.mutable_connections(1)->mutable_settings())["location"] = "LOC2";
   tenant.mutable_connections(1)->set_quota_share("0.5");
   (*request.mutable_credentials(1)->mutable_fields())["token"] = "another";
@@ -176,11 +177,57 @@ TEST_F(ControlCoreTest, ChangesAreNamed) {
   (*request.mutable_files())["m.yaml"] = "mapping 2";
 
   EXPECT_THAT(Texts(Apply(request)),
-              ElementsAre("CHANGED connection acme/billing (url)",
-                          "CHANGED connection acme/crm (settings, quota_share, credential)",
+              ElementsAre("CHANGED connection acme/billing (allow_insecure_loopback)",
+                          "CHANGED connection acme/crm (url, settings, quota_share, credential)",
                           "CHANGED sync acme/main (mapping, paused)"));
   EXPECT_EQ(core->WantedSnapshot("acme")->connections(1).credential_revision(), 2);
   EXPECT_EQ(core->WantedSnapshot("acme")->connections(1).quota_share(), "0.5");
+}
+
+// Its positions and entities are those of the old site: next to nothing of the new one was read.
+TEST_F(ControlCoreTest, ASourceThatWasReadCannotBecomeAnotherSite) {
+  Apply(AcmeRequest());
+  v1::ApplyRequest request = AcmeRequest();
+  v1::ConnectionConfig& billing = *request.mutable_tenants(0)->mutable_connections(0);
+  billing.set_url("https://other.chargify.com");
+  EXPECT_THAT(Apply(request).problems(),
+              ElementsAre(AllOf(HasSubstr("connection acme/billing: is of site "
+                                          "`https://acme.chargify.com` and cannot become"),
+                                HasSubstr("other names"))))
+      << "nobody says that nothing was read";
+
+  const auto extractor = AttachService("extractor", {AcmePartition()});
+  v1::ServiceStatus status = ExtractorStatus(false);
+  status.mutable_streams(0)->set_read(1);
+  ReportReady(*extractor, status);
+  EXPECT_THAT(Apply(request).problems(), ElementsAre(HasSubstr("other names")));
+  ReportReady(*extractor, ExtractorStatus(false));
+  EXPECT_THAT(Texts(Apply(request)), ElementsAre("CHANGED connection acme/billing (url)"))
+      << "a slip in a URL that has brought nothing yet is mended in place";
+
+  // Nor under the name of one that was removed.
+  status.mutable_streams(0)->set_first_read_done(true);
+  ReportReady(*extractor, status);
+  v1::ApplyRequest without = request;
+  without.mutable_tenants(0)->clear_connections();
+  without.mutable_tenants(0)->clear_syncs();
+  without.clear_credentials();
+  without.set_prune(true);
+  Apply(without);
+  ReportReady(*extractor);
+  EXPECT_THAT(Apply(AcmeRequest()).problems(), ElementsAre(HasSubstr("other names")));
+}
+
+TEST_F(ControlCoreTest, ASourceOnThisMachineMayHaveAnotherPort) {
+  v1::ApplyRequest request = AcmeRequest();
+  v1::ConnectionConfig& billing = *request.mutable_tenants(0)->mutable_connections(0);
+  billing.set_allow_insecure_loopback(true);
+  billing.set_url("http://127.0.0.1:8001");
+  Apply(request);
+  billing.set_url("http://127.0.0.1:8002");
+  EXPECT_THAT(Texts(Apply(request)), ElementsAre("CHANGED connection acme/billing (url)"));
+  billing.set_url("https://acme.chargify.com");
+  EXPECT_THAT(Apply(request).problems(), ElementsAre(HasSubstr("other names")));
 }
 
 TEST_F(ControlCoreTest, AProblemChangesNothingAndAllAreTold) {

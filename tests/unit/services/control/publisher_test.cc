@@ -233,7 +233,7 @@ TEST_F(PublisherTest, TheRevisionIsTheOffsetOfTheSnapshotThatLastChangedTheMappi
   Apply(AcmeRequest());
   Settle();
   v1::ApplyRequest request = AcmeRequest();
-  request.mutable_tenants(0)->mutable_connections(0)->set_url("https://other.chargify.com");
+  request.mutable_tenants(0)->mutable_connections(1)->set_url("https://crm.example");
   Apply(request);
   Settle();
   request.mutable_tenants(0)->mutable_syncs(0)->set_mapping("m.yaml");
