@@ -166,7 +166,7 @@ void Connection::OnAnswer(Now now, const http::Completion& completion) {
   const Verdict verdict =
       Judge(now, completion, in_flight, each.failures, each.not_before, each.problem);
   if (verdict == Verdict::kMissing && IsBehindTheEnd(in_flight, completion)) {
-    NoteClock(each, completion);
+    NoteClock(now, each, completion);
     each.failures = 0;
     if (in_flight.what == InFlight::What::kEvents) {
       pass_->is_last_page = true;
@@ -276,7 +276,7 @@ void Connection::Malformed(Now now, Track& each, const http::Completion& complet
   }
 }
 
-void Connection::NoteClock(Track& each, const http::Completion& completion) {
+void Connection::NoteClock(Now now, Track& each, const http::Completion& completion) {
   const std::string* header = http::FindHeader(completion.headers, "Date");
   const std::optional<WallTime> date = header ? ParseHttpDate(*header) : std::nullopt;
   if (!date) {
@@ -290,7 +290,13 @@ void Connection::NoteClock(Track& each, const http::Completion& completion) {
     if (each.cursor.has_last_scan_started_at() &&
         *date < TimeOf(each.cursor.last_scan_started_at())) {
       each.clock_is_bad = true;
+      return;
     }
+    // One of a site's machines may be ahead of the others. What jumps ahead is believed when the
+    // next scan says it too: changes in front of a lower bound in the future would not be listed.
+    const Duration offset = date->time_since_epoch() - now.steady.time_since_epoch();
+    *each.server_start -= std::max(offset - each.server_offset.value_or(offset), Duration{});
+    each.server_offset = offset;
   } else if (*date < *each.server_start) {
     each.clock_is_bad = true;
   }

@@ -120,6 +120,8 @@ class Connection {
     bool is_dirty = false;
     bool found_news = false;
     std::optional<WallTime> server_start;
+    /// How far the server's clock was in front of ours at the start of the newest scan.
+    std::optional<Duration> server_offset;
     /// A Date header was missing, unreadable or behind one seen before.
     bool clock_is_bad = false;
     std::optional<ListScan> scan;
@@ -231,7 +233,7 @@ class Connection {
   void OnByIdAnswer(Now now, InFlight in_flight, const http::Completion& completion);
   void OnEndpointsAnswer(Now now, const http::Completion& completion);
   void Malformed(Now now, Track& track, const http::Completion& completion, std::string_view why);
-  void NoteClock(Track& track, const http::Completion& completion);
+  void NoteClock(Now now, Track& track, const http::Completion& completion);
   Duration Backoff(int failures);
   /// Tells the host of a 429, and returns until when.
   Instant Throttled(Now now);

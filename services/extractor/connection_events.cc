@@ -106,7 +106,7 @@ void Connection::OnEventsAnswer(Now now, const http::Completion& completion,
     events.failures = 0;
     events.problem.clear();
   }
-  NoteClock(events, completion);
+  NoteClock(now, events, completion);
   std::vector<EventRow>& rows = page->rows;
   const bool ignores_cursor = !rows.empty() && pass_->last > 0 && rows.front().number < pass_->last;
   if (!events_by_pages_ && (ignores_cursor || !page->ascends)) {

@@ -51,7 +51,7 @@ void Connection::OnSiteAnswer(Now now, Track& each, const http::Completion& comp
     Malformed(now, each, completion, std::string(row.status().message()));
     return;
   }
-  NoteClock(each, completion);
+  NoteClock(now, each, completion);
   each.failures = 0;
   ++each.page_serial;
   each.read = 1;
@@ -68,7 +68,7 @@ void Connection::OnListAnswer(Now now, Track& each, const http::Completion& comp
     Malformed(now, each, completion, std::string(page.status().message()));
     return;
   }
-  NoteClock(each, completion);
+  NoteClock(now, each, completion);
   each.failures = 0;
   each.problem.clear();
   ++each.page_serial;

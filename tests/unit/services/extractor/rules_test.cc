@@ -444,6 +444,41 @@ TEST_F(RulesTest, Rule40LeavesTheWindowWhereItWasWithoutAClock) {
   EXPECT_EQ(bench.Stream("customers")->problem(), "");
 }
 
+TEST_F(RulesTest, Rule40BelievesAJumpAheadWhenTheNextScanSaysItToo) {
+  World world(WorldOptionsWith(7, 20));
+  Duration ahead{};
+  int answers = 0;
+  const SiteHandler site = [&, inner = HandlerOf(world)](WallTime now,
+                                                         const http::Request& request) {
+    SiteAnswer answer = inner(now, request);
+    if (!TargetOf(request.url).starts_with("/customers.json") || answers == 0) return answer;
+    --answers;
+    std::erase_if(answer.headers, [](const auto& header) { return header.first == "Date"; });
+    answer.headers.push_back(DateHeader(now + ahead).front());
+    return answer;
+  };
+  ExtractorBench::Setup setup = SetupFor(world);
+  setup.options.cursor_interval = 0s;  // every scan stores its position
+  ExtractorBench bench(setup, site);
+  bench.Start();
+  ASSERT_TRUE(bench.RunUntilSettled(5min));
+  const auto lower = [&] {
+    return WallTime(std::chrono::seconds(
+        bench.Read().cursors["acme/billing/customers"].lower_bound().seconds()));
+  };
+  ahead = 1h;
+  answers = 1;
+  ASSERT_TRUE(bench.RunUntil([&] { return answers == 0; }, 1min));
+  bench.RunFor(5s);
+  EXPECT_LT(lower(), bench.wall());
+  EXPECT_GT(lower(), bench.wall() - 1min);
+  EXPECT_EQ(bench.Stream("customers")->problem(), "");
+
+  answers = 1'000'000;
+  bench.RunFor(10s);
+  EXPECT_GT(lower(), bench.wall() + 30min);
+}
+
 TEST_F(RulesTest, Rule42BeginsTheWindowAgainAfterACrash) {
   simulator::WorldOptions options = WorldOptionsWith(8, 100);
   options.answer_delay = 300ms;
