@@ -27,8 +27,6 @@ Value Mismatch(Function function, std::span<const Value> arguments);
 Value CallText(Function function, std::span<const Value> arguments, const re2::RE2* pattern,
                Budget& budget);
 std::string_view Trimmed(std::string_view text);
-/// The beginning of it, for a message: at most 40 bytes, and never a part of a character.
-std::string Beginning(std::string_view text);
 Value TooLong();
 
 // ---- number_functions.cc, and what is made of other kinds: kInt to kSum ----

@@ -1,5 +1,3 @@
-#include <algorithm>
-
 #include "libs/cel/function_parts.h"
 #include "libs/cel/token.h"
 #include "re2/re2.h"
@@ -90,12 +88,6 @@ std::string_view Trimmed(std::string_view text) {
   const std::size_t begin = text.find_first_not_of(kSpace);
   if (begin == std::string_view::npos) return {};
   return text.substr(begin, text.find_last_not_of(kSpace) - begin + 1);
-}
-
-std::string Beginning(std::string_view text) {
-  std::size_t end = std::min<std::size_t>(text.size(), 40);
-  while (end > 0 && end < text.size() && IsContinuation(text[end])) --end;
-  return std::string(text.substr(0, end));
 }
 
 Value TooLong() { return Value::Error("the text grows too long"); }

@@ -46,9 +46,8 @@ absl::StatusOr<v1::VerifyResponse> Verifications::Verify() const {
   const verify::Reader reader = make_reader_();
   const auto read_all = [&](eventlog::Topic topic,
                             const std::function<bool(const eventlog::Record&)>& visit) {
-    absl::Status status = reader.read_all(topic, [&](const eventlog::Record& record) {
-      return !is_stopping_ && visit(record);
-    });
+    absl::Status status = reader.read_all(
+        topic, [&](const eventlog::Record& record) { return !is_stopping_ && visit(record); });
     return is_stopping_ ? Stops() : status;
   };
   return verify::Verify({.partitions = reader.partitions, .read_all = read_all},

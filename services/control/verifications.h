@@ -19,8 +19,8 @@ class Verifications {
 
   /// Answers from the thread, or at once when one runs already. One thread.
   void Start(Reply<v1::VerifyResponse> reply);
-  /// The one that runs answers kUnavailable as soon as its reader hears of the next record; no other
-  /// begins. From any thread.
+  /// The one that runs answers kUnavailable as soon as its reader hears of the next record; no
+  /// other begins. From any thread.
   void Stop();
 
  private:
