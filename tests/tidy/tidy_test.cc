@@ -208,7 +208,7 @@ TEST(TidyTest, EachForeignLibraryHasOneHome) {
       {"<boost/asio", {"libs/http/server.cc", "tests/fuzz/"}},
       {"<boost/beast", {"tests/fuzz/"}},
       {"<prometheus/", {"libs/observe/"}},
-      {"<lmdb.h>", {"libs/eventlog/", "tests/bench/"}},
+      {"<lmdb.h>", {"libs/eventlog/", "tests/bench/", "tests/conformance/"}},
       {"<sqlite3.h>", {"services/control/", "tests/"}},
       {"<sodium.h>", {"services/control/", "tests/"}},
       {"<yaml-cpp/", {"libs/yaml/", "libs/config/", "libs/mapping/", "libs/connector/"}},
