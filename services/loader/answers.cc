@@ -270,14 +270,6 @@ void LoaderStage::OnMissing(Lane& lane, const connector::Interpreted& answer, in
   ConcludeUnreported(lane);
 }
 
-bool LoaderStage::IsOfTarget(Target& target, const std::string& key,
-                             const http::Completion& completion) {
-  const bool is_away = completion.delivery != http::Delivery::kComplete ||
-                       (completion.status >= 502 && completion.status <= 504);
-  const std::string last = std::exchange(target.last_failed_key, key);
-  return !last.empty() && (is_away || last != key);
-}
-
 void LoaderStage::OnUnknown(Lane& lane, const connector::Interpreted& answer,
                             const http::Completion& completion) {
   ++counters_.unknown;
@@ -313,7 +305,11 @@ void LoaderStage::OnUnknown(Lane& lane, const connector::Interpreted& answer,
   const bool is_of_record = lane.batch != 0 && completion.delivery == http::Delivery::kComplete &&
                             completion.status >= 200 && completion.status < 300;
   if (Target* const target = FindTarget(lane.target); target != nullptr && !is_of_record) {
-    is_of_target = IsOfTarget(*target, lane.key, completion);
+    const bool is_away = completion.delivery != http::Delivery::kComplete ||
+                         (completion.status >= 502 && completion.status <= 504);
+    is_of_target =
+        !target->last_failed_key.empty() && (is_away || target->last_failed_key != lane.key);
+    target->last_failed_key = lane.key;
   }
   const std::int32_t attempts = next.attempts() + (is_of_target ? 0 : 1);
   if (!is_action && attempts >= options_.attempts_max) {
@@ -404,22 +400,13 @@ void LoaderStage::OnLookupAnswer(Lane& lane, const http::Completion& completion)
     case AnswerClass::kUnknown: {
       // A read that failed leaves nothing in doubt.
       if (target != nullptr) PauseAfterFailure(*target, found.answer.retry_after);
-      if (target == nullptr || !IsOfTarget(*target, lane.key, completion)) ++lane.lookup_failures;
-      // An action stays as it is: it may have been done.
-      if (!is_action && lane.lookup_failures >= options_.attempts_max) {
-        lane.lookup_failures = 0;
-        if (found.answer.unreadable) {
-          lane.next_entry.set_kept_answer(completion.body.substr(0, kKeptAnswerBytesMax));
-        }
-        Park(lane, found.answer.unreadable ? v1::REASON_UNREADABLE : v1::REASON_UNKNOWN,
-             "it cannot be looked up: " + found.answer.detail, completion.status);
-        return;
-      }
+      ++lane.lookup_failures;
       AwaitUntil(lane, now_.steady + FullJitter(options_.retry_delay_min, options_.retry_delay_max,
                                                 lane.lookup_failures, ports_.random()));
       return;
     }
   }
+  lane.lookup_failures = 0;
   if (is_confirming) {
     OnConfirmation(lane, found.ids.empty() ? "" : found.ids.front());
     return;

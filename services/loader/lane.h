@@ -139,7 +139,6 @@ struct Lane {
   eventlog::Offset covered_at = -1;
   /// The key whose write has reached our record. Empty: none that we had not repaired.
   std::string reached_by;
-  /// Since its last intent, of what the target as a whole is not to blame for.
   std::int32_t lookup_failures = 0;
   std::size_t next_lookup = 0;
   /// Of the call that the open intent names.

@@ -291,9 +291,6 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
   void OnBatchAnswer(const Flight& flight, const http::Completion& completion);
   void OnDone(Lane& lane, const connector::Interpreted& answer, int http_status);
   void OnRefused(Lane& lane, const connector::Interpreted& answer, int http_status);
-  /// The target as a whole is to blame for this failure of the key, which is noted as its last one.
-  static bool IsOfTarget(Target& target, const std::string& key,
-                         const http::Completion& completion);
   void OnUnknown(Lane& lane, const connector::Interpreted& answer,
                  const http::Completion& completion);
   void OnMissing(Lane& lane, const connector::Interpreted& answer, int http_status);

@@ -366,7 +366,6 @@ void LoaderStage::NextCall(Lane& lane) {
 
 void LoaderStage::WriteIntent(Lane& lane, const connector::Call& call, http::Request request,
                               std::vector<std::string> tags) {
-  lane.lookup_failures = 0;
   lane.call = &call;
   lane.call_tags = std::move(tags);
   lane.request = std::move(request);
