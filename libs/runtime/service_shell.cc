@@ -85,9 +85,9 @@ int RunService(const v1::ConfigFile& config, StageRunner& runner, ControlPort& c
   runner.Start(control);
   signals.Watch([&runner] { runner.Drain(); });
   runner.Join();
-  const bool is_drained = runner.still_open().empty();
-  logger.Log(Logger::Level::kInfo, "Ended.", {{"drained", is_drained ? "true" : "false"}});
-  return is_drained ? 0 : 1;
+  const bool was_in_time = runner.still_open().empty();
+  logger.Log(Logger::Level::kInfo, "Ended.", {{"drained", was_in_time ? "true" : "false"}});
+  return was_in_time ? 0 : 1;
 }
 
 }  // namespace tributary::runtime

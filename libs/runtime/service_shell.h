@@ -30,9 +30,8 @@ std::unique_ptr<trace::Exporter> StartTracing(const v1::ConfigFile& config,
 int RefuseConfiguration(const std::string& service, const absl::Status& why);
 
 /// Serves health and metrics where the configuration says so, runs the stage until the first
-/// signal, then drains it. Returns the exit code: 0 when everything was released, 1 when something
-/// was not, since the drain missed its deadline or the stage had failed (a log line says which), or
-/// 78 when it cannot listen.
+/// signal, then drains it. Returns the exit code: 0 when everything was released, 1 when the drain
+/// missed its deadline (a log line says what was open), or 78 when it cannot listen.
 int RunService(const v1::ConfigFile& config, StageRunner& runner, ControlPort& control,
                StopSignals& signals, observe::Metrics& metrics, Logger& logger);
 

@@ -111,7 +111,6 @@ struct StageRunner::State {
   void Report(const Stage& stage, const eventlog::LogMember& log, const http::Client& http,
               Now now);
   void NoteOpen(const http::Client& http, const eventlog::LogMember& log);
-  void NoteUnreleased();
   void WaitBeforeRestart(int attempt);
   void RunTasks();
   void Wake();
@@ -142,8 +141,6 @@ struct StageRunner::State {
 
   ControlPort* control = nullptr;
   Instant next_report{};
-  /// Some life was given partitions, and none has drained.
-  bool is_release_owed = false;
   std::thread thread;
 };
 
@@ -230,10 +227,7 @@ void StageRunner::State::Run() {
     if (begun) {
       const End end = Live(*std::move(parts), failure);
       metrics.OnEndOfLife();
-      if (end == End::kDrained) {
-        released = true;
-        is_release_owed = false;
-      }
+      if (end == End::kDrained) released = true;
       if (end != End::kFailed) break;
       ++restarts;
       metrics.restarts.Increment();
@@ -257,7 +251,6 @@ void StageRunner::State::Run() {
     }
     WaitBeforeRestart(attempt++);
   }
-  if (drain && !stop && is_release_owed) NoteUnreleased();
   {
     const std::lock_guard lock(mutex);
     not_ready = {"stopped"};
@@ -359,7 +352,6 @@ StageRunner::State::End StageRunner::State::Live(StageParts parts, std::string& 
     int facts = 0;
     for (const eventlog::Fact& fact : parts.log->Poll(Duration::zero())) {
       metrics.OnFact(fact);
-      if (metrics.assigned_partitions() > 0) is_release_owed = true;
       control_port.OnFact(fact);
       // A look at the clocks costs as much as a short fact.
       if (++facts % kFactsPerLook == 0 || std::holds_alternative<eventlog::Fetched>(fact)) {
@@ -423,16 +415,6 @@ void StageRunner::State::NoteOpen(const http::Client& http, const eventlog::LogM
              {{"open", Joined(open)}});
   const std::lock_guard lock(mutex);
   still_open = std::move(open);
-}
-
-void StageRunner::State::NoteUnreleased() {
-  {
-    const std::lock_guard lock(mutex);
-    // A drain that missed its deadline has said more.
-    if (!still_open.empty()) return;
-    still_open = {"partitions of a stage that failed"};
-  }
-  logger.Log(Level::kError, "The stage had failed before it released; the successor waits.", {});
 }
 
 void StageRunner::State::Report(const Stage& stage, const eventlog::LogMember& log,

@@ -94,8 +94,8 @@ class StageRunner {
   Duration turn_age() const;
   /// Lives that ended in a failure.
   int restarts() const;
-  /// After Join() has returned false: what a drain left unreleased, at its deadline or because the
-  /// stage had failed. Empty: nothing, as when no partition was ever held.
+  /// After Join() has returned false: what a drain found still open at its deadline. Empty: it met
+  /// no deadline.
   std::vector<std::string> still_open() const;
 
  private:

@@ -14,7 +14,7 @@
 
 namespace tributary::runtime::testing {
 
-class SilentMember : public eventlog::LogMember {
+class SilentMember final : public eventlog::LogMember {
  public:
   ~SilentMember() override { close(wake_fd_); }
   void Produce(eventlog::ProduceId, eventlog::Topic, eventlog::Partition, std::string,
@@ -40,7 +40,7 @@ class SilentMember : public eventlog::LogMember {
 };
 
 /// Ready at once; needs `drain_time` to end.
-class SlowStage : public Stage {
+class SlowStage final : public Stage {
  public:
   explicit SlowStage(Duration drain_time) : drain_time_(drain_time) {}
   void OnLog(Now, const eventlog::Fact&) override {}

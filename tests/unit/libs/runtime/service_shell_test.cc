@@ -2,7 +2,6 @@
 
 #include <csignal>
 #include <fstream>
-#include <utility>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -20,49 +19,17 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-/// Is given a partition at once.
-class AssigningMember final : public testing::SilentMember {
- public:
-  std::vector<eventlog::Fact> Poll(Duration) override {
-    if (std::exchange(is_assigned_, true)) return {};
-    return {eventlog::Assigned{.partitions = {3}}};
-  }
-
- private:
-  bool is_assigned_ = false;
-};
-
-/// Fails as soon as it has a partition.
-class FailingStage final : public testing::SlowStage {
- public:
-  FailingStage() : SlowStage(Duration::zero()) {}
-  void OnLog(Now, const eventlog::Fact& fact) override {
-    if (std::holds_alternative<eventlog::Assigned>(fact)) failure_ = "the log failed";
-  }
-  std::string failure() const override { return failure_; }
-
- private:
-  std::string failure_;
-};
-
-enum class Broker : std::uint8_t {
-  kThere,
-  /// From when the first stage has a partition.
-  kLost,
-  kNeverThere,
-};
-
 /// A whole process around a stage that needs `drain_time` to end. It writes its log into `out`.
 class Process {
  public:
-  Process(Duration drain_time, Duration drain_max, Broker broker = Broker::kThere) {
+  explicit Process(Duration drain_time, Duration drain_max) {
     int pipe_ends[2];
     EXPECT_EQ(pipe(pipe_ends), 0);
     out_ = pipe_ends[0];
     pid_ = fork();
     if (pid_ == 0) {
       close(pipe_ends[0]);
-      _exit(Main(pipe_ends[1], drain_time, drain_max, broker));
+      _exit(Main(pipe_ends[1], drain_time, drain_max));
     }
     close(pipe_ends[1]);
   }
@@ -93,7 +60,7 @@ class Process {
   }
 
  private:
-  static int Main(int out, Duration drain_time, Duration drain_max, Broker broker) {
+  static int Main(int out, Duration drain_time, Duration drain_max) {
     StopSignals signals;
     observe::Metrics metrics;
     const auto logger = observe::MakeLogger(
@@ -102,21 +69,13 @@ class Process {
     StageRunnerOptions options;
     options.service = "loader";
     options.drain_max = drain_max;
-    int lives = 0;
     StageRunner runner(
         options,
-        [broker, &lives]() -> absl::StatusOr<StageParts> {
-          if (broker == Broker::kNeverThere || (broker == Broker::kLost && lives > 0)) {
-            return absl::UnavailableError("no broker");
-          }
-          ++lives;
-          StageParts parts{.stores = eventlog::MakeMemoryStores(),
-                           .log = std::make_unique<testing::SilentMember>()};
-          if (broker == Broker::kLost) parts.log = std::make_unique<AssigningMember>();
-          return parts;
+        []() -> absl::StatusOr<StageParts> {
+          return StageParts{.stores = eventlog::MakeMemoryStores(),
+                            .log = std::make_unique<testing::SilentMember>()};
         },
-        [drain_time, broker](StagePorts) -> std::unique_ptr<Stage> {
-          if (broker == Broker::kLost) return std::make_unique<FailingStage>();
+        [drain_time](StagePorts) -> std::unique_ptr<Stage> {
           return std::make_unique<testing::SlowStage>(drain_time);
         },
         *logger, metrics);
@@ -151,27 +110,6 @@ TEST(ServiceShellTest, EndsWithOneAndSaysWhatIsOpenWhenTheDrainMissesItsDeadline
   EXPECT_TRUE(process.SawLine("The drain missed its deadline"));
   EXPECT_TRUE(process.SawLine("77 bytes not acknowledged by the log"));
   EXPECT_EQ(process.Wait(), 1);
-}
-
-TEST(ServiceShellTest, EndsWithOneWhenAStageThatFailedHasReleasedNothing) {
-  Process process(milliseconds(0), seconds(20), Broker::kLost);
-  ASSERT_TRUE(process.SawLine("The stage cannot begin yet"));
-
-  process.Signal(SIGTERM);
-
-  EXPECT_TRUE(process.SawLine("The stage had failed before it released"));
-  EXPECT_TRUE(process.SawLine(R"("drained":"false")"));
-  EXPECT_EQ(process.Wait(), 1);
-}
-
-TEST(ServiceShellTest, EndsWithZeroWhenItNeverHadAPartition) {
-  Process process(milliseconds(0), seconds(20), Broker::kNeverThere);
-  ASSERT_TRUE(process.SawLine("The stage cannot begin yet"));
-
-  process.Signal(SIGTERM);
-
-  EXPECT_TRUE(process.SawLine("Ended."));
-  EXPECT_EQ(process.Wait(), 0);
 }
 
 TEST(ServiceShellTest, ASecondSignalEndsItAtOnce) {
