@@ -220,7 +220,7 @@ Connection::Verdict Connection::Judge(Now now, const http::Completion& completio
   const std::string text = ErrorText(completion.body);
   switch (status) {
     case 401: {
-      // Valid keys have been refused for a while: one refusal says nothing, and those that were
+      // Valid keys have been refused for minutes: one refusal says nothing, and those that were
       // under way together are one.
       if (refusals_ == 0 || in_flight.sent_at >= last_refusal_) {
         if (refusals_ == 0) first_refusal_ = now.steady;

@@ -44,9 +44,8 @@ struct Options {
   Duration retry_delay_max = std::chrono::minutes(10);
   /// After a 429, which names no time; less or more by a quarter.
   Duration throttle_pause = std::chrono::minutes(3);
-  /// Refusals of the key must go on for so long before a person is asked. Sites have refused valid
-  /// ones for 25 minutes.
-  Duration refusal_patience = std::chrono::minutes(30);
+  /// Refusals of the key must go on for so long before a person is asked.
+  Duration refusal_patience = std::chrono::minutes(1);
   /// What a site does not offer is asked for again after this.
   Duration unavailable_retry = std::chrono::hours(1);
   /// A position that moved by time alone is stored this often; an older one is harmless.

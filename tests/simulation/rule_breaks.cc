@@ -53,7 +53,7 @@ const std::vector<RuleBreakInfo>& RuleBreaks() {
        "a request without an answer counts as not sent", 1, "Rule 12"},
       {kNoIndexLag, "no-index-lag", "K23 K24 N13", "the index lags behind S", 4, "",
        Theme::kDuplicates},
-      {kNoLookUp, "no-look-up", "K2F", "a record without an id is created without a look-up", 150,
+      {kNoLookUp, "no-look-up", "K2F", "a record without an id is created without a look-up", 179,
        "", Theme::kDuplicates},
       {kLookUpFindsNothing, "look-up-finds-nothing", "N12",
        "a record or an action in doubt is made again, whatever a look-up would find", 12, ""},
