@@ -40,6 +40,17 @@ WallTime TimeOf(const google::protobuf::Timestamp& timestamp) {
                   std::chrono::microseconds(timestamp.nanos() / 1000));
 }
 
+void ClearStatus(v1::RecordEntry& entry) {
+  entry.set_status(v1::RecordEntry::STATUS_WAITING);
+  entry.clear_reason();
+  entry.clear_detail();
+  entry.clear_retry_at();
+  entry.clear_since();
+  entry.clear_attempts();
+  entry.clear_kept_answer();
+  entry.clear_status_version();
+}
+
 bool IsResolved(const v1::RecordEntry& entry, const v1::Version& version) {
   return entry.has_resolved() && Compare(entry.resolved(), version) >= 0;
 }

@@ -37,6 +37,9 @@ std::string TraceParentOf(const std::string& key, const std::string& version_tex
 void SetTime(WallTime time, google::protobuf::Timestamp* out);
 WallTime TimeOf(const google::protobuf::Timestamp& timestamp);
 
+/// Nothing waits any more, and nothing of why it did is kept.
+void ClearStatus(v1::RecordEntry& entry);
+
 /// The version is resolved, or a newer one is.
 bool IsResolved(const v1::RecordEntry& entry, const v1::Version& version);
 

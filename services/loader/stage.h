@@ -24,9 +24,10 @@
 #include "tributary/v1/control.pb.h"
 
 // The loader's inside, in parts: stage.cc (what is told), takeover.cc, judge.cc (what may be done
-// with a key), accounts.cc (what waits), writing.cc (intents, calls, entries), answers.cc,
-// targets.cc (what targets are), credentials.cc, sending.cc (queues, batches, sends), sweep.cc
-// (what is compared with targets, and when), comparison.cc, status.cc (what people see and decide).
+// with a key), accounts.cc (what waits), writing.cc (calls and intents), concluding.cc (receipts,
+// entries), answers.cc, targets.cc (what targets are), credentials.cc, sending.cc (queues, batches,
+// sends), sweep.cc (what is compared with targets, and when), comparison.cc, status.cc (what people
+// see and decide).
 //
 // Hash maps are for look-ups alone; what is done for each of many goes in the order of their keys.
 
@@ -255,6 +256,10 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
   void NextCall(Lane& lane);
   void WriteIntent(Lane& lane, const connector::Call& call, http::Request request,
                    std::vector<std::string> tags);
+  bool TakeMatchLocks(Lane& lane, const connector::Object& object);
+  void ReleaseMatchLocks(Lane& lane, bool made_one);
+
+  // ---- concluding.cc ----
   void FinishState(Lane& lane);
   void FinishAction(Lane& lane, v1::Outcome outcome, v1::Reason reason, const std::string& detail,
                     int http_status);
@@ -274,8 +279,6 @@ class LoaderStage final : public Loader, private eventlog::OwnerListener {
   void WriteNextEntry(Lane& lane);
   void Rest(Lane& lane);
   void AwaitUntil(Lane& lane, Instant until);
-  bool TakeMatchLocks(Lane& lane, const connector::Object& object);
-  void ReleaseMatchLocks(Lane& lane, bool made_one);
   void Tombstone(const std::string& key);
   /// Headers of a record about the command that the lane writes.
   eventlog::RecordMeta MetaOf(const Lane& lane, std::string id, std::string_view type);
